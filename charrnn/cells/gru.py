@@ -1,0 +1,30 @@
+"""Gated recurrent unit (Cho et al. 2014), in the form with the reset gate after the recurrent product.
+
+    r = sigmoid(W_r x + b_r + U_r h + d_r)          reset gate
+    z = sigmoid(W_z x + b_z + U_z h + d_z)          update gate: how much of the old state stays
+    n =    tanh(W_n x + b_n + r * (U_n h + d_n))    candidate
+    h' = (1 - z) * n + z * h
+"""
+
+from torch import Tensor, nn
+
+from charrnn.cells.base import Cell, State, initialise
+from charrnn.config import ModelConfig
+
+
+class GRU(Cell):
+    """One GRU layer; its state is (h,)."""
+
+    num_gates = 3
+    num_states = 1
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_size, config.hidden_size, batch_first=True)
+        self.weight_dropout = config.weight_dropout
+        initialise(self.rnn, orthogonal=config.orthogonal)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        outputs, hidden = self.call(inputs, state[0][None])
+        return outputs, (hidden[0],)

@@ -1,0 +1,27 @@
+"""The simple recurrent network (Elman 1990).
+
+    h' = phi(W x + U h + b)        phi is tanh, or relu (started as in Le et al. 2015, but orthogonal)
+"""
+
+from torch import Tensor, nn
+
+from charrnn.cells.base import Cell, State, initialise
+from charrnn.config import ModelConfig
+
+
+class RNN(Cell):
+    """One Elman layer; its state is (h,)."""
+
+    num_gates = 1
+    num_states = 1
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, config.hidden_size, nonlinearity=config.activation, batch_first=True)
+        self.weight_dropout = config.weight_dropout
+        initialise(self.rnn, orthogonal=config.orthogonal)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        outputs, hidden = self.call(inputs, state[0][None])
+        return outputs, (hidden[0],)

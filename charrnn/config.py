@@ -1,0 +1,174 @@
+"""What a model is and how it is trained, as two frozen dataclasses with the meaning beside each field.
+
+`ModelConfig` is all that is needed to rebuild a network; `TrainConfig` is all that is needed to train one again, bit
+for bit, on the same machine. Both check themselves when they are made, so a value out of range never travels further,
+and both read back what they wrote (`to_dict`, `from_dict`), which is how a model file is checked before it is trusted.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, Self, get_args, get_type_hints
+
+from charrnn.errors import UsageError, did_you_mean
+
+CELLS = ("rnn", "gru", "lstm")
+ACTIVATIONS = ("tanh", "relu")
+BATCHERS = ("sequential", "random")
+BPTT_MODES = ("fixed", "random", "full")
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+TOKENIZERS = ("char",)
+
+
+def option(
+    default: Any,
+    meaning: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+    above: float = -math.inf,
+) -> Any:
+    """Declare a field with its meaning and the values that it may take.
+
+    Args:
+        default: The field's default.
+        meaning: One sentence, also the command line's help.
+        low: Smallest value allowed.
+        high: Largest value allowed.
+        choices: The strings allowed, if the field is a name.
+        above: A value that the field has to exceed.
+    """
+    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices, "above": above}
+    return field(default=default, metadata=metadata)
+
+
+class Checked:
+    """A dataclass whose fields were declared with `option`: they are checked when it is made, and it reads back."""
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` at the first field whose type or range is wrong."""
+        hints = get_type_hints(type(self))
+        for spec in fields(self):  # type: ignore[arg-type]
+            check_field(spec.name, getattr(self, spec.name), hints[spec.name], dict(spec.metadata))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """Rebuild from what `to_dict` gave.
+
+        Raises:
+            UsageError: `values` is no mapping, a name is unknown or missing, or a value is out of range.
+        """
+        if not isinstance(values, dict):
+            raise UsageError(f"{cls.__name__}: expected a table of settings, found {type(values).__name__}.")
+        names = [spec.name for spec in fields(cls)]  # type: ignore[arg-type]
+        for name in values:
+            if name not in names:
+                raise UsageError(f"Unknown setting {str(name)[:80]!r}.", did_you_mean(str(name), names))
+        return cls(**values)
+
+
+def check_field(name: str, value: Any, kind: Any, spec: dict[str, Any]) -> None:
+    """Raise `UsageError` unless `value` is of type `kind` and within what `spec` (see `option`) allows."""
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if value is None and NoneType in kinds:
+        return
+    wanted = next(k for k in kinds if k is not NoneType)
+    flag = f"--{name.replace('_', '-')}"
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
+        raise UsageError(f"{flag} must be {_kind_name(wanted)}, not {_shown(value)}.")
+    if spec["choices"] and value not in spec["choices"]:
+        known = ", ".join(spec["choices"])
+        raise UsageError(f"{flag} must be one of {known}, not {_shown(value)}.", did_you_mean(value, spec["choices"]))
+    if isinstance(value, (int, float)) and not _within(value, spec):
+        raise UsageError(f"{flag} must be {_range_text(spec)}, not {_shown(value)}.")
+
+
+def _within(value: float, spec: dict[str, Any]) -> bool:
+    return bool(spec["low"] <= value <= spec["high"] and value > spec["above"] and math.isfinite(value))
+
+
+def _range_text(spec: dict[str, Any]) -> str:
+    least = f"greater than {spec['above']:g}" if spec["above"] > -math.inf else f"at least {spec['low']:g}"
+    return least if spec["high"] == math.inf else f"{least} and at most {spec['high']:g}"
+
+
+def _kind_name(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if len(repr(value)) <= 40 else repr(value)[:37] + "..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Checked):
+    """The shape of a network: everything that its weights have to agree with."""
+
+    vocab_size: int = option(2, "Symbols that the model predicts, the unknown one included", low=2, high=1 << 21)
+    cell: str = option("lstm", "Recurrent cell", choices=CELLS)
+    activation: str = option("tanh", "Squashing function of the plain rnn cell", choices=ACTIVATIONS)
+    num_layers: int = option(2, "Recurrent layers", low=1, high=64)
+    hidden_size: int = option(256, "Width of each recurrent layer", low=1, high=16384)
+    embedding_size: int = option(64, "Width of a symbol's embedding", low=1, high=16384)
+    dropout: float = option(0.0, "Share of activations dropped before, between and after the layers", low=0, high=0.95)
+    weight_dropout: float = option(0.0, "Share of recurrent weights dropped, anew for each batch", low=0, high=0.95)
+    layer_norm: bool = option(True, "Normalise each layer's output")
+    residual: bool = option(False, "Add each layer's input to its output, from the second layer on")
+    tied: bool = option(False, "Use the embedding as the output layer too (needs equal sizes)")
+    forget_bias: float = option(1.0, "Bias of the lstm's forget gate at the start", low=-20, high=20)
+    orthogonal: bool = option(True, "Start each recurrent block as an orthogonal matrix")
+
+    def __post_init__(self) -> None:
+        """Check the fields, and those that depend on each other."""
+        super().__post_init__()
+        if self.tied and self.embedding_size != self.hidden_size:
+            raise UsageError(
+                f"--tied needs --embedding-size {self.embedding_size} and --hidden-size {self.hidden_size} to be equal.",
+                f"Try --embedding-size {self.hidden_size}.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Checked):
+    """Everything about a run that changes the weights it ends with, and how often it reports and saves."""
+
+    tokenizer: str = option("char", "What counts as one symbol", choices=TOKENIZERS)
+    batcher: str = option("sequential", "Parallel streams with carried state, or random windows", choices=BATCHERS)
+    batch_size: int = option(32, "Sequences per batch", low=1, high=1 << 16)
+    seq_len: int = option(64, "Steps that a gradient reaches back", low=1, high=1 << 20)
+    bptt: str = option("fixed", "Truncation: fixed length, random length around it, or none in an epoch", choices=BPTT_MODES)
+    bptt_stride: int | None = option(None, "Update every so many steps, through the last --seq-len", low=1, high=1 << 20)
+    optimizer: str = option("muon", "Muon for the layers' matrices and AdamW for the rest, or AdamW for all", choices=OPTIMIZERS)
+    lr: float = option(8e-3, "Peak learning rate", above=0, high=1e9)
+    lr_floor: float = option(0.05, "Share of the peak that the cosine ends at", low=0, high=1)
+    warmup: float = option(0.03, "Share of the steps in which the learning rate rises", low=0, high=1)
+    weight_decay: float = option(0.0, "Decoupled weight decay of matrices and embeddings", low=0, high=10)
+    clip_norm: float | None = option(1.0, "Largest norm of the gradient; a larger one is scaled down", above=0)
+    clip_value: float | None = option(None, "Largest absolute value of each gradient entry", above=0)
+    steps: int = option(1000, "Updates of the weights", low=1, high=1 << 40)
+    patience: int | None = option(None, "Stop after this many evaluations without a better one", low=1)
+    eval_every: int = option(200, "Steps between evaluations on the validation text", low=1)
+    save_every: int = option(200, "Steps between saves of the training state", low=1)
+    log_every: int = option(20, "Steps between lines of the metrics log", low=1)
+    sample_every: int | None = option(None, "Steps between short samples on the terminal", low=1)
+    seed: int = option(1, "Seed of every random choice", low=0, high=(1 << 63) - 1)
+    device: str = option("auto", "Where to compute", choices=DEVICES)
+    precision: str = option("auto", "Number format of the matrix products", choices=PRECISIONS)
+    threads: int | None = option(None, "Processor threads; all cores if not given", low=1, high=1024)
+
+    def __post_init__(self) -> None:
+        """Check the fields, and those that depend on each other."""
+        super().__post_init__()
+        if self.bptt_stride is None:
+            return
+        if self.bptt_stride > self.seq_len:
+            raise UsageError(f"--bptt-stride {self.bptt_stride} must be at most --seq-len {self.seq_len}.")
+        if self.batcher == "random" or self.bptt != "fixed":
+            raise UsageError("--bptt-stride needs --batcher sequential and --bptt fixed.")

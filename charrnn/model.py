@@ -1,0 +1,107 @@
+"""The network: symbols in, logits out, state carried.
+
+    ids (batch, time)
+      -> embedding                 (batch, time, embedding_size)
+      -> num_layers times: cell    (batch, time, hidden_size)
+                           + its input (residual, from the second layer on)
+                           -> layer norm
+      -> output layer              (batch, time, vocab_size)
+
+with dropout after the embedding and after each layer. Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
+symbol, which is only ever an input: it stands where there is no symbol before the first.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from charrnn.cells import CELLS, Cell, State
+from charrnn.config import ModelConfig
+
+
+class Layer(nn.Module):
+    """A cell, the optional residual connection around it, layer norm, and dropout."""
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.cell: Cell = CELLS[config.cell](input_size, config)
+        self.norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
+        self.residual = config.residual and input_size == config.hidden_size
+        self.dropout = config.dropout
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the cell's last state."""
+        outputs, state = self.cell(inputs, state)
+        outputs = self.norm(outputs + inputs if self.residual else outputs)
+        return functional.dropout(outputs, self.dropout, self.training), state
+
+
+class CharRNN(nn.Module):
+    """A recurrent language model.
+
+    Attributes:
+        config: The shape of the network.
+        start: The id that stands before the first symbol of a text.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.start = config.vocab_size
+        self.embedding = nn.Embedding(config.vocab_size + 1, config.embedding_size)
+        sizes = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
+        self.layers = nn.ModuleList(Layer(size, config) for size in sizes)
+        self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.head_weight = None if config.tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+        if self.head_weight is not None:
+            nn.init.uniform_(self.head_weight, -(config.hidden_size**-0.5), config.hidden_size**-0.5)
+        else:  # the embedding is the output layer too, so it starts on an output layer's scale
+            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Predict the symbol after each one given.
+
+        Args:
+            ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
+            state: What an earlier call returned, or None to begin afresh: for each layer in turn its cell's tensors
+                (batch, hidden_size).
+
+        Returns:
+            Logits (batch, time, vocab_size) and the state after the last step.
+        """
+        states = self.split(self.initial_state(len(ids)) if state is None else state)
+        values = functional.dropout(self.embedding(ids), self.config.dropout, self.training)
+        carried: State = ()
+        for layer, layer_state in zip(self.layers, states, strict=True):
+            values, layer_state = layer(values, layer_state)
+            carried += layer_state
+        return self.logits(values), carried
+
+    def logits(self, values: Tensor) -> Tensor:
+        """Map (..., hidden_size) to (..., vocab_size)."""
+        weight = self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
+        return functional.linear(values, weight, self.head_bias)
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first symbol: zeros."""
+        count = self.config.num_layers * CELLS[self.config.cell].num_states
+        return tuple(self.head_bias.new_zeros(batch, self.config.hidden_size) for _ in range(count))
+
+    def split(self, state: State) -> list[State]:
+        """Cut the model's state into one tuple for each layer."""
+        size = CELLS[self.config.cell].num_states
+        return [state[i : i + size] for i in range(0, len(state), size)]
+
+
+def detach(state: Iterable[Tensor]) -> State:
+    """Cut the gradient's path into the past: the truncation of truncated backpropagation through time."""
+    return tuple(tensor.detach() for tensor in state)
+
+
+def build(config: ModelConfig, seed: int) -> CharRNN:
+    """Return a new model whose weights are a function of `config` and `seed`; torch's global generator is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CharRNN(config)
