@@ -7,7 +7,8 @@
                            -> layer norm
       -> output layer              (batch, time, vocab_size)
 
-with dropout after the embedding and after each layer. Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
+with dropout after each layer (on the embedding it cost more than it gave: a narrow vector that carries all that the
+model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
 symbol, which is only ever an input: it stands where there is no symbol before the first.
 """
 
@@ -60,6 +61,11 @@ class CharRNN(nn.Module):
         else:  # the embedding is the output layer too, so it starts on an output layer's scale
             nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head_bias.device
+
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Predict the symbol after each one given.
 
@@ -72,7 +78,7 @@ class CharRNN(nn.Module):
             Logits (batch, time, vocab_size) and the state after the last step.
         """
         states = self.split(self.initial_state(len(ids)) if state is None else state)
-        values = functional.dropout(self.embedding(ids), self.config.dropout, self.training)
+        values = self.embedding(ids)
         carried: State = ()
         for layer, layer_state in zip(self.layers, states, strict=True):
             values, layer_state = layer(values, layer_state)

@@ -21,10 +21,9 @@ class GRU(Cell):
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
         self.rnn = nn.GRU(input_size, config.hidden_size, batch_first=True)
-        self.weight_dropout = config.weight_dropout
         initialise(self.rnn, orthogonal=config.orthogonal)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
-        outputs, hidden = self.call(inputs, state[0][None])
+        outputs, hidden = self.rnn(inputs, state[0][None])
         return outputs, (hidden[0],)

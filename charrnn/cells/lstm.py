@@ -23,7 +23,6 @@ class LSTM(Cell):
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
         self.rnn = nn.LSTM(input_size, config.hidden_size, batch_first=True)
-        self.weight_dropout = config.weight_dropout
         initialise(self.rnn, orthogonal=config.orthogonal)
         # A forget gate that starts open lets gradients pass from the first step on (Jozefowicz et al. 2015).
         _, forget, _, _ = self.rnn.bias_ih_l0.data.split(config.hidden_size)
@@ -32,5 +31,5 @@ class LSTM(Cell):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h, c)."""
         hidden, memory = state
-        outputs, (hidden, memory) = self.call(inputs, (hidden[None], memory[None]))
+        outputs, (hidden, memory) = self.rnn(inputs, (hidden[None], memory[None]))
         return outputs, (hidden[0], memory[0])

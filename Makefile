@@ -1,0 +1,61 @@
+# Each target does its own set-up first: a virtual environment in .venv, brought up to date when pyproject.toml or
+# constraints.txt change.
+#
+#   PYTHON=python3.12     another interpreter (3.11 or newer)
+#   TORCH_INDEX=          torch from PyPI: on Linux the CUDA build, about 3 GB. By default the CPU build is preferred,
+#                         about 200 MB; where its host cannot be reached, what pip finds elsewhere is taken.
+
+PYTHON ?= python3
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BENCH_TEXT ?= data/shakespeare.txt
+BENCH ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test torture check format bench clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Train two minutes on Python's own documentation, sample, score the held-out tenth
+	$(BIN)/charrnn data python-docs
+	$(BIN)/charrnn train data/python-docs.txt --out checkpoints/python-docs --time 2m --fresh
+	$(BIN)/charrnn sample checkpoints/python-docs "The " --length 400
+	$(BIN)/charrnn eval checkpoints/python-docs
+
+test: $(READY)  ## Run the tests
+	$(BIN)/python -m pytest -q
+
+torture: $(READY)  ## Run the tests in full, the slow ones too
+	$(BIN)/python -m pytest -q --slow
+
+check: $(READY)  ## Lint, formatting, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY)  ## Format the code and repair what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) $(BENCH_TEXT)  ## Print the benchmark figures (hours; BENCH="--only quick" for one of them)
+	$(BIN)/python tests/benchmarks/texts.py data/benchmarks
+	$(BIN)/python tests/benchmarks/bench.py --text $(BENCH_TEXT) --texts data/benchmarks/*.txt $(BENCH)
+
+clean:  ## Remove what was made, except texts in data/ and models in checkpoints/
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find charrnn tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+data/shakespeare.txt: | $(READY)
+	$(BIN)/charrnn data shakespeare
+
+# torch comes first and alone, so that its index is asked for nothing else.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("charrnn needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt torch \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,88 @@
+"""The process: runs the command line and turns whatever goes wrong into one line and an exit code."""
+
+import os
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+
+from charrnn import console
+from charrnn.cli import app
+from charrnn.errors import CharRNNError, MachineError, UsageError
+
+BROKEN_PIPE = 141  # what a shell shows of a process that SIGPIPE ended
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and exit; the entry point of the `charrnn` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # text is UTF-8 and its line ends are its own, whatever the locale says
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        app(arguments, prog_name="charrnn", standalone_mode=False)
+        sys.stdout.flush()
+    except CharRNNError as error:
+        return fail(error)
+    except typer.TyperException as error:
+        return fail(UsageError(reworded(error.format_message()), "See charrnn --help, or charrnn COMMAND --help."))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return hang_up()
+    except OSError as error:
+        return fail(MachineError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
+    except MemoryError:
+        return fail(MachineError("Out of memory.", "Try a smaller --batch-size, --hidden-size or --seq-len."))
+    except Exception:
+        return report_bug()
+    return 0
+
+
+def fail(error: CharRNNError) -> int:
+    """Show an error and return its exit code; standard output is given up."""
+    console.show_error(error)
+    silence_stdout()
+    return error.exit_code
+
+
+def hang_up() -> int:
+    """The reader of our output has gone, which is its right."""
+    silence_stdout()
+    return BROKEN_PIPE
+
+
+def silence_stdout() -> None:
+    """Let nothing fail when the interpreter flushes what standard output still holds."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reworded(message: str) -> str:
+    """Keep a usage message to one line, with a full stop."""
+    line = " ".join(message.split())
+    return line if line.endswith((".", "?", ")")) else f"{line}."
+
+
+def report_bug() -> int:
+    """Write the traceback into a file, say where it is, and return 1; with CHARRNN_DEBUG=1, show it instead."""
+    trace = traceback.format_exc()
+    if os.environ.get("CHARRNN_DEBUG"):
+        sys.stderr.write(trace)
+        return 1
+    with tempfile.NamedTemporaryFile("w", prefix="charrnn-crash-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.write(f"{' '.join(sys.argv)}\n{trace}")
+    what = traceback.format_exception_only(sys.exc_info()[1])[-1].strip()
+    return fail(CharRNNError(f"Internal error: {what}", f"This is a bug in charrnn; please report it with {Path(file.name)}."))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What a person sees. Results go to standard output; everything else goes to standard error.
+
+On a terminal the training shows a live bar; in a pipe, or with TERM=dumb, plain lines. NO_COLOR is obeyed. Text that a
+model or a file made is never read as markup.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from charrnn.errors import CharRNNError
+from charrnn.sampling import visible
+from charrnn.shapes import parameter_count
+
+if TYPE_CHECKING:
+    from charrnn.planning import Plan
+    from charrnn.scoring import Score
+    from charrnn.session import Data, Sampled, Saved, SaveFailed, Session
+    from charrnn.tokenizers import Tokenizer
+    from charrnn.training import Evaluated, Trained
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def interactive(stream: Any) -> bool:
+    """Return whether `stream` is a terminal that can move its cursor."""
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def stderr_console() -> Console:
+    """Return the console for messages; FORCE_COLOR may colour it, but never makes it move."""
+    live = interactive(sys.stderr)
+    return Console(stderr=True, force_interactive=live, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def show_error(error: CharRNNError) -> None:
+    """Write what is wrong and what to do, on one line each."""
+    console = stderr_console()
+    console.print(f"charrnn: {visible(error.message)}", style="bold red" if error.exit_code < 128 else "bold")
+    if error.hint:
+        console.print(f"  {visible(error.hint)}")
+
+
+def show_note(text: str) -> None:
+    """Write a line that a person should know, but that is no result."""
+    stderr_console().print(visible(text))
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def write_text(text: str) -> None:
+    """Write generated text on standard output at once; on a terminal, control characters become visible."""
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def write_table(rows: list[tuple[str, str]], title: str = "") -> None:
+    """Write names and values on standard output, aligned."""
+    width = max(len(name) for name, _ in rows)
+    if title:
+        sys.stdout.write(f"{title}\n")
+    for name, value in rows:
+        sys.stdout.write(f"  {name:<{width}}  {visible(value)}\n")
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as 4.2 s, 1:05 or 2:03:04."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def megabytes(count: float) -> str:
+    """Write a number of bytes in megabytes."""
+    return f"{count / 1e6:,.1f} MB"
+
+
+class TrainingView:
+    """Shows a run: what it is, then how it goes.
+
+    Args:
+        quiet: Show nothing but warnings.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.console = stderr_console()
+        self.quiet = quiet
+        self.valid = ""
+        self.steps = self.first_step = self.first_tokens = 0
+        self.began = self.last_line = 0.0
+        self.progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        """Begin; nothing is drawn before there is something to draw."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leave the terminal as it was."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def say(self, text: str) -> None:
+        """Write a line above the bar."""
+        if not self.quiet:
+            self.console.print(visible(text))
+
+    def warn(self, text: str) -> None:
+        """Write a warning, even if quiet."""
+        self.console.print(f"warning: {visible(text)}", style="yellow")
+
+    def announce_stop(self) -> None:
+        """Answer a signal at once. It may come in the middle of drawing, so this writes directly."""
+        os.write(2, b"\nStopping after this step, and saving... (again to stop now, without saving)\n")
+
+    def show_text(self, data: "Data", tokenizer: "Tokenizer") -> None:
+        """Say what was read."""
+        train, valid = data.train, data.valid
+        self.say(
+            f"Text    {data.name}: {train.characters:,} characters to train on, {valid.characters:,} to validate; "
+            f"{tokenizer.size:,} symbols"
+        )
+        unknown = int((valid.ids == tokenizer.unknown).sum()) if tokenizer.unknown is not None else 0
+        if unknown:
+            self.say(f"        {unknown:,} characters of the validation text do not occur in the training text")
+
+    def show_plan(self, plan: "Plan") -> None:
+        """Say what will be trained, and how."""
+        model, train = plan.model, plan.train
+        extras = [f"dropout {model.dropout:g}"] if model.dropout else []
+        extras += [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if getattr(model, name)]
+        shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
+        self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
+        self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
+        time_needed = f", about {duration(plan.total_seconds)}" if plan.total_seconds else ""
+        self.say(
+            f"Train   {train.steps:,} steps of {train.batch_size} x {train.seq_len}, {plan.epochs:.1f} epochs, "
+            f"{train.batcher} batches, {train.optimizer}, learning rate {train.lr:g}{time_needed}"
+        )
+
+    def start(self, session: "Session") -> None:
+        """Begin to show progress."""
+        self.steps = session.plan.train.steps
+        self.began = self.last_line = time.monotonic()
+        self.first_step, self.first_tokens = session.trainer.progress.step, session.trainer.progress.tokens
+        if self.console.is_interactive and self.console.is_terminal and not self.quiet:
+            self.progress = Progress(
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                BarColumn(),
+                TextColumn("{task.description}", markup=False),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+                transient=True,
+                refresh_per_second=4,
+            )
+            self.task = self.progress.add_task("", total=self.steps, completed=self.first_step)
+            self.progress.start()
+
+    def show(self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed") -> None:
+        """Show what has happened."""
+        painters: dict[str, Callable[[Any], None]] = {
+            "Trained": self.show_trained,
+            "Evaluated": self.show_evaluated,
+            "Sampled": self.show_sampled,
+            "SaveFailed": self.show_save_failed,
+        }
+        painter = painters.get(type(event).__name__)
+        if painter is not None:
+            painter(event)
+
+    def show_trained(self, event: "Trained") -> None:
+        """Move the bar; in a pipe, write a line now and then."""
+        now = time.monotonic()
+        elapsed = max(1e-9, now - self.began)
+        status = f"loss {event.loss:.3f}{self.valid}  {(event.tokens - self.first_tokens) / elapsed:,.0f} tokens/s"
+        if self.progress is not None:
+            self.progress.update(self.task, completed=event.step, description=status)
+        elif now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            left = (self.steps - event.step) * elapsed / (event.step - self.first_step)
+            self.say(f"step {event.step:,}/{self.steps:,}  {status}  {duration(left)} left")
+
+    def show_evaluated(self, event: "Evaluated") -> None:
+        """Write the validation score, marked if it is the best so far."""
+        score = event.score
+        self.valid = f"  valid {score.nats_per_token:.3f}"
+        self.say(
+            f"step {event.step:,}/{self.steps:,}  valid {score.nats_per_token:.4f} nats/token  "
+            f"{score.bits_per_char:.3f} bits/char  perplexity {score.perplexity:.3f}/token"
+            + ("  (best so far)" if event.best else "")
+        )
+
+    def show_sampled(self, event: "Sampled") -> None:
+        """Write a short sample."""
+        self.say(f"--- sample at step {event.step:,} ---\n{event.text}\n---")
+
+    def show_save_failed(self, event: "SaveFailed") -> None:
+        """Warn of a save that failed."""
+        self.warn(f"{event.error.message} Training goes on.")
+
+
+def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
+    """Return the lines of a score's table."""
+    rows = [
+        ("bits per character", f"{score.bits_per_char:.4f}"),
+        ("bits per byte", f"{score.bits_per_byte:.4f}"),
+        ("nats per token", f"{score.nats_per_token:.4f}"),
+        ("perplexity per token", f"{score.perplexity:.4f}"),
+        ("tokens", f"{score.tokens:,}"),
+        ("characters", f"{score.characters:,}"),
+        ("bytes", f"{score.bytes:,}"),
+        ("unknown tokens", f"{score.unknown:,}"),
+    ]
+    if score.unknown:
+        rows.append(("perplexity without them", f"{score.perplexity_known:.4f}"))
+    return [*rows, ("signature", signature)]
+
+
+def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines of what a model file says about itself."""
+    config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
+    extras = [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
+    rows = [
+        ("model", ", ".join([f"{config['cell']} {config['num_layers']} x {config['hidden_size']}", *extras])),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
+        ("trained on", f"{text.get('name')}, {text.get('train', 0):,} characters, {facts.get('epochs', 0):g} epochs"),
+        ("step", f"{facts.get('step', 0):,}"),
+    ]
+    if valid:
+        rows.append(("validation", f"{valid['nats_per_token']:.4f} nats per token, {valid['bits_per_char']:.3f} bits per character"))
+    return [*rows, ("made by", f"charrnn {facts.get('charrnn')}"), ("SHA-256", facts["sha256"])]

@@ -1,0 +1,57 @@
+"""What the machine offers: the device, the number format that it is fast at, and its threads."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from charrnn.errors import MachineError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that `name` asks for; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        MachineError: It is not there.
+    """
+    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if name == "auto":
+        name = next(kind for kind, is_there in present.items() if is_there())
+    elif not present[name]():
+        raise MachineError(
+            f"--device {name} was asked for, but this installation of torch ({torch.__version__}) finds none.",
+            "Use --device cpu, or install a build of torch for that device.",
+        )
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor or the GPU has instructions for it.
+
+    Raises:
+        MachineError: fp16 on a processor, which torch cannot train in.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise MachineError("--precision fp16 needs a GPU.", "Use --precision bf16 or fp32 on the CPU.")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    # AVX-512 alone has bf16 in torch too, but emulated and slower than fp32.
+    fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16" if fast else "fp32"
+
+
+def use_threads(count: int | None) -> int:
+    """Let torch use so many processor threads (None: as many as it likes) and return how many it uses."""
+    if count is not None:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which matrix products run in `precision`: fp32, bf16 or fp16."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)

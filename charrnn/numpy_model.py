@@ -1,0 +1,215 @@
+"""The network of `charrnn.model` in plain NumPy, for inference: the CPU's sampler, and the tests' independent check.
+
+A step of one stream is a few products of a vector with a matrix, so nearly all of its time could go to preparations.
+Everything that does not depend on the text is therefore done once, when the model is made:
+
+- matrices are transposed, so that a step is `row vector @ contiguous matrix`;
+- biases that are only ever added up become one;
+- the first layer's input product, of which there is one per symbol, becomes the rows of a table;
+- what a sigmoid will be applied to is halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2: one tanh then serves all gates
+  of a cell, and it cannot overflow. Halving is exact in floating point.
+
+All arrays are float32. Streams do not depend on each other, but a linear algebra library may round a product
+differently for another number of rows, so that a stream alone and among others can differ in the last bits.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import ModelConfig
+from charrnn.shapes import NUM_STATES
+
+Array = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.integer[Any]]
+State = tuple[Array, ...]
+
+NORM_EPSILON = np.float32(1e-5)
+HALF = np.float32(0.5)
+TABLE_LIMIT = 1 << 25  # numbers, so 128 MB: where a table would be larger, its rows are computed as they are needed
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's weights, ready for use.
+
+    Attributes:
+        inputs: Input matrix, (input_size, gates * hidden_size).
+        recurrent: Recurrent matrix, (hidden_size, gates * hidden_size).
+        bias: The biases that are added to the two products' sum, (gates * hidden_size,).
+        candidate_bias: The gru's bias inside the reset gate, (hidden_size,); zeros in other cells.
+        norm: Layer norm's weight and bias, (hidden_size,) each, or None.
+        residual: Whether the layer's input is added to its output.
+    """
+
+    inputs: Array
+    recurrent: Array
+    bias: Array
+    candidate_bias: Array
+    norm: tuple[Array, Array] | None
+    residual: bool
+
+    def finish(self, outputs: Array, inputs: Array) -> Array:
+        """Apply what follows the cell, residual connection and layer norm, to (batch, hidden_size)."""
+        values = outputs + inputs if self.residual else outputs
+        return values if self.norm is None else normalise(values, *self.norm)
+
+
+def normalise(values: Array, weight: Array, bias: Array) -> Array:
+    """Give each row of (batch, size) mean 0 and variance 1, then scale and shift it."""
+    mean: Array = np.add.reduce(values, axis=1, keepdims=True)  # a reduction alone is faster than np.mean
+    mean /= values.shape[1]
+    centred = values - mean
+    variance: Array = np.add.reduce(centred * centred, axis=1, keepdims=True)
+    variance /= values.shape[1]
+    centred /= np.sqrt(variance + NORM_EPSILON)
+    centred *= weight
+    centred += bias
+    return centred
+
+
+# A cell maps a layer, its input's product with the input matrix plus `bias`, and the state before the step to the state
+# after it, whose first array is the output. It may overwrite the product. Equations: `charrnn.cells`.
+
+
+def rnn_tanh(layer: Layer, product: Array, state: State) -> State:
+    """Step the Elman cell with tanh."""
+    product += state[0] @ layer.recurrent
+    return (np.tanh(product, out=product),)
+
+
+def rnn_relu(layer: Layer, product: Array, state: State) -> State:
+    """Step the Elman cell with relu."""
+    product += state[0] @ layer.recurrent
+    return (np.maximum(product, 0, out=product),)
+
+
+def gru(layer: Layer, product: Array, state: State) -> State:
+    """Step the gated recurrent unit: gates r, z, n."""
+    (hidden,) = state
+    size = hidden.shape[1]
+    recurrent = hidden @ layer.recurrent
+    gates = np.tanh(product[:, : 2 * size] + recurrent[:, : 2 * size]) * HALF + HALF
+    reset, update = gates[:, :size], gates[:, size:]
+    candidate = np.tanh(product[:, 2 * size :] + reset * (recurrent[:, 2 * size :] + layer.candidate_bias))
+    return (candidate + update * (hidden - candidate),)
+
+
+def lstm(layer: Layer, product: Array, state: State) -> State:
+    """Step the long short-term memory: gates i, f, g, o."""
+    hidden, memory = state
+    product += hidden @ layer.recurrent
+    squashed = np.tanh(product, out=product).reshape(len(hidden), 4, -1)
+    gates = squashed * HALF + HALF  # of g too, where it is not used: one block is faster than three
+    memory = gates[:, 1] * memory + gates[:, 0] * squashed[:, 2]
+    return gates[:, 3] * np.tanh(memory), memory
+
+
+CELLS: dict[str, Callable[[Layer, Array, State], State]] = {
+    "rnn tanh": rnn_tanh,
+    "rnn relu": rnn_relu,
+    "gru": gru,
+    "lstm": lstm,
+}
+# By what each gate's block is multiplied beforehand: a half where a sigmoid follows.
+SCALES = {"rnn": (1.0,), "gru": (0.5, 0.5, 1.0), "lstm": (0.5, 0.5, 1.0, 0.5)}
+
+
+class NumpyModel:
+    """A trained recurrent language model that only predicts.
+
+    Attributes:
+        config: The shape of the network.
+        start: The id that stands before the first symbol of a text.
+    """
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Prepare `weights`, which have the names and shapes that `charrnn.shapes.weight_shapes` gives for `config`."""
+        self.config = config
+        self.start = config.vocab_size
+        self._cell = CELLS[f"rnn {config.activation}" if config.cell == "rnn" else config.cell]
+        self._embedding = single(weights["embedding.weight"])
+        self._layers = [prepare_layer(config, weights, index) for index in range(config.num_layers)]
+        head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
+        self._head, self._head_bias = single(head.T), single(weights["head_bias"])
+        first = self._layers[0]
+        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT
+        self._table = self._embedding @ first.inputs + first.bias if small else None
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first symbol: for each layer in turn its cell's zeros (batch, hidden_size)."""
+        count = self.config.num_layers * NUM_STATES[self.config.cell]
+        return tuple(np.zeros((batch, self.config.hidden_size), np.float32) for _ in range(count))
+
+    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read one symbol of each stream and predict the next.
+
+        Args:
+            ids: Symbols, (batch,), each in 0 .. vocab_size.
+            state: What `initial_state` or an earlier step returned; it is not changed.
+
+        Returns:
+            Logits (batch, vocab_size) and the state after the step, both new arrays.
+        """
+        values, carried = self._embedding[ids], ()  # type: tuple[Array, State]
+        for index, layer in enumerate(self._layers):
+            product = self._product(index, ids, values)
+            layer_state = self._cell(layer, product, self._part(state, index))
+            values = layer.finish(layer_state[0], values)
+            carried += layer_state
+        logits = values @ self._head
+        logits += self._head_bias
+        return logits, carried
+
+    def run(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Step through (batch, time) ids; return every step's logits (batch, time, vocab_size) and the last state."""
+        logits = np.empty((*ids.shape, self.config.vocab_size), np.float32)
+        for time in range(ids.shape[1]):
+            logits[:, time], state = self.step(ids[:, time], state)
+        return logits, state
+
+    def _product(self, index: int, ids: Ids, values: Array) -> Array:
+        """Return layer `index`'s input times its input matrix, plus bias, in a new array."""
+        if index == 0 and self._table is not None:
+            return self._table[ids]
+        layer = self._layers[index]
+        product = values @ layer.inputs
+        product += layer.bias
+        return product
+
+    def _part(self, state: State, index: int) -> State:
+        """Return layer `index`'s part of the model's state."""
+        size = NUM_STATES[self.config.cell]
+        return state[index * size : (index + 1) * size]
+
+
+def prepare_layer(config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]], index: int) -> Layer:
+    """Lay out the weights of one layer; `index` counts from the input."""
+    hidden, prefix = config.hidden_size, f"layers.{index}."
+    scale = np.repeat(np.array(SCALES[config.cell], np.float32), hidden)
+    inputs, recurrent, input_bias, recurrent_bias = (
+        single(weights[f"{prefix}cell.rnn.{name}_l0"].T) * scale
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    candidate_bias = np.zeros(hidden, np.float32)
+    if config.cell == "gru":
+        candidate_bias = recurrent_bias[2 * hidden :].copy()
+        recurrent_bias[2 * hidden :] = 0
+    return Layer(
+        inputs=inputs,
+        recurrent=recurrent,
+        bias=input_bias + recurrent_bias,
+        candidate_bias=candidate_bias,
+        norm=(single(weights[prefix + "norm.weight"]), single(weights[prefix + "norm.bias"]))
+        if config.layer_norm
+        else None,
+        residual=config.residual and len(inputs) == hidden,
+    )
+
+
+def single(values: npt.NDArray[Any]) -> Array:
+    """Return a contiguous float32 copy."""
+    return np.array(values, np.float32, order="C")

@@ -1,0 +1,206 @@
+"""From what a person asked for to the complete settings of a run, measuring the machine where time is the budget."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Encoded
+from charrnn.errors import UsageError
+from charrnn.machine import choose_device, choose_precision, use_threads
+from charrnn.model import build
+from charrnn.presets import find_preset, regularisation, shape_settings
+from charrnn.shapes import NUM_GATES, parameter_count
+from charrnn.tokenizers import Tokenizer
+from charrnn.training import Trainer
+
+MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size"}
+TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asked for; a run is only continued by a request that is equal to the one that began it.
+
+    Attributes:
+        settings: Fields of `ModelConfig` and `TrainConfig` that were given.
+        preset: A name in `PRESETS`; None is the standard one.
+        epochs: Length of the training in passes over the text.
+        seconds: Length of the whole command in seconds, turned into steps by measuring the machine's speed.
+        init_from: SHA-256 of the model to start from.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+    init_from: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` if the length is given twice or makes no sense."""
+        lengths = {"--steps": self.settings.get("steps"), "--epochs": self.epochs, "--time": self.seconds}
+        given = [name for name, value in lengths.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} say twice how long to train.", "Give one of them.")
+        for name, value in (("--epochs", self.epochs), ("--time", self.seconds)):
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be greater than 0, not {value:g}.")
+        if self.preset is not None:
+            find_preset(self.preset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was given, as JSON values."""
+        values = {name: value for name, value in vars(self).items() if name != "settings" and value is not None}
+        return values | dict(self.settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The complete settings of a run.
+
+    Attributes:
+        model: The shape of the network.
+        train: How it is trained.
+        device: Where it computes on this machine, for a person.
+        precision: What `train.precision` comes to on this machine.
+        epochs: Passes over the training text.
+        step_seconds: Measured time of a step; None if nothing was measured.
+        total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
+    """
+
+    model: ModelConfig
+    train: TrainConfig
+    device: str
+    precision: str
+    epochs: float
+    step_seconds: float | None = None
+    total_seconds: float | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated memory of weights, gradients, optimizer and activations, in bytes."""
+        weights = 4 * 4 * parameter_count(self.model)
+        per_step = self.model.num_layers * self.model.hidden_size * (2 * NUM_GATES[self.model.cell] + 6)
+        activations = 4 * self.train.batch_size * self.train.seq_len * (per_step + 3 * self.model.vocab_size)
+        return weights + activations
+
+
+def make_plan(
+    request: Request,
+    tokenizer: Tokenizer,
+    train: Encoded,
+    valid: Encoded,
+    *,
+    started: float,
+    base: ModelConfig | None = None,
+    measure: bool = False,
+) -> Plan:
+    """Settle everything that the request leaves open.
+
+    Args:
+        request: What was asked for.
+        tokenizer: Of the training text.
+        train: The training text.
+        valid: The validation text.
+        started: `time.monotonic()` when the command began: a budget of time covers all of it.
+        base: The model to start from, whose shape then holds.
+        measure: Measure the speed even if no setting depends on it, for an estimate of the time.
+
+    Raises:
+        UsageError: A setting is unknown or out of range.
+        MachineError: The device is not there.
+    """
+    model, settings = _shapes(request, tokenizer, train, base)
+    config = TrainConfig(**settings)
+    device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
+    epoch = _tokens_per_step(config, len(train.ids)) / len(train.ids)
+    timed = request.epochs is None and "steps" not in request.settings
+    speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
+    evaluations = 10
+    if timed:
+        assert speed is not None
+        preset = find_preset(request.preset or "standard")
+        left = (request.seconds or preset.seconds) - (time.monotonic() - started) - 1.0
+        evaluations = max(1, min(20, int(0.05 * left / speed.evaluation)))
+        most = math.ceil(preset.max_epochs / epoch) if request.seconds is None else 1 << 40
+        steps = min(most, max(10, int((left - evaluations * speed.evaluation) / speed.step)))
+    else:
+        steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
+    settled = regularisation(steps * epoch) | {"eval_every": math.ceil(steps / evaluations)} | request.settings
+    settings |= {name: value for name, value in settled.items() if name in TRAIN_FIELDS} | {"steps": steps}
+    if base is None:
+        model = ModelConfig(**model.to_dict() | {"dropout": settled["dropout"]})
+    config = TrainConfig(**settings)
+    total = None if speed is None else steps * speed.step + math.ceil(steps / config.eval_every) * speed.evaluation
+    return Plan(
+        model=model,
+        train=config,
+        device=device,
+        precision=precision,
+        epochs=steps * epoch,
+        step_seconds=speed.step if speed else None,
+        total_seconds=total,
+    )
+
+
+def _shapes(
+    request: Request, tokenizer: Tokenizer, train: Encoded, base: ModelConfig | None
+) -> tuple[ModelConfig, dict[str, Any]]:
+    """Return the model's configuration and the training settings as far as they do not depend on the speed."""
+    unknown = sorted(set(request.settings) - MODEL_FIELDS - TRAIN_FIELDS)
+    if unknown:
+        raise UsageError(f"Unknown setting {unknown[0]!r}.")
+    chosen = shape_settings(find_preset(request.preset or "standard"), len(train.ids)) | dict(request.settings)
+    shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
+    if base is not None:
+        kept = base.to_dict() | {"vocab_size": tokenizer.size}
+        changed = [name for name, value in request.settings.items() if name in MODEL_FIELDS and kept[name] != value]
+        fixed = [name for name in changed if "dropout" not in name]
+        if fixed:
+            name = fixed[0].replace("_", "-")
+            raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")
+        shape = kept | {name: request.settings[name] for name in changed}
+    model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
+    return model, {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
+
+
+def _tokens_per_step(config: TrainConfig, length: int) -> float:
+    """Return how many tokens of a text of `length` one step scores."""
+    batch_size = min(config.batch_size, max(1, length // 2))
+    if config.bptt == "full" and config.batcher == "sequential":
+        return length
+    return batch_size * min(config.bptt_stride or config.seq_len, max(1, length // batch_size))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one training step and of one evaluation on the validation text."""
+
+    step: float
+    evaluation: float
+
+
+def measure_speed(
+    model: ModelConfig, config: TrainConfig, precision: str, tokenizer: Tokenizer, train: Encoded, valid: Encoded
+) -> Speed:
+    """Time a few steps and a part of an evaluation of a model that is then thrown away: about three seconds."""
+    device = choose_device(config.device)
+    trainer = Trainer(build(model, config.seed).to(device), tokenizer, train, valid, config, precision)
+    for _ in range(3):
+        trainer.train_once()
+    begin, steps = time.monotonic(), 0
+    while steps < 5 or (time.monotonic() - begin < 1.5 and steps < 200):
+        trainer.train_once()
+        steps += 1
+    step = (time.monotonic() - begin) / steps
+    begin = time.monotonic()
+    trainer.evaluate()
+    return Speed(step, time.monotonic() - begin)
+
+
+def describe_device(config: TrainConfig) -> str:
+    """Set the threads, and name the device that a configuration comes to on this machine."""
+    threads, device = use_threads(config.threads), choose_device(config.device)
+    return f"cpu with {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type

@@ -1,0 +1,194 @@
+"""How well a model predicts a text: the one definition, used by `eval`, by validation in training and by the API.
+
+Only nats are added up. Everything shown is derived from a `Score`, and names its unit.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from charrnn.corpus import Encoded
+from charrnn.model import CharRNN
+from charrnn.tokenizers import Tokenizer
+
+Ids = npt.NDArray[np.integer[Any]]
+LN2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A sum of negative log likelihoods, and what it was summed over.
+
+    Attributes:
+        nats: Summed negative log likelihood of every token, natural logarithm; unknown symbols included.
+        tokens: Tokens scored; each one once.
+        characters: Code points of the text that they stand for.
+        bytes: UTF-8 bytes of that text.
+        unknown: Tokens that the tokenizer had never seen.
+        unknown_nats: The part of `nats` that they cost.
+    """
+
+    nats: float
+    tokens: int
+    characters: int
+    bytes: int
+    unknown: int = 0
+    unknown_nats: float = 0.0
+
+    @property
+    def nats_per_token(self) -> float:
+        """Cross entropy in nats for each token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats / tokens), per token: comparable only between models with the same tokens."""
+        return _exp(self.nats_per_token)
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits for each code point of the text: comparable between all tokenizers."""
+        return self.nats / LN2 / self.characters
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits for each UTF-8 byte of the text: comparable between all tokenizers, and with compressors."""
+        return self.nats / LN2 / self.bytes
+
+    @property
+    def perplexity_known(self) -> float:
+        """Perplexity of the tokens that the tokenizer knows, as if the others were not there."""
+        known = self.tokens - self.unknown
+        return _exp((self.nats - self.unknown_nats) / known) if known else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and all that is derived from them, as JSON values."""
+        derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
+        return vars(self) | {name: getattr(self, name) for name in derived}
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class ScoringProtocol:
+    """How the state runs through the text.
+
+    The text is cut into segments that are scored side by side, each after reading `warmup` tokens before it that are not
+    scored (they are scored in the segment before).
+
+    Attributes:
+        segment: Tokens scored in one run of the state; None is the whole text in one serial pass.
+        warmup: Tokens read before each segment, at most.
+    """
+
+    segment: int | None
+    warmup: int
+
+    @classmethod
+    def carried(cls) -> Self:
+        """State carried through the text, in parallel: enough warm-up to agree with `exact` within 0.001 nats."""
+        return cls(segment=2048, warmup=512)
+
+    @classmethod
+    def exact(cls) -> Self:
+        """State carried through the text in one serial pass."""
+        return cls(segment=None, warmup=0)
+
+    @classmethod
+    def reset(cls, every: int) -> Self:
+        """Context-free blocks of `every` tokens, each from the one token before it, as transformers are often scored."""
+        return cls(segment=every, warmup=1)
+
+    def __str__(self) -> str:
+        """Name the protocol, for a score's signature."""
+        if self.segment is None:
+            return "state:carried-exact"
+        return f"state:reset-{self.segment}" if self.warmup == 1 else f"state:carried-warmup-{self.warmup}"
+
+
+def evaluate(
+    model: CharRNN,
+    tokenizer: Tokenizer,
+    text: Encoded,
+    protocol: ScoringProtocol,
+    *,
+    autocast: Callable[[], Any] | None = None,
+) -> Score:
+    """Score every token of a text, the first one included (it is predicted from the start symbol).
+
+    Unknown symbols are charged the model's probability of the unknown token times a uniform choice among the code points
+    outside the vocabulary.
+
+    Args:
+        model: Put into evaluation mode for the while; its training mode and every random generator stay as they are.
+        tokenizer: The one that made the ids.
+        text: The ids, and the characters and bytes that they stand for.
+        protocol: How the state runs.
+        autocast: Makes the context in which the model runs, for lower precision; None computes in the weights' own.
+    """
+    total = unknown_nats = 0.0
+    unknown = 0
+    for targets, nats in token_nats(model, text.ids, protocol, autocast=autocast):
+        total += float(nats.sum())
+        if tokenizer.unknown is not None:
+            unknown_nats += float(nats[targets == tokenizer.unknown].sum())
+            unknown += int((targets == tokenizer.unknown).sum())
+    penalty = unknown * tokenizer.unknown_nats
+    return Score(
+        total + penalty, len(text.ids), text.characters, text.bytes, unknown, unknown_nats + penalty if unknown else 0.0
+    )
+
+
+def token_nats(
+    model: CharRNN, ids: Ids, protocol: ScoringProtocol, *, autocast: Callable[[], Any] | None = None
+) -> Iterator[tuple[Ids, npt.NDArray[np.float64]]]:
+    """Yield tokens and the negative log likelihood in nats of each, every token once, in the order they were scored."""
+    training = model.training
+    model.eval()
+    try:
+        for begins, ends in segments(len(ids), protocol):
+            state = None
+            for columns, inputs, targets in _steps(ids, begins, ends, model.start):
+                with torch.inference_mode(), (autocast or nullcontext)():
+                    logits, state = model(inputs.to(model.device), state)
+                    losses = functional.cross_entropy(logits.float().mT, targets.to(model.device), reduction="none")
+                wanted = (columns >= begins[:, 1:]) & (columns < ends)
+                yield ids[columns[wanted]], losses.cpu().numpy()[wanted].astype(np.float64)
+    finally:
+        model.train(training)
+
+
+ROWS, CHUNK = 64, 256  # segments side by side, steps at a time: what bounds the memory, and changes no result
+
+
+def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Cut 0 .. length into groups of segments: arrays of (first token read, first token scored) and of the end."""
+    size = protocol.segment or max(1, length)
+    scored = np.arange(0, length, size)
+    for group in np.split(scored, range(ROWS, len(scored), ROWS)):
+        begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
+        yield begins, np.minimum(group + size, length)[:, None]
+
+
+def _steps(
+    ids: Ids, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], start: int
+) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
+    """Walk along all rows at once: (columns, inputs, targets), each (rows, steps), the start symbol first."""
+    first = begins[:, :1]
+    for offset in range(0, int((ends - first).max()), CHUNK):
+        columns = first + np.arange(offset, min(offset + CHUNK, int((ends - first).max())))
+        inputs = ids[np.clip(columns - 1, 0, len(ids) - 1)].astype(np.int64)
+        if offset == 0:
+            inputs[:, 0] = start
+        targets = ids[np.minimum(columns, len(ids) - 1)].astype(np.int64)
+        yield columns, torch.from_numpy(inputs), torch.from_numpy(targets)

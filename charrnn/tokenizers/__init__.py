@@ -1,0 +1,45 @@
+"""Tokenizers: one file each, one line each in `KINDS`. See `Tokenizer` for what each offers."""
+
+from typing import Any
+
+from charrnn.errors import ModelFileError, UsageError, did_you_mean
+from charrnn.tokenizers.base import Tokenizer
+from charrnn.tokenizers.char import CharTokenizer
+
+KINDS: dict[str, type[Tokenizer]] = {"char": CharTokenizer}
+
+__all__ = ["KINDS", "CharTokenizer", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
+
+
+def train_tokenizer(kind: str, text: str) -> Tokenizer:
+    """Learn a tokenizer from `text`.
+
+    Args:
+        kind: A key of `KINDS`.
+        text: The training part only, so that what it has not seen stays unknown.
+
+    Raises:
+        UsageError: There is no such kind.
+        TextError: The text cannot be used.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"--tokenizer must be one of {', '.join(KINDS)}, not {kind!r}.", did_you_mean(kind, KINDS))
+    return KINDS[kind].train(text)
+
+
+def tokenizer_from_dict(values: Any) -> Tokenizer:
+    """Rebuild a tokenizer from what its `to_dict` gave. Nothing about `values` is trusted.
+
+    Raises:
+        ModelFileError: `values` does not describe a tokenizer of this version.
+    """
+    if not isinstance(values, dict):
+        raise ModelFileError(f"The tokenizer should be a table, but is of type {type(values).__name__}.")
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise ModelFileError(
+            f"The tokenizer is of kind {repr(kind)[:40]}; this version knows {known}.",
+            "The model may have been made by a newer charrnn: pip install -U charrnn",
+        )
+    return KINDS[kind].from_dict(values)

@@ -1,0 +1,117 @@
+"""One id per code point: the smallest vocabulary that loses nothing of the text it was made from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, id_dtype, to_bytes
+
+REPLACEMENT = "\ufffd"  # what Unicode shows for a character that cannot be shown
+
+
+@dataclass(frozen=True)
+class CharTokenizer:
+    """Code points as symbols; id 0 is the unknown symbol.
+
+    Attributes:
+        characters: The known code points, each once, in the order of their ids: `characters[i]` has the id i + 1.
+    """
+
+    kind: ClassVar[str] = "char"
+    unknown: ClassVar[int] = 0
+
+    characters: str
+
+    @classmethod
+    def train(cls, text: str) -> Self:
+        """Know each code point of `text`, in code point order.
+
+        Raises:
+            TextError: `text` is empty, or holds a lone surrogate.
+        """
+        if not text:
+            raise TextError("There is nothing to learn a vocabulary from: the text is empty.")
+        return cls(distinct_characters(text))
+
+    def extended(self, text: str) -> Self:
+        """Return a tokenizer in which every id keeps its meaning, and the new code points of `text` come last."""
+        return type(self)(self.characters + "".join(self.unknown_characters(distinct_characters(text))))
+
+    @property
+    def size(self) -> int:
+        """Symbols that the model predicts: the known code points and the unknown symbol."""
+        return len(self.characters) + 1
+
+    @property
+    def unknown_nats(self) -> float:
+        """Price of naming one code point among all that are unknown, in nats."""
+        return math.log(max(1, ENCODABLE - len(self.characters)))
+
+    def encode(self, text: str) -> Ids:
+        """Return one id for each code point; see `Tokenizer.encode`."""
+        return self.ids[code_points(text)]
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """Return one code point for each id; see `Tokenizer.decode`."""
+        ids = np.asarray(ids)
+        if ids.size == 0:
+            return ""
+        if ids.min() < 0 or ids.max() >= self.size:
+            wrong = ids.min() if ids.min() < 0 else ids.max()
+            raise UsageError(f"Id {wrong} is outside the vocabulary: ids are 0 to {self.size - 1}.")
+        return to_text(code_points(REPLACEMENT + self.characters)[ids])
+
+    def unknown_characters(self, text: str) -> list[str]:
+        """Return the distinct code points of `text` that have no id, in order of appearance."""
+        points = code_points(text)
+        return list(dict.fromkeys(to_text(points[self.ids[points] == self.unknown])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the vocabulary as JSON values."""
+        return {"kind": self.kind, "characters": self.characters}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild from what `to_dict` gave; see `Tokenizer.from_dict`."""
+        characters = values.get("characters")
+        if set(values) != {"kind", "characters"} or not isinstance(characters, str):
+            raise ModelFileError('The char tokenizer needs one entry beside "kind": "characters", a string.')
+        if not 1 <= len(characters) < MAX_SIZE:
+            raise ModelFileError(
+                f"The char tokenizer has {len(characters):,} characters; 1 to {MAX_SIZE - 1:,} can be."
+            )
+        if len(set(characters)) != len(characters):
+            raise ModelFileError("The char tokenizer has a character twice.")
+        if any("\ud800" <= character <= "\udfff" for character in characters):
+            raise ModelFileError("The char tokenizer has a surrogate among its characters, which no text can hold.")
+        return cls(characters)
+
+    @cached_property
+    def ids(self) -> Ids:
+        """The id of every code point there is, (0x110000,): a table, so that encoding is one look-up."""
+        table = np.zeros(0x110000, dtype=id_dtype(self.size))
+        table[code_points(self.characters)] = np.arange(1, self.size)
+        return table
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    """Return the code points of `text`; raise `TextError` at a lone surrogate."""
+    return np.frombuffer(to_bytes(text, "utf-32-le"), dtype="<u4")
+
+
+def to_text(points: NDArray[np.uint32]) -> str:
+    """Return the text that consists of these code points."""
+    return points.astype("<u4", copy=False).tobytes().decode("utf-32-le")
+
+
+def distinct_characters(text: str) -> str:
+    """Return each code point of `text` once, in code point order."""
+    seen = np.zeros(0x110000, dtype=bool)  # marking beats sorting: the text is long, Unicode is not
+    seen[code_points(text)] = True
+    return to_text(np.flatnonzero(seen).astype(np.uint32))

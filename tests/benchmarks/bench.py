@@ -1,0 +1,239 @@
+"""Measure charrnn as a person meets it: whole commands, timed from outside, beside a baseline given the same wall time.
+
+    python tests/benchmarks/bench.py --text data/shakespeare.txt
+    python tests/benchmarks/bench.py --text data/shakespeare.txt --nanogpt nanoGPT --only nanogpt quick goal reset
+    python tests/benchmarks/bench.py --text data/shakespeare.txt --texts data/benchmarks/*.txt --only texts
+
+Figures (all of them unless --only says which):
+
+    nanogpt   nanoGPT's CPU recipe, if --nanogpt says where a checkout is
+    quick     `charrnn train` with --preset quick
+    reset     the model of `quick`, scored in blocks of 256 that know nothing of each other
+    goal      the shortest `charrnn train --time T` that ends at 1.88 nats per character or less
+    default   `charrnn train` with no option
+    best      `charrnn train` with --preset best
+    texts     `quick` and `default` on each of --texts
+
+One process runs at a time. Progress goes to standard error, the table to standard output (and to --out FILE).
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+GOAL = 1.88
+GOAL_TIMES = (4, 5, 6, 7, 8, 10, 12, 15, 20, 30)
+PRESETS = {"quick": ("--preset", "quick"), "default": (), "best": ("--preset", "best")}
+COLUMNS = (
+    "figure",
+    "text",
+    "seconds",
+    "steps",
+    "chars/s",
+    "parameters",
+    "nats/char",
+    "bits/char",
+    "baseline in that time",
+)
+Row = dict[str, Any]
+
+
+class Bench:
+    """Runs the figures of one text after another; a row of the table for each.
+
+    Attributes:
+        text: The text that the figures are about.
+        texts: Those of the figure `texts`.
+        nanogpt: A checkout of nanoGPT, or None.
+        threads: Options that set the number of threads, or none.
+        folder: Where the runs go.
+    """
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.text: Path = args.text
+        self.texts: list[Path] = args.texts
+        self.nanogpt_folder: Path | None = args.nanogpt
+        self.threads = ("--threads", str(args.threads)) if args.threads else ()
+        self.folder = folder
+
+    def figures(self) -> dict[str, Callable[[], Iterator[Row]]]:
+        """Return the figures by name, in the order in which they run."""
+        return {
+            "nanogpt": self.nanogpt,
+            "quick": lambda: self.train("quick", self.text),
+            "reset": self.reset,
+            "goal": self.goal,
+            "default": lambda: self.train("default", self.text),
+            "best": lambda: self.train("best", self.text),
+            "texts": lambda: (
+                row for path in self.texts for name in ("quick", "default") for row in self.train(name, path)
+            ),
+        }
+
+    def train(self, preset: str, text: Path) -> Iterator[Row]:
+        """Train with a preset, then the baseline for as long."""
+        row = self.command(preset, text, self.run_folder(preset, text), *PRESETS[preset])
+        baseline, _ = run_json(
+            *("baseline.py", "--text", text, "--seconds", f"{row['seconds']:.1f}", *self.threads), script=True
+        )
+        yield row | {"baseline in that time": f"{baseline['valid_nats']:.4f} ({baseline['epochs']:.1f} epochs)"}
+
+    def command(self, figure: str, text: Path, out: Path, *options: str) -> Row:
+        """Run `charrnn train`; return its row."""
+        result, seconds = run_json("train", text, "--out", out, "--json", *options, *self.threads)
+        row = {"figure": figure, "text": text.stem, "seconds": seconds, "steps": result["step"]}
+        row |= {"chars/s": result["tokens"] / result["seconds"], "parameters": result["parameters"]}
+        return row | {"nats/char": result["valid_nats"], "bits/char": result["valid_bits_per_char"]}
+
+    def goal(self) -> Iterator[Row]:
+        """Give more and more time until the goal is reached: the whole command counts."""
+        for budget in GOAL_TIMES:
+            out = self.folder / f"goal-{budget}"
+            row = self.command(f"{GOAL} or less: --time {budget}s", self.text, out, "--time", f"{budget}s")
+            if row["nats/char"] <= GOAL:
+                yield row
+                return
+        yield {"figure": f"{GOAL} or less: not reached", "text": self.text.stem}
+
+    def reset(self) -> Iterator[Row]:
+        """Score the held-out tenth with the quick preset's model, in blocks of 256 and with the state carried."""
+        out = self.run_folder("quick", self.text)
+        if not out.exists():
+            self.command("quick", self.text, out, *PRESETS["quick"])
+        held_out = self.folder / "held-out.txt"
+        held_out.write_text(last_tenth(self.text), encoding="utf-8", newline="")
+        for figure, options in {"reset every 256": ("--reset-every", "256"), "carried": ()}.items():
+            score, seconds = run_json("eval", out, held_out, "--json", *options)
+            row = {"figure": f"quick, {figure}", "text": self.text.stem, "seconds": seconds}
+            yield row | {"nats/char": score["nats_per_token"], "bits/char": score["bits_per_char"]}
+
+    def nanogpt(self) -> Iterator[Row]:
+        """Run nanoGPT's recipe."""
+        if self.nanogpt_folder is None:
+            say("nanogpt: left out, as --nanogpt does not say where it is")
+            return
+        options = ("--dir", self.nanogpt_folder, "--text", self.text, "--goal", GOAL, *self.threads)
+        result, _ = run_json("nanogpt.py", *options, script=True)
+        row = {"figure": "nanoGPT, its estimate", "text": self.text.stem, "seconds": result["seconds"]}
+        row |= {"steps": result["steps"], "chars/s": result["chars_per_second"], "parameters": result.get("parameters")}
+        yield row | nats(result["valid_nats"])
+        if "whole_valid_nats" in result:
+            yield row | {"figure": "nanoGPT, whole text, blocks of 64"} | nats(result["whole_valid_nats"])
+        goal = {"figure": f"nanoGPT, {GOAL} or less", "seconds": result["goal_seconds"], "steps": result["goal_step"]}
+        yield {"text": self.text.stem} | goal
+
+    def run_folder(self, preset: str, text: Path) -> Path:
+        """Return where the run of a preset on a text goes."""
+        return self.folder / f"{text.stem}-{preset}"
+
+
+def nats(value: float) -> Row:
+    """Return a loss in both units."""
+    return {"nats/char": value, "bits/char": value / math.log(2)}
+
+
+def last_tenth(path: Path) -> str:
+    """Return what `charrnn train` holds out: the last tenth, rounded up to a whole character."""
+    with path.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    return text[math.floor(len(text) * (1 - Fraction(1, 10))) :]
+
+
+def run_json(*arguments: object, script: bool = False) -> tuple[dict[str, Any], float]:
+    """Run charrnn, or a script beside this one; return the JSON object that it printed, and the seconds it took."""
+    words = [str(argument) for argument in arguments]
+    command = (
+        [sys.executable, str(HERE / words[0]), *words[1:]] if script else [sys.executable, "-m", "charrnn", *words]
+    )
+    say(f"{datetime.now():%H:%M:%S} {' '.join(words)}")
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"That ended with exit code {done.returncode}.")
+    return json.loads(done.stdout), seconds
+
+
+def machine() -> str:
+    """Describe what the figures were measured on."""
+    cpu, wide = processor()
+    floats = f"bfloat16 instructions: {', '.join(wide)}" if wide else "no bfloat16 instructions found"
+    load = f"load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    versions = f"Python {platform.python_version()}, torch {version('torch')}"
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {floats}; {platform.system()}; {versions}; {datetime.now():%Y-%m-%d}; {load}"
+    )
+
+
+def processor() -> tuple[str, list[str]]:
+    """Return the processor's name and which of its instructions multiply in bfloat16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), []
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = values.get("flags", values.get("Features", "")).split()
+    return values.get("model name", platform.machine()), [flag for flag in flags if "bf16" in flag]
+
+
+def table(rows: list[Row], head: str) -> str:
+    """Return the rows as Markdown, under a line about the machine."""
+    lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += ["| " + " | ".join(cell(name, row.get(name)) for name in COLUMNS) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(name: str, value: Any) -> str:
+    """Return a value as its column shows it."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return {"seconds": f"{value:.1f}", "nats/char": f"{value:.4f}", "bits/char": f"{value:.3f}"}.get(
+        name, f"{value:,.0f}"
+    )
+
+
+def say(line: str) -> None:
+    """Show progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure what was asked for; the table so far is written after each row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="TEXT")
+    parser.add_argument("--nanogpt", type=Path, metavar="FOLDER")
+    parser.add_argument("--only", nargs="+", metavar="FIGURE")
+    parser.add_argument("--threads", type=int, help="all cores if not given")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="keep the runs here")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Bench(args, args.runs or Path(folder)).figures()
+        if unknown := set(args.only or ()) - figures.keys():
+            parser.error(f"no figure named {', '.join(unknown)}; there are {', '.join(figures)}")
+        head, rows = machine(), list[Row]()
+        for name in [name for name in figures if not args.only or name in args.only]:
+            for row in figures[name]():
+                rows.append(row)
+                say(table(rows[-1:], "").splitlines()[-1])
+                if args.out:
+                    args.out.write_text(table(rows, head) + "\n", encoding="utf-8")
+    print(table(rows, head))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn import numpy_model
+from charrnn.config import ModelConfig
+from charrnn.model import CharRNN, build
+from charrnn.numpy_model import NumpyModel, State
+from charrnn.shapes import weight_shapes
+
+CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
+VOCAB, BATCH, TIME = 11, 3, 7
+
+
+def config_id(config: ModelConfig) -> str:
+    words = [config.cell, config.activation, f"{config.num_layers}x{config.hidden_size}-{config.embedding_size}"]
+    return "-".join(words + [name for name in ("layer_norm", "residual", "tied") if getattr(config, name)])
+
+
+def configs() -> list[ModelConfig]:
+    """Every combination; equal sizes, so that a residual connection reaches the first layer too, and unequal ones."""
+    flags = (False, True)
+    return [
+        ModelConfig(
+            vocab_size=VOCAB,
+            cell=cell,
+            activation=activation,
+            num_layers=num_layers,
+            hidden_size=16,
+            embedding_size=size,
+            layer_norm=layer_norm,
+            residual=residual,
+            tied=tied,
+        )
+        for (cell, activation), num_layers, layer_norm, residual, tied, size in product(
+            CELLS, (1, 2, 3), flags, flags, flags, (16, 5)
+        )
+        if size == 16 or not tied
+    ]
+
+
+def both(config: ModelConfig) -> tuple[CharRNN, NumpyModel]:
+    """A torch model with no weight left at a start value that would hide a mistake, and its NumPy twin."""
+    model = build(config, seed=1).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    return model, NumpyModel(config, weights)
+
+
+def some_ids(model: NumpyModel) -> np.ndarray:
+    ids = np.random.default_rng(3).integers(0, VOCAB, (BATCH, TIME))
+    ids[:, 0] = model.start
+    return ids
+
+
+def assert_same(state: State, expected: tuple[torch.Tensor, ...]) -> None:
+    assert len(state) == len(expected)
+    for ours, theirs in zip(state, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", configs(), ids=config_id)
+@torch.no_grad()
+def test_equals_the_torch_model_in_one_piece_and_step_by_step(config: ModelConfig) -> None:
+    torch_model, model = both(config)
+    ids = some_ids(model)
+    expected, expected_state = torch_model(torch.from_numpy(ids))
+
+    logits, state = model.run(ids, model.initial_state(BATCH))
+    assert logits.shape == (BATCH, TIME, VOCAB)
+    np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-4)
+    assert_same(state, expected_state)
+
+    state = model.initial_state(BATCH)
+    for time in range(TIME):
+        step_logits, state = model.step(ids[:, time], state)
+        np.testing.assert_array_equal(step_logits, logits[:, time])
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@torch.no_grad()
+def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
+    torch_model, model = both(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5))
+    first, second = np.split(some_ids(model), [4], axis=1)
+    _, middle = torch_model(torch.from_numpy(first))
+    expected, _ = torch_model(torch.from_numpy(second), middle)
+    logits, _ = model.run(second, tuple(part.numpy() for part in middle))
+    np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_the_initial_state_is_the_torch_models(cell: str) -> None:
+    torch_model, model = both(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5))
+    assert_same(model.initial_state(BATCH), torch_model.initial_state(BATCH))
+    assert {part.dtype for part in model.initial_state(1)} == {np.dtype(np.float32)}
+    assert model.start == torch_model.start
+
+
+@pytest.mark.parametrize("config", [c for c in configs() if c.num_layers == 2 and not c.tied], ids=config_id)
+def test_a_stream_does_not_depend_on_those_beside_it(config: ModelConfig) -> None:
+    _, model = both(config)
+    ids = some_ids(model)
+    together, _ = model.run(ids, model.initial_state(BATCH))
+    for stream in range(BATCH):
+        alone, _ = model.run(ids[stream : stream + 1], model.initial_state(1))
+        np.testing.assert_allclose(alone[0], together[stream], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cell", "activation"), CELLS)
+def test_a_step_changes_neither_what_it_is_given_nor_the_model(cell: str, activation: str) -> None:
+    _, model = both(
+        ModelConfig(
+            vocab_size=VOCAB, cell=cell, activation=activation, hidden_size=16, embedding_size=16, residual=True
+        )
+    )
+    ids = some_ids(model)
+    _, state = model.run(ids, model.initial_state(BATCH))
+    ids_before, state_before = ids.copy(), [part.copy() for part in state]
+    first, _ = model.run(ids, state)
+    np.testing.assert_array_equal(ids, ids_before)
+    for part, before in zip(state, state_before, strict=True):
+        np.testing.assert_array_equal(part, before)
+    again, _ = model.run(ids, state)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_the_weights_given_are_copied() -> None:
+    config = ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5)
+    weights = {name: np.full(shape, 0.1, np.float32) for name, shape in weight_shapes(config).items()}
+    model = NumpyModel(config, weights)
+    before, _ = model.step(np.array([0]), model.initial_state(1))
+    for value in weights.values():
+        value.fill(9)
+    after, _ = model.step(np.array([0]), model.initial_state(1))
+    np.testing.assert_array_equal(after, before)
+
+
+def test_a_table_too_large_to_keep_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5)
+    _, with_table = both(config)
+    monkeypatch.setattr(numpy_model, "TABLE_LIMIT", 0)
+    _, without = both(config)
+    ids = some_ids(without)
+    expected, _ = with_table.run(ids, with_table.initial_state(BATCH))
+    logits, _ = without.run(ids, without.initial_state(BATCH))
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_gates_saturate_without_a_warning(cell: str) -> None:
+    """pytest turns an overflow warning into an error."""
+    config = ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
+    signs = np.random.default_rng(4)
+    weights = {name: signs.choice([-1e4, 1e4], size=shape) for name, shape in weight_shapes(config).items()}
+    model = NumpyModel(config, weights)
+    logits, _ = model.run(some_ids(model), model.initial_state(BATCH))
+    assert np.isfinite(logits).all()
+    assert logits.dtype == np.float32

@@ -1,0 +1,155 @@
+"""Ids against Python's own `ord`, `sorted` and `set`; hostile descriptions against `tokenizer_from_dict`."""
+
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.tokenizers import KINDS, CharTokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.tokenizers.base import MAX_SIZE
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+NASTY = {
+    "nul": "a\0b",
+    "line separator": "a\u2028b\u2029",
+    "sentencepiece's space": "\u2581a b",
+    "byte order mark inside": "a\ufeffb",
+    "combining marks": "e\u0301 \u00e9",
+    "emoji joined": "\U0001f469\u200d\U0001f680",
+    "crlf": "a\r\nb",
+    "lone cr": "a\rb\r",
+    "replacement character": "\ufffd?",
+    "ends of the planes": "\ud7ff\ue000\uffff\U00010000\U0010ffff",
+    "literal symbols": "<unk></s>\t  ",
+}
+
+
+def model_of(text: str) -> dict[str, int]:
+    """Give each character its id in the plainest way there is."""
+    return {character: i for i, character in enumerate(sorted(set(text)), start=1)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
+def test_nasty_text_comes_back(kind: str, text: str) -> None:
+    tokenizer = train_tokenizer(kind, text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS.filter(bool))
+def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
+    trained = train_tokenizer(kind, text)
+    read_back = tokenizer_from_dict(json.loads(json.dumps(trained.to_dict())))
+    assert read_back == trained
+    assert read_back.decode(trained.encode(text)) == text
+
+
+@given(train=TEXTS.filter(bool), text=TEXTS)
+def test_char_ids_are_those_of_a_dictionary(train: str, text: str) -> None:
+    tokenizer, ids = CharTokenizer.train(train), model_of(train)
+    assert tokenizer.size == len(ids) + 1
+    assert tokenizer.encode(text).tolist() == [ids.get(character, 0) for character in text]
+
+
+@given(train=TEXTS.filter(bool), text=TEXTS)
+def test_unknown_characters_are_named_in_order_and_decode_to_the_replacement(train: str, text: str) -> None:
+    tokenizer = CharTokenizer.train(train)
+    assert tokenizer.unknown_characters(text) == list(dict.fromkeys(c for c in text if c not in train))
+    assert tokenizer.decode(tokenizer.encode(text)) == "".join(c if c in train else "\ufffd" for c in text)
+
+
+@given(old=TEXTS.filter(bool), new=TEXTS)
+def test_extending_keeps_every_id_and_appends_the_rest_sorted(old: str, new: str) -> None:
+    before = CharTokenizer.train(old)
+    after = before.extended(new)
+    assert after.encode(old).tolist() == before.encode(old).tolist()
+    assert after.characters[len(before.characters) :] == "".join(sorted(set(new) - set(old)))
+    assert after.unknown_characters(old + new) == []
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)])
+def test_ids_have_the_smallest_type_that_holds_the_size_too(size: int, dtype: type) -> None:
+    tokenizer = CharTokenizer("".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)][: size - 1])))
+    assert tokenizer.size == size
+    assert tokenizer.encode(tokenizer.characters).dtype == dtype
+    assert tokenizer.decode(tokenizer.encode(tokenizer.characters)) == tokenizer.characters
+
+
+def test_unknown_costs_a_uniform_choice_among_all_other_code_points() -> None:
+    encodable = sum(not 0xD800 <= point <= 0xDFFF for point in range(sys.maxunicode + 1))
+    assert CharTokenizer("abc").unknown_nats == pytest.approx(math.log(encodable - 3), rel=1e-15)
+    everything = "".join(chr(point) for point in range(sys.maxunicode + 1) if not 0xD800 <= point <= 0xDFFF)
+    assert CharTokenizer(everything).unknown_nats == 0
+    assert tokenizer_from_dict({"kind": "char", "characters": everything}).size < MAX_SIZE
+
+
+def test_decode_takes_lists_arrays_and_nothing() -> None:
+    tokenizer = CharTokenizer("ba")
+    assert tokenizer.decode([1, 2, 0]) == "ba\ufffd"
+    assert tokenizer.decode(np.array([2, 2], dtype=np.int64)) == "aa"
+    assert tokenizer.decode([]) == tokenizer.decode(tokenizer.encode("")) == ""
+
+
+@pytest.mark.parametrize(("ids", "wrong"), [([1, 3], "3"), ([-1, 1], "-1")])
+def test_decode_refuses_an_id_outside_the_vocabulary(ids: list[int], wrong: str) -> None:
+    with pytest.raises(UsageError, match=rf"Id {wrong} is outside .* 0 to 2\.$"):
+        CharTokenizer("ab").decode(ids)
+
+
+@pytest.mark.parametrize("use", [CharTokenizer.train, CharTokenizer("a").extended, CharTokenizer("a").encode])
+def test_a_lone_surrogate_is_refused_with_its_place(use: Any) -> None:
+    with pytest.raises(TextError, match=r"offset 2 .*U\+DCFF"):
+        use("ab\udcff")
+
+
+def test_training_needs_text_and_a_known_kind() -> None:
+    with pytest.raises(TextError, match="empty"):
+        train_tokenizer("char", "")
+    with pytest.raises(UsageError, match=r"not 'chat'\.\nDid you mean 'char'\?"):
+        train_tokenizer("chat", "text")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param(None, "type NoneType", id="nothing"),
+        pytest.param(["char"], "type list", id="a list"),
+        pytest.param({}, "kind None", id="no kind"),
+        pytest.param({"kind": ["char"], "characters": "ab"}, "kind", id="kind of another type"),
+        pytest.param({"kind": "x" * 10_000, "characters": "ab"}, r"kind 'x{1,60};", id="long kind"),
+        pytest.param({"kind": "char"}, '"characters", a string', id="no characters"),
+        pytest.param({"kind": "char", "characters": ["a", "b"]}, "a string", id="a list of characters"),
+        pytest.param({"kind": "char", "characters": "ab", "path": "/etc"}, "one entry", id="one entry more"),
+        pytest.param({"kind": "char", "characters": ""}, "has 0 characters", id="empty"),
+        pytest.param({"kind": "char", "characters": "a" * MAX_SIZE}, "2,097,152 characters", id="too many"),
+        pytest.param({"kind": "char", "characters": "aba"}, "twice", id="a character twice"),
+        pytest.param({"kind": "char", "characters": "a\ud800"}, "surrogate", id="first surrogate"),
+        pytest.param({"kind": "char", "characters": "a\udfff"}, "surrogate", id="last surrogate"),
+    ],
+)
+def test_a_description_that_is_wrong_is_refused(values: Any, message: str) -> None:
+    with pytest.raises(ModelFileError, match=message):
+        tokenizer_from_dict(values)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["kind", "characters", "x"]), inner),
+    )
+)
+def test_any_json_gives_a_tokenizer_or_our_error(values: Any) -> None:
+    if isinstance(values, dict):
+        values["kind"] = "char"
+    try:
+        tokenizer = tokenizer_from_dict(values)
+    except ModelFileError:
+        return
+    assert tokenizer.to_dict() == values
