@@ -78,10 +78,14 @@ def report_bug() -> int:
     if os.environ.get("CHARRNN_DEBUG"):
         sys.stderr.write(trace)
         return 1
-    with tempfile.NamedTemporaryFile("w", prefix="charrnn-crash-", suffix=".log", delete=False, encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="charrnn-crash-", suffix=".log", delete=False, encoding="utf-8"
+    ) as file:
         file.write(f"{' '.join(sys.argv)}\n{trace}")
     what = traceback.format_exception_only(sys.exc_info()[1])[-1].strip()
-    return fail(CharRNNError(f"Internal error: {what}", f"This is a bug in charrnn; please report it with {Path(file.name)}."))
+    return fail(
+        CharRNNError(f"Internal error: {what}", f"This is a bug in charrnn; please report it with {Path(file.name)}.")
+    )
 
 
 if __name__ == "__main__":

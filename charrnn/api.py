@@ -1,4 +1,4 @@
-"""The Python door: a trained model that generates and scores. torch is imported when something is scored, not before."""
+"""The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -107,7 +107,7 @@ class Model:
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error" and (strangers := self.tokenizer.unknown_characters(text)):
-            raise unknown_error(strangers, "text", "--unknown charge")
+            raise unknown_error(strangers, "text", "--unknown charge to price them honestly")
         place = choose_device(device)
         kind = choose_precision(precision, place)
         return evaluate(

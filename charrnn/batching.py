@@ -2,7 +2,7 @@
 
 `sequential`: the text becomes `batch_size` parallel streams, and each batch takes the next `seq_len` symbols of every
 stream. Row i of a batch continues row i of the batch before, so the state is carried and the model learns from context
-that is longer than a gradient reaches. With batch_size 3, seq_len 4 and the text  a b c d e f g h i j k l m n o p q r s t u v w x
+that is longer than a gradient reaches. With batch_size 3, seq_len 4 and the text a b c ... x:
 
     stream 0   a b c d | e f g h            batch 0  a b c d     batch 1  e f g h     inputs are the same, one symbol
     stream 1   i j k l | m n o p                     i j k l              m n o p     earlier: the first input of a
@@ -17,6 +17,7 @@ Both are functions of (seed, position): a position is all that a resumed run nee
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -133,7 +134,7 @@ def windows(length: int, config: TrainConfig, rng: np.random.Generator) -> list[
     while cuts[-1] < length:
         step = int(rng.integers(max(1, seq_len // 2), seq_len * 3 // 2 + 1)) if config.bptt == "random" else seq_len
         cuts.append(min(cuts[-1] + step, length))
-    return [(begin, end, end - begin, 0) for begin, end in zip(cuts, cuts[1:], strict=False)]
+    return [(begin, end, end - begin, 0) for begin, end in pairwise(cuts)]
 
 
 class RandomBatcher:

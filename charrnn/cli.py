@@ -27,7 +27,7 @@ SPECS = {spec.name: spec.metadata for kind in (ModelConfig, TrainConfig, Samplin
 
 
 def whole(text: str | int) -> int:
-    """Read a whole number; 1_000 and 1e3 are fine. (A default that is a number already comes here too.)"""
+    """Read a whole number; 1_000 and 1e3 are fine. A default, which is a number already, comes here too."""
     try:
         return int(text)
     except ValueError:
@@ -67,26 +67,67 @@ def setting(name: str, panel: str, kind: type = str, *flags: str) -> Any:
     parser = {int: whole, float: decimal}.get(kind)
     metavar = "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
     names = flags or (f"--{name.replace('_', '-')}" + (f"/--no-{name.replace('_', '-')}" if kind is bool else ""),)
-    extra = {} if kind is bool else {"parser": parser, "metavar": metavar}
-    return typer.Option(*names, help=spec["meaning"] + ".", rich_help_panel=panel, show_default=False, **extra)
+    extra: dict[str, Any] = {} if kind is bool else {"parser": parser, "metavar": metavar}
+    return typer.Option(*names, help=f"{spec['meaning']}.", rich_help_panel=panel, show_default=False, **extra)
 
 
 MODEL, DATA, LEARN, LENGTH, REPORT = "Model", "Text and batches", "Learning", "Length", "Reports and files"
 WRITE = "Writing"
-Texts = Annotated[list[str], typer.Argument(metavar="TEXT...", help="UTF-8 files (.gz, .bz2, .xz too), folders, or - for standard input.", show_default=False)]
+Texts = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TEXT...",
+        help="UTF-8 files (.gz, .bz2, .xz too), folders, or - for standard input.",
+        show_default=False,
+    ),
+]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder or a model file.", show_default=False)]
-Encoding = Annotated[str, typer.Option(help="Encoding of the text, if it is not UTF-8.", metavar="NAME", rich_help_panel=DATA)]
+Encoding = Annotated[
+    str, typer.Option(help="Encoding of the text, if it is not UTF-8.", metavar="NAME", rich_help_panel=DATA)
+]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")]
 
 
 @app.command(epilog="Examples: charrnn train shakespeare.txt   |   charrnn train notes/ --preset quick --cell gru")
 def train(
     texts: Texts,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; checkpoints/NAME if not given.", rich_help_panel=REPORT, show_default=False)] = None,
-    preset: Annotated[str | None, typer.Option(help="Settings that fit a budget of time.", metavar="|".join(PRESETS), rich_help_panel=LENGTH, show_default=False)] = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the text.", parser=decimal, metavar="X", rich_help_panel=LENGTH, show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Run folder; checkpoints/NAME if not given.", rich_help_panel=REPORT, show_default=False
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings that fit a budget of time.",
+            metavar="|".join(PRESETS),
+            rich_help_panel=LENGTH,
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Train for so many passes over the text.",
+            parser=decimal,
+            metavar="X",
+            rich_help_panel=LENGTH,
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[int | None, setting("steps", LENGTH, int)] = None,
-    time_: Annotated[float | None, typer.Option("--time", help="Finish in about this time: 90s, 5m, 1h30m.", parser=seconds, metavar="TIME", rich_help_panel=LENGTH, show_default=False)] = None,
+    time_: Annotated[
+        float | None,
+        typer.Option(
+            "--time",
+            help="Finish in about this time: 90s, 5m, 1h30m.",
+            parser=seconds,
+            metavar="TIME",
+            rich_help_panel=LENGTH,
+            show_default=False,
+        ),
+    ] = None,
     patience: Annotated[int | None, setting("patience", LENGTH, int)] = None,
     cell: Annotated[str | None, setting("cell", MODEL)] = None,
     activation: Annotated[str | None, setting("activation", MODEL)] = None,
@@ -99,14 +140,30 @@ def train(
     tied: Annotated[bool | None, setting("tied", MODEL, bool)] = None,
     forget_bias: Annotated[float | None, setting("forget_bias", MODEL, float)] = None,
     orthogonal: Annotated[bool | None, setting("orthogonal", MODEL, bool)] = None,
-    init_from: Annotated[Path | None, typer.Option(help="Start from this model's weights and vocabulary.", metavar="MODEL", rich_help_panel=MODEL, show_default=False)] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from this model's weights and vocabulary.",
+            metavar="MODEL",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
     tokenizer: Annotated[str | None, setting("tokenizer", DATA)] = None,
     batcher: Annotated[str | None, setting("batcher", DATA)] = None,
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
     seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,
     bptt: Annotated[str | None, setting("bptt", DATA)] = None,
     bptt_stride: Annotated[int | None, setting("bptt_stride", DATA, int)] = None,
-    valid: Annotated[list[str] | None, typer.Option(help="Validate on this text, and train on all of TEXT.", metavar="TEXT", rich_help_panel=DATA, show_default=False)] = None,
+    valid: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Validate on this text, and train on all of TEXT.",
+            metavar="TEXT",
+            rich_help_panel=DATA,
+            show_default=False,
+        ),
+    ] = None,
     valid_fraction: Annotated[float | None, setting("valid_fraction", DATA, float)] = None,
     encoding: Encoding = "utf-8",
     optimizer: Annotated[str | None, setting("optimizer", LEARN)] = None,
@@ -124,11 +181,27 @@ def train(
     save_every: Annotated[int | None, setting("save_every", REPORT, int)] = None,
     log_every: Annotated[int | None, setting("log_every", REPORT, int)] = None,
     sample_every: Annotated[int | None, setting("sample_every", REPORT, int)] = None,
-    config: Annotated[Path | None, typer.Option(help="Read settings from this JSON or TOML file, such as a run's config.json.", metavar="FILE", rich_help_panel=REPORT, show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show size, memory and time; train nothing.", rich_help_panel=REPORT)] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin again; a run that is there is moved aside.", rich_help_panel=REPORT)] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=REPORT)] = False,
-    json_: Annotated[bool, typer.Option("--json", help="At the end, write the result as one JSON object.", rich_help_panel=REPORT)] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read settings from this JSON or TOML file, such as a run's config.json.",
+            metavar="FILE",
+            rich_help_panel=REPORT,
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show size, memory and time; train nothing.", rich_help_panel=REPORT)
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin again; a run that is there is moved aside.", rich_help_panel=REPORT)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=REPORT)
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="At the end, write the result as one JSON object.", rich_help_panel=REPORT)
+    ] = False,
 ) -> None:
     """Train a model on a text, or continue a run that was interrupted."""
     options = locals()
@@ -161,7 +234,15 @@ def sample(
     top_k: Annotated[int | None, setting("top_k", WRITE, int)] = None,
     top_p: Annotated[float | None, setting("top_p", WRITE, float)] = None,
     stop: Annotated[str | None, setting("stop", WRITE)] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text; a new one is drawn, and told, if not given.", parser=whole, metavar="N", show_default=False)] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The same seed gives the same text; a new one is drawn, and told, if not given.",
+            parser=whole,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
     num: Annotated[int, typer.Option(help="Texts to write, side by side.", parser=whole, metavar="N")] = 1,
     unknown: Annotated[str | None, setting("unknown", WRITE)] = None,
     json_: Json = False,
@@ -177,12 +258,37 @@ def sample(
 def evaluate(
     model: ModelPath,
     texts: Texts,
-    valid_fraction: Annotated[float | None, typer.Option(help="Score only this share of the text, at its end: 0.1 is what training held out.", parser=decimal, metavar="X", show_default=False)] = None,
-    reset_every: Annotated[int | None, typer.Option(help="Forget the context after every so many tokens, as transformers are scored.", parser=whole, metavar="N", show_default=False)] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Score in one serial pass, not in parallel segments with warm-up.")] = False,
-    unknown: Annotated[str, typer.Option(help="Charge unknown characters honestly, or refuse them.", metavar="charge|error")] = "charge",
+    valid_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Score only this share of the text, at its end: 0.1 is what training held out.",
+            parser=decimal,
+            metavar="X",
+            show_default=False,
+        ),
+    ] = None,
+    reset_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Forget the context after every so many tokens, as transformers are scored.",
+            parser=whole,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score in one serial pass, not in parallel segments with warm-up.")
+    ] = False,
+    unknown: Annotated[
+        str, typer.Option(help="Charge unknown characters honestly, or refuse them.", metavar="charge|error")
+    ] = "charge",
     device: Annotated[str | None, setting("device", "Computing")] = None,
-    precision: Annotated[str, typer.Option(help="Number format of the matrix products.", metavar="fp32|bf16|fp16|auto", rich_help_panel="Computing")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Number format of the matrix products.", metavar="fp32|bf16|fp16|auto", rich_help_panel="Computing"
+        ),
+    ] = "fp32",
     threads: Annotated[int | None, setting("threads", "Computing", int)] = None,
     encoding: Encoding = "utf-8",
     json_: Json = False,
@@ -210,7 +316,10 @@ def info(model: ModelPath, json_: Json = False) -> None:
 
 @app.command(epilog="Example: charrnn data python-docs")
 def data(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which text; without it, the names there are.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Which text; without it, the names there are.", show_default=False),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where to write it.", metavar="FOLDER")] = Path("data"),
 ) -> None:
     """Write a text to try things on into data/."""
@@ -226,6 +335,8 @@ def show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", callback=show_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Train recurrent language models on a text, sample from them, and learn how well they predict."""

@@ -129,7 +129,7 @@ class ModelConfig(Checked):
         super().__post_init__()
         if self.tied and self.embedding_size != self.hidden_size:
             raise UsageError(
-                f"--tied needs --embedding-size {self.embedding_size} and --hidden-size {self.hidden_size} to be equal.",
+                f"--tied needs --embedding-size ({self.embedding_size}) to equal --hidden-size ({self.hidden_size}).",
                 f"Try --embedding-size {self.hidden_size}.",
             )
 
@@ -142,9 +142,15 @@ class TrainConfig(Checked):
     batcher: str = option("sequential", "Parallel streams with carried state, or random windows", choices=BATCHERS)
     batch_size: int = option(32, "Sequences per batch", low=1, high=1 << 16)
     seq_len: int = option(64, "Steps that a gradient reaches back", low=1, high=1 << 20)
-    bptt: str = option("fixed", "Truncation: fixed length, random length around it, or none in an epoch", choices=BPTT_MODES)
-    bptt_stride: int | None = option(None, "Update every so many steps, through the last --seq-len", low=1, high=1 << 20)
-    optimizer: str = option("muon", "Muon for the layers' matrices and AdamW for the rest, or AdamW for all", choices=OPTIMIZERS)
+    bptt: str = option(
+        "fixed", "Truncation: fixed length, random length around it, or none in an epoch", choices=BPTT_MODES
+    )
+    bptt_stride: int | None = option(
+        None, "Update every so many steps, through the last --seq-len", low=1, high=1 << 20
+    )
+    optimizer: str = option(
+        "muon", "Muon for the layers' matrices and AdamW for the rest, or AdamW for all", choices=OPTIMIZERS
+    )
     lr: float = option(8e-3, "Peak learning rate", above=0, high=1e9)
     lr_floor: float = option(0.05, "Share of the peak that the cosine ends at", low=0, high=1)
     warmup: float = option(0.03, "Share of the steps in which the learning rate rises", low=0, high=1)
@@ -155,7 +161,9 @@ class TrainConfig(Checked):
     steps: int = option(1000, "Updates of the weights", low=1, high=1 << 40)
     patience: int | None = option(None, "Stop after this many evaluations without a better one", low=1)
     eval_every: int = option(200, "Steps between evaluations on the validation text", low=1)
-    save_every: int | None = option(None, "Steps between saves of the training state; once a minute if not given", low=1)
+    save_every: int | None = option(
+        None, "Steps between saves of the training state; once a minute if not given", low=1
+    )
     log_every: int = option(20, "Steps between lines of the metrics log", low=1)
     sample_every: int | None = option(None, "Steps between short samples on the terminal", low=1)
     seed: int = option(1, "Seed of every random choice", low=0, high=(1 << 63) - 1)

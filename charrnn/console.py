@@ -106,7 +106,9 @@ class TrainingView:
         """Begin; nothing is drawn before there is something to draw."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Leave the terminal as it was."""
         if self.progress is not None:
             self.progress.stop()
@@ -239,5 +241,10 @@ def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("step", f"{facts.get('step', 0):,}"),
     ]
     if valid:
-        rows.append(("validation", f"{valid['nats_per_token']:.4f} nats per token, {valid['bits_per_char']:.3f} bits per character"))
+        rows.append(
+            (
+                "validation",
+                f"{valid['nats_per_token']:.4f} nats per token, {valid['bits_per_char']:.3f} bits per character",
+            )
+        )
     return [*rows, ("made by", f"charrnn {facts.get('charrnn')}"), ("SHA-256", facts["sha256"])]

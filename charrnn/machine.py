@@ -1,5 +1,6 @@
 """What the machine offers: the device, the number format that it is fast at, and its threads."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,7 +15,11 @@ def choose_device(name: str) -> torch.device:
     Raises:
         MachineError: It is not there.
     """
-    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    present: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
     if name == "auto":
         name = next(kind for kind, is_there in present.items() if is_there())
     elif not present[name]():

@@ -80,9 +80,9 @@ class CharRNN(nn.Module):
         states = self.split(self.initial_state(len(ids)) if state is None else state)
         values = self.embedding(ids)
         carried: State = ()
-        for layer, layer_state in zip(self.layers, states, strict=True):
-            values, layer_state = layer(values, layer_state)
-            carried += layer_state
+        for layer, before in zip(self.layers, states, strict=True):
+            values, after = layer(values, before)
+            carried += after
         return self.logits(values), carried
 
     def logits(self, values: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Optimizer:
         self.parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=fused)]
         self.blocks = [Block(m, gate, hidden) for m in matrices for gate in range(len(m) // hidden)]
         if self.blocks:
-            # match_rms_adamw scales an update to the size that AdamW's would have, so that one learning rate serves both.
+            # match_rms_adamw scales an update to the size of one of AdamW's, so that one learning rate serves both.
             muon = torch.optim.Muon(
                 [block.view for block in self.blocks],
                 weight_decay=config.weight_decay,

@@ -128,7 +128,7 @@ def make_plan(
         steps = min(most, max(10, int((left - evaluations * speed.evaluation) / speed.step)))
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    settled = regularisation(steps * epoch) | {"eval_every": math.ceil(steps / evaluations)} | request.settings
+    settled = regularisation(steps * epoch) | {"eval_every": math.ceil(steps / evaluations)} | dict(request.settings)
     settings |= {name: value for name, value in settled.items() if name in TRAIN_FIELDS} | {"steps": steps}
     if base is None:
         model = ModelConfig(**model.to_dict() | {"dropout": settled["dropout"]})

@@ -7,6 +7,7 @@ the regularisation follows: the more often a text is seen, the more dropout it t
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from charrnn.errors import UsageError, did_you_mean
@@ -63,7 +64,7 @@ def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:
     """Return the height at `x` of the line through `points`, held constant beyond its ends."""
     if x <= points[0][0]:
         return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return points[-1][1]

@@ -273,21 +273,19 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: str = "error") -> 
     """
     strangers = tokenizer.unknown_characters(prompt)
     if strangers and unknown == "error":
-        raise unknown_error(strangers)
+        advice = "--unknown skip to leave them out, or --unknown replace to put the unknown symbol in their place"
+        raise unknown_error(strangers, "prompt", advice)
     if unknown == "skip":
         prompt = prompt.translate(dict.fromkeys(map(ord, strangers)))
     return tokenizer.encode(prompt)
 
 
-def unknown_error(strangers: Sequence[str]) -> TextError:
-    """Name the first of a prompt's unknown characters and say what can be done about them."""
+def unknown_error(strangers: Sequence[str], where: str, advice: str) -> TextError:
+    """Name the first of a text's unknown characters and say what can be done about them."""
     named = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in strangers[:NAMED])
     more = f" and {len(strangers) - NAMED} more" if len(strangers) > NAMED else ""
     count = "1 character" if len(strangers) == 1 else f"{len(strangers)} characters"
-    return TextError(
-        f"The prompt has {count} that the model has never seen: {named}{more}.",
-        "Use --unknown skip to leave them out, or --unknown replace to put the unknown symbol in their place.",
-    )
+    return TextError(f"The {where} has {count} that the model has never seen: {named}{more}.", f"Use {advice}.")
 
 
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}

@@ -83,8 +83,8 @@ def _exp(nats: float) -> float:
 class ScoringProtocol:
     """How the state runs through the text.
 
-    The text is cut into segments that are scored side by side, each after reading `warmup` tokens before it that are not
-    scored (they are scored in the segment before).
+    The text is cut into segments that are scored side by side, each after reading `warmup` tokens before it that are
+    not scored (they are scored in the segment before).
 
     Attributes:
         segment: Tokens scored in one run of the state; None is the whole text in one serial pass.
@@ -106,7 +106,7 @@ class ScoringProtocol:
 
     @classmethod
     def reset(cls, every: int) -> Self:
-        """Context-free blocks of `every` tokens, each from the one token before it, as transformers are often scored."""
+        """Context-free blocks of `every` tokens, each from the token before it: how transformers are often scored."""
         return cls(segment=every, warmup=1)
 
     def __str__(self) -> str:
@@ -126,8 +126,8 @@ def evaluate(
 ) -> Score:
     """Score every token of a text, the first one included (it is predicted from the start symbol).
 
-    Unknown symbols are charged the model's probability of the unknown token times a uniform choice among the code points
-    outside the vocabulary.
+    Unknown symbols are charged the model's probability of the unknown token times a uniform choice among the code
+    points outside the vocabulary.
 
     Args:
         model: Put into evaluation mode for the while; its training mode and every random generator stay as they are.

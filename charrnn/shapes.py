@@ -1,7 +1,7 @@
 """Which weights a configuration implies, by name and shape: known without torch and without allocating anything.
 
-A model file is checked against it before it is believed, `--dry-run` and `info` count with it, and the NumPy model reads
-the same names. `tests/test_model.py` holds it against the torch model.
+A model file is checked against it before it is believed, `--dry-run` and `info` count with it, and the NumPy model
+reads the same names. `tests/test_model.py` holds it against the torch model.
 """
 
 from math import prod

@@ -167,7 +167,7 @@ class Trainer:
         return Trained(progress.step, step.loss, lr, step.grad_norm, progress.tokens)
 
     def _check(self, step: Step) -> None:
-        """Raise unless the step was finite; in fp16 lower the loss's scale instead, and raise it after a quiet while."""
+        """Raise unless the step was finite; fp16 halves the loss's scale instead, and doubles it after a while."""
         progress = self.progress
         if step.finite:
             progress.quiet_steps += 1
@@ -183,7 +183,7 @@ class Trainer:
         """Score the validation text; training goes on as if nothing had happened."""
         score = evaluate(self.model, self.tokenizer, self.valid, ScoringProtocol.carried(), autocast=self.autocast)
         if not math.isfinite(score.nats):
-            raise DivergedError(f"Training diverged: the validation loss became {score.nats} at step {self.progress.step}.")
+            raise DivergedError(f"Training diverged: validation scored {score.nats} nats at step {self.progress.step}.")
         progress, nats = self.progress, score.nats_per_token
         best = nats < progress.best_nats
         progress.evaluated_step = progress.step
@@ -201,7 +201,7 @@ class Trainer:
         """Return everything that the next step depends on: arrays, and plain values."""
         tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
-        # A half-precision state is exact as float32, and becomes the same half-precision numbers again in the next step.
+        # A half-precision state is exact in float32, and becomes the same half-precision numbers in the next step.
         tensors |= {f"carried.{index}": tensor.float() for index, tensor in enumerate(self.carried or ())}
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.model.device.type == "cuda":
@@ -260,7 +260,7 @@ def train_step(
             logits = torch.cat([logits, rest], dim=1)
     scored = slice(batch.scored_from, None)
     loss = functional.cross_entropy(logits[:, scored].float().flatten(0, 1), targets[:, scored].flatten())
-    (loss * loss_scale).backward()
+    (loss * loss_scale).backward()  # type: ignore[no-untyped-call]
     norm = clip_gradients(model, config, loss_scale)
     step = Step(loss.item(), norm.item(), detach(carried))
     if step.finite:

@@ -14,7 +14,7 @@ ROWS = (
     ("tokenizers", "corpus", "files", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "model", "numpy_model"),
     ("scoring", "sampling"),
-    ("optim", "training", "api", "__init__", "planning", "session"),
+    ("optim", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console"),
     ("commands", "cli", "__main__"),
 )

@@ -1,10 +1,10 @@
 """Recurrent cells: one file each, one line each in `CELLS`.
 
-A cell is one layer over time. It is built from `(input_size, config)` and called as `cell(inputs, state)`, with `inputs`
-of shape (batch, time, input_size) and `state` a tuple of `cell.num_states` tensors (batch, hidden_size); it returns
-outputs (batch, time, hidden_size) and the state after the last step. Its parameters are those of the torch module of the
-same name in `cell.rnn`: `weight_ih_l0` (gates * hidden_size, input_size), `weight_hh_l0` (gates * hidden_size,
-hidden_size), and two biases, with the gates stacked along the first axis in torch's order.
+A cell is one layer over time. It is built from `(input_size, config)` and called as `cell(inputs, state)`: `inputs` is
+(batch, time, input_size), `state` a tuple of `cell.num_states` tensors (batch, hidden_size); it returns outputs (batch,
+time, hidden_size) and the state after the last step. Its parameters are those of the torch module of the same name in
+`cell.rnn`: `weight_ih_l0` (gates * hidden_size, input_size), `weight_hh_l0` (gates * hidden_size, hidden_size) and two
+biases, with the gates stacked along the first axis in torch's order.
 """
 
 from charrnn.cells.base import Cell, State

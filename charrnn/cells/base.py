@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
@@ -32,5 +33,5 @@ def initialise(rnn: nn.RNNBase, *, orthogonal: bool) -> None:
             nn.init.zeros_(parameter)
             continue
         start = nn.init.orthogonal_ if orthogonal and name.startswith("weight_hh") else nn.init.xavier_uniform_
-        for block in parameter.data.split(rnn.hidden_size):
+        for block in torch.split(parameter.data, rnn.hidden_size):
             start(block)

@@ -1,9 +1,9 @@
 """Gated recurrent unit (Cho et al. 2014), in the form with the reset gate after the recurrent product.
 
-    r = sigmoid(W_r x + b_r + U_r h + d_r)          reset gate
-    z = sigmoid(W_z x + b_z + U_z h + d_z)          update gate: how much of the old state stays
-    n =    tanh(W_n x + b_n + r * (U_n h + d_n))    candidate
-    h' = (1 - z) * n + z * h
+r = sigmoid(W_r x + b_r + U_r h + d_r)          reset gate
+z = sigmoid(W_z x + b_z + U_z h + d_z)          update gate: how much of the old state stays
+n =    tanh(W_n x + b_n + r * (U_n h + d_n))    candidate
+h' = (1 - z) * n + z * h
 """
 
 from torch import Tensor, nn

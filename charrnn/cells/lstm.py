@@ -1,13 +1,14 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
-    i = sigmoid(W_i x + U_i h + b_i)        input gate
-    f = sigmoid(W_f x + U_f h + b_f)        forget gate
-    g =    tanh(W_g x + U_g h + b_g)        candidate
-    o = sigmoid(W_o x + U_o h + b_o)        output gate
-    c' = f * c + i * g                      the memory
-    h' = o * tanh(c')                       the output
+i = sigmoid(W_i x + U_i h + b_i)        input gate
+f = sigmoid(W_f x + U_f h + b_f)        forget gate
+g =    tanh(W_g x + U_g h + b_g)        candidate
+o = sigmoid(W_o x + U_o h + b_o)        output gate
+c' = f * c + i * g                      the memory
+h' = o * tanh(c')                       the output
 """
 
+import torch
 from torch import Tensor, nn
 
 from charrnn.cells.base import Cell, State, initialise
@@ -25,7 +26,7 @@ class LSTM(Cell):
         self.rnn = nn.LSTM(input_size, config.hidden_size, batch_first=True)
         initialise(self.rnn, orthogonal=config.orthogonal)
         # A forget gate that starts open lets gradients pass from the first step on (Jozefowicz et al. 2015).
-        _, forget, _, _ = self.rnn.bias_ih_l0.data.split(config.hidden_size)
+        _, forget, _, _ = torch.split(self.rnn.get_parameter("bias_ih_l0").data, config.hidden_size)
         forget.fill_(config.forget_bias)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:

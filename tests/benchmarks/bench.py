@@ -93,7 +93,7 @@ class Bench:
 
     def command(self, figure: str, text: Path, out: Path, *options: str) -> Row:
         """Run `charrnn train`; return its row."""
-        result, seconds = run_json("train", text, "--out", out, "--json", *options, *self.threads)
+        result, seconds = run_json("train", text, "--out", out, "--fresh", "--json", *options, *self.threads)
         row = {"figure": figure, "text": text.stem, "seconds": seconds, "steps": result["step"]}
         row |= {"chars/s": result["tokens"] / result["seconds"], "parameters": result["parameters"]}
         return row | {"nats/char": result["valid_nats"], "bits/char": result["valid_bits_per_char"]}

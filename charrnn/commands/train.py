@@ -1,27 +1,18 @@
-"""What each command does, from options that are already read to results on standard output.
+"""`charrnn train`: read, plan or continue, train, and say what to do next."""
 
-torch is imported inside the functions that need it, so that all others start at once.
-"""
-
-import hashlib
-import json
 import math
-import secrets
 import shlex
 import sys
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import charrnn
 from charrnn import console
 from charrnn.api import load
 from charrnn.corpus import Text, encode, read_texts, split
-from charrnn.datasets import DATASETS, write_dataset
 from charrnn.errors import InterruptedRun, UsageError
 from charrnn.runs import RunFolder
 from charrnn.shapes import parameter_count
@@ -31,7 +22,6 @@ from charrnn.tokenizers import CharTokenizer, Tokenizer, train_tokenizer
 if TYPE_CHECKING:
     from charrnn.checkpoints import SavedModel
     from charrnn.planning import Plan
-    from charrnn.scoring import ScoringProtocol
     from charrnn.session import Data, Session
 
 STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
@@ -69,6 +59,8 @@ def train(options: TrainOptions) -> None:
         session = open_session(options, text, folder, view)
         if session is None:
             return
+        if signal_number := stop():
+            raise InterruptedRun("Stopped before the first step.", signal_number=signal_number)
         view.start(session)
         for event in resumable(session.run(stop)):
             view.show(event)
@@ -93,12 +85,10 @@ def resumable(events: Iterator[Any]) -> Iterator[Any]:
         raise
 
 
-def open_session(
-    options: TrainOptions, text: Text, folder: RunFolder, view: console.TrainingView
-) -> "Session | None":
+def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: console.TrainingView) -> "Session | None":
     """Continue the run in `folder`, or plan a new one; None if there is nothing to train."""
     from charrnn.planning import Request, make_plan
-    from charrnn.session import begin, resume, starting_weights
+    from charrnn.starting import begin, resume, starting_weights
 
     start = load(options.init_from).saved if options.init_from else None
     request = Request(
@@ -210,140 +200,3 @@ def show_dry_run(plan: "Plan", *, as_json: bool) -> None:
         ("time", f"about {console.duration(plan.total_seconds or 0)}"),
     ]
     console.write_table(rows, "Nothing was trained or written. The run would have:")
-
-
-def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | None, num: int, as_json: bool) -> None:
-    """Write new text to standard output, as it is made."""
-    if not 1 <= num <= MOST_SAMPLES:
-        raise UsageError(f"--num must be at least 1 and at most {MOST_SAMPLES:,}, not {num}.")
-    loaded = load(model)
-    prompt = sys.stdin.read() if prompt == "-" else prompt
-    if seed is None:
-        seed = secrets.randbelow(1 << 32)
-        console.show_note(f"--seed {seed}")
-    elif seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {seed}.")
-    if as_json:
-        texts = loaded.generate_many(prompt, num=num, seed=seed, **settings)
-        console.write_json({"prompt": prompt, "texts": texts, "seed": seed, "model": loaded.saved.sha256})
-    elif num == 1:
-        console.write_text(prompt)
-        for piece in loaded.stream(prompt, seed=seed, **settings):
-            console.write_text(piece)
-        console.write_text("\n")
-    else:
-        for number, text in enumerate(loaded.generate_many(prompt, num=num, seed=seed, **settings), 1):
-            console.write_text(f"--- {number} ---\n{prompt}{text}\n")
-
-
-MOST_SAMPLES = 65_536
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions:
-    """What `charrnn eval` was asked."""
-
-    texts: Sequence[str]
-    encoding: str
-    valid_fraction: float | None
-    reset_every: int | None
-    exact: bool
-    unknown: str
-    device: str
-    precision: str
-    threads: int | None
-
-
-def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
-    """Score a text."""
-    loaded = load(model)
-    text = read_texts(options.texts, encoding=options.encoding)
-    for note in text.notes:
-        console.show_note(note)
-    part = text.text if options.valid_fraction is None else split(text.text, options.valid_fraction)[1]
-    from charrnn.machine import use_threads
-
-    use_threads(options.threads)
-    protocol = scoring_protocol(options)
-    score = loaded.score(
-        part, protocol=protocol, unknown=options.unknown, device=options.device, precision=options.precision
-    )
-    signature = "|".join(
-        [
-            f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}",
-            str(protocol),
-            f"precision:{options.precision}",
-            f"text:{hashlib.sha256(part.encode()).hexdigest()[:12]}",
-            f"model:{loaded.saved.sha256[:12]}",
-            f"charrnn:{charrnn.__version__}",
-        ]
-    )
-    if as_json:
-        console.write_json(score.to_dict() | {"signature": signature})
-    else:
-        console.write_table(console.score_rows(score, signature))
-
-
-def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":
-    """Return how the state is to run."""
-    from charrnn.scoring import ScoringProtocol
-
-    if options.unknown not in ("charge", "error"):
-        raise UsageError(f"--unknown must be one of charge, error, not {options.unknown!r}.")
-    if options.reset_every is None:
-        return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()
-    if options.exact:
-        raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
-    if options.reset_every < 1:
-        raise UsageError(f"--reset-every must be at least 1, not {options.reset_every}.")
-    return ScoringProtocol.reset(options.reset_every)
-
-
-def info(model: Path, *, as_json: bool) -> None:
-    """Show what is in a model."""
-    saved = load(model).saved
-    facts = {
-        "config": saved.config.to_dict(),
-        "parameters": parameter_count(saved.config),
-        "tokenizer": saved.tokenizer.kind,
-        "sha256": saved.sha256,
-        **saved.about,
-    }
-    if as_json:
-        console.write_json(facts)
-    else:
-        console.write_table(console.info_rows(facts))
-
-
-def data(name: str | None, folder: Path) -> None:
-    """Write a text to try things on, or list those there are."""
-    if name is None:
-        console.write_table(list(DATASETS.items()))
-        return
-    path = write_dataset(name, folder)
-    console.show_note(f"Next: charrnn train {shlex.quote(str(path))}")
-    sys.stdout.write(f"{path}\n")
-
-
-def version() -> None:
-    """Write the version."""
-    sys.stdout.write(f"charrnn {charrnn.__version__}\n")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read settings from a JSON or TOML file.
-
-    Raises:
-        UsageError: It cannot be read, or is neither.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
-    try:
-        values = tomllib.loads(content.decode()) if path.suffix == ".toml" else json.loads(content)
-    except ValueError as error:
-        raise UsageError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} should hold a table of settings, not {type(values).__name__}.")
-    return {name: value for name, value in values.items() if name != "vocab_size" and value is not None}

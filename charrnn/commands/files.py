@@ -1,0 +1,47 @@
+"""`charrnn data`, the version, and the settings that a file gives."""
+
+import json
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import charrnn
+from charrnn import console
+from charrnn.datasets import DATASETS, write_dataset
+from charrnn.errors import UsageError
+
+
+def data(name: str | None, folder: Path) -> None:
+    """Write a text to try things on, or list those there are."""
+    if name is None:
+        console.write_table(list(DATASETS.items()))
+        return
+    path = write_dataset(name, folder)
+    console.show_note(f"Next: charrnn train {shlex.quote(str(path))}")
+    sys.stdout.write(f"{path}\n")
+
+
+def version() -> None:
+    """Write the version."""
+    sys.stdout.write(f"charrnn {charrnn.__version__}\n")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read settings from a JSON or TOML file.
+
+    Raises:
+        UsageError: It cannot be read, or is neither.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    try:
+        values = tomllib.loads(content.decode()) if path.suffix == ".toml" else json.loads(content)
+    except ValueError as error:
+        raise UsageError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} should hold a table of settings, not {type(values).__name__}.")
+    return {name: value for name, value in values.items() if name != "vocab_size" and value is not None}

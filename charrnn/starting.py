@@ -1,0 +1,106 @@
+"""How a run starts: anew, from another model's weights, or where it stopped."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.checkpoints import SavedModel
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import TextError, UsageError
+from charrnn.planning import Plan, Request, describe_device
+from charrnn.runs import RunFolder
+from charrnn.session import Data, Session
+from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
+
+
+def begin(
+    folder: RunFolder,
+    request: Request,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    data: Data,
+    weights: dict[str, npt.NDArray[np.float32]] | None = None,
+) -> Session:
+    """Begin a new run in an empty folder: write its configuration, and the state before its first step.
+
+    Raises:
+        UsageError: The folder holds a model already, and no state that it could be trained on from.
+    """
+    if folder.model.exists():
+        raise UsageError(
+            f"{folder.path} holds a model but no training state to continue from.",
+            "Choose another folder with --out, or add --fresh to move it aside and begin again.",
+        )
+    folder.write_config(plan.model.to_dict() | plan.train.to_dict())
+    session = Session(folder, request.to_dict(), plan, tokenizer, data, weights)
+    session.save()
+    return session
+
+
+def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[dict[str, Any], dict[str, Any]]) -> Session:
+    """Continue a run from its saved state.
+
+    Raises:
+        UsageError: The request differs from the one that began the run.
+        TextError: The text does.
+    """
+    arrays, facts = saved
+    check_same_request(facts["request"], request.to_dict(), folder)
+    if facts["text"]["sha256"] != data.sha256:
+        was, now = facts["text"]["sha256"][:12], data.sha256[:12]
+        raise TextError(
+            f"{data.name} has changed since the run in {folder.path} began (SHA-256 {was}... then, {now}... now).",
+            "Add --fresh to begin again with the new text; the old run is moved aside, not deleted.",
+        )
+    train = TrainConfig.from_dict(facts["train"])
+    plan = Plan(
+        model=ModelConfig.from_dict(facts["model"]),
+        train=train,
+        device=describe_device(train),
+        precision=facts["precision"],
+        epochs=facts["epochs"],
+    )
+    session = Session(folder, facts["request"], plan, tokenizer_from_dict(facts["tokenizer"]), data)
+    session.trainer.restore(arrays, facts["trainer"])
+    session.saved_step = session.trainer.progress.step
+    folder.cut_metrics(session.trainer.progress.step)
+    return session
+
+
+def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFolder) -> None:
+    """Raise `UsageError` with every difference if a run would be continued with other options."""
+    names = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
+    if not names:
+        return
+    changes = ", ".join(f"{_flag(name)} was {_told(then, name)} and is now {_told(now, name)}" for name in names)
+    raise UsageError(
+        f"The run in {folder.path} was begun with other options: {changes}.",
+        "Give the same options to continue it, or add --fresh to begin again; the old run is moved aside, not deleted.",
+    )
+
+
+def _told(values: dict[str, Any], name: str) -> str:
+    return str(values[name]) if name in values else "not given"
+
+
+def starting_weights(start: SavedModel, config: ModelConfig) -> dict[str, npt.NDArray[np.float32]]:
+    """Return a model's weights for a vocabulary that was extended by new symbols at its end.
+
+    A new symbol's rows are the mean of the old ones: no better guess is known, and it is on the right scale. The start
+    symbol, whose row is the last of the embedding, stays last.
+    """
+    weights = dict(start.weights)
+    more = config.vocab_size - start.config.vocab_size
+    if more:
+        for name in ("embedding.weight", "head_weight", "head_bias"):
+            if name in weights:
+                old = weights[name]
+                rows = start.config.vocab_size
+                new = np.repeat(old[:rows].mean(axis=0, keepdims=True), more, axis=0)
+                weights[name] = np.concatenate([old[:rows], new, old[rows:]])
+    return weights
+
+
+def _flag(name: str) -> str:
+    return "--time" if name == "seconds" else f"--{name.replace('_', '-')}"
