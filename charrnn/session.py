@@ -179,6 +179,9 @@ class Session:
             "epochs": self.plan.epochs,
             "tokens": progress.tokens,
             "seconds": round(self.seconds, 3),
+            "chars_per_second": round(
+                progress.tokens / max(1e-9, self.seconds) * self.data.train.characters / len(self.data.train.ids)
+            ),
             "precision": self.plan.precision,
         }
 

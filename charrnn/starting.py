@@ -65,6 +65,7 @@ def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[dict[st
     session.trainer.restore(arrays, facts["trainer"])
     session.saved_step = session.trainer.progress.step
     folder.cut_metrics(session.trainer.progress.step)
+    session.seconds = max((line.get("seconds", 0.0) for line in folder.read_metrics()), default=0.0)
     return session
 
 

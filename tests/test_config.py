@@ -1,0 +1,213 @@
+"""Every field's range, from the field's own declaration, and the rules between fields."""
+
+import json
+import math
+import re
+from dataclasses import Field, fields
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn import batching, cells, config, shapes, tokenizers
+from charrnn.config import Checked, ModelConfig, TrainConfig
+from charrnn.errors import UsageError
+
+Kind = type[Checked]
+Case = tuple[Kind, str, Any]
+KINDS: tuple[Kind, ...] = (ModelConfig, TrainConfig)
+FIELDS = [(kind, spec) for kind in KINDS for spec in fields(kind)]  # type: ignore[arg-type]
+WRONG_TYPES = (None, True, 3, 0.5, "text", [], {})
+ALLOWED_TYPES = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
+
+
+def types_of(kind: Kind, name: str) -> tuple[type, bool]:
+    """Return a field's type, and whether it may be None."""
+    hint = get_type_hints(kind)[name]
+    found = get_args(hint) or (hint,)
+    return next(each for each in found if each is not NoneType), NoneType in found
+
+
+def make(kind: Kind, name: str, value: Any) -> Checked:
+    """Make a configuration with one value that is not the default, and room for it."""
+    room = {"seq_len": 1 << 20} if name == "bptt_stride" else {}
+    return kind(**room | {name: value})
+
+
+def out_of_range() -> list[Case]:
+    cases: list[Case] = []
+    for kind, spec in FIELDS:
+        low, high, above = (spec.metadata[bound] for bound in ("low", "high", "above"))
+        whole: list[Any] = [low - 1, high + 1, 10**400]
+        real = [float(low - 1), float(high + 1), above, math.nan, math.inf, -math.inf]
+        wrong = {int: whole, float: real}.get(types_of(kind, spec.name)[0], [])
+        cases += [(kind, spec.name, value) for value in wrong if wrong is real or type(value) is int]
+    return cases
+
+
+def at_the_bounds() -> list[Case]:
+    cases: list[Case] = []
+    for kind, spec in FIELDS:
+        bounds = [bound for bound in (spec.metadata["low"], spec.metadata["high"]) if abs(bound) != math.inf]
+        cases += [(kind, spec.name, value) for value in (*bounds, *spec.metadata["choices"])]
+    return cases
+
+
+def of_wrong_type() -> list[Case]:
+    cases: list[Case] = []
+    for kind, spec in FIELDS:
+        wanted, optional = types_of(kind, spec.name)
+        allowed = ALLOWED_TYPES[wanted] + ((NoneType,) if optional else ())
+        cases += [(kind, spec.name, value) for value in WRONG_TYPES if type(value) not in allowed]
+    return cases
+
+
+def numbers_in(message: str) -> list[float]:
+    return [float(word) for word in re.findall(r"-?\d[\d.]*(?:e[+-]\d+)?(?=[, ])", message)]
+
+
+def case_id(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)[:20]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), out_of_range(), ids=case_id)
+def test_a_value_out_of_range_is_refused_with_the_range(kind: Kind, name: str, value: Any) -> None:
+    spec = {each.name: each for each in fields(kind)}[name]  # type: ignore[arg-type]
+    with pytest.raises(UsageError) as caught:
+        make(kind, name, value)
+    message = caught.value.message
+    assert message.startswith(f"--{name.replace('_', '-')} must be ")
+    assert f"not {repr(value)[:30]}" in message
+    bounds = [spec.metadata[bound] for bound in ("low", "above", "high")]
+    assert numbers_in(message) == pytest.approx([bound for bound in bounds if abs(bound) != math.inf], rel=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), at_the_bounds(), ids=case_id)
+def test_a_value_at_the_bound_is_taken(kind: Kind, name: str, value: Any) -> None:
+    assert getattr(make(kind, name, value), name) == value
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), of_wrong_type(), ids=case_id)
+def test_a_value_of_the_wrong_type_is_refused(kind: Kind, name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} must be ") as caught:
+        make(kind, name, value)
+    assert f"not {value!r}." in caught.value.message
+
+
+@pytest.mark.parametrize(("kind", "spec"), [each for each in FIELDS if each[1].metadata["choices"]], ids=str)
+def test_a_name_that_is_no_choice_is_refused_with_the_choices_and_a_suggestion(kind: Kind, spec: Field[Any]) -> None:
+    choice = max(spec.metadata["choices"], key=len)
+    with pytest.raises(UsageError, match=", ".join(spec.metadata["choices"])) as caught:
+        make(kind, spec.name, choice + "x")
+    assert repr(choice + "x") in caught.value.message
+    assert caught.value.hint == f"Did you mean {choice!r}?"
+
+
+def test_a_long_value_is_shown_shortened() -> None:
+    with pytest.raises(UsageError) as caught:
+        ModelConfig(cell="x" * 10_000)
+    assert len(caught.value.message) < 120
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_has_a_meaning_and_a_default_within_its_range(kind: Kind) -> None:
+    assert all(spec.metadata["meaning"] for spec in fields(kind))  # type: ignore[arg-type]
+    assert kind() == kind(**kind().to_dict())
+
+
+def value_of(kind: Kind, spec: Field[Any]) -> st.SearchStrategy[Any]:
+    """Draw any value that a field allows."""
+    wanted, optional = types_of(kind, spec.name)
+    low, high, above = (spec.metadata[bound] for bound in ("low", "high", "above"))
+    if spec.metadata["choices"]:
+        return st.sampled_from(spec.metadata["choices"])
+    drawn: st.SearchStrategy[Any] = st.booleans()
+    if wanted is int:
+        drawn = st.integers(low, None if high == math.inf else high)
+    elif wanted is float:
+        least = max(low, above)
+        drawn = st.floats(least, None if high == math.inf else high, exclude_min=above == least, allow_infinity=False)
+    return st.none() | drawn if optional else drawn
+
+
+def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw any settings that are allowed together."""
+    drawn = st.fixed_dictionaries({}, optional={spec.name: value_of(kind, spec) for spec in fields(kind)})  # type: ignore[arg-type]
+    return drawn.map(consistent)
+
+
+def consistent(values: dict[str, Any]) -> dict[str, Any]:
+    if values.get("tied"):
+        values["hidden_size"] = values["embedding_size"] = values.get("hidden_size", 256)
+    if values.get("bptt_stride") is not None:
+        values |= {"batcher": "sequential", "bptt": "fixed"}
+        values["bptt_stride"] = min(values["bptt_stride"], values.get("seq_len", 64))
+    return values
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_what_was_written_as_json_reads_back_as_the_same(kind: Kind, data: st.DataObject) -> None:
+    made = kind(**data.draw(settings_of(kind)))
+    assert kind.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_given_takes_its_default(kind: Kind) -> None:
+    assert kind.from_dict({}) == kind()
+
+
+@pytest.mark.parametrize("values", [None, [], "text", 3], ids=repr)
+def test_only_a_table_can_be_read_back(values: Any) -> None:
+    with pytest.raises(UsageError, match=f"expected a table of settings, found {type(values).__name__}"):
+        TrainConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("hiden_size", "Did you mean 'hidden_size'?"), ("zzz", ""), (3, ""), ("x" * 5000, "")],
+    ids=["a slip", "nonsense", "no string", "long"],
+)
+def test_an_unknown_setting_is_named_with_a_suggestion(name: Any, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ModelConfig.from_dict({name: 1})
+    assert str(name)[:60] in caught.value.message
+    assert len(caught.value.message) < 120
+    assert caught.value.hint == hint
+
+
+def test_what_is_read_back_is_checked_too() -> None:
+    with pytest.raises(UsageError, match="--hidden-size must be at least 1 and at most 16384, not 0"):
+        ModelConfig.from_dict({"hidden_size": 0})
+
+
+def test_tied_weights_need_equal_sizes() -> None:
+    with pytest.raises(UsageError, match="--embedding-size 64 and --hidden-size 96") as caught:
+        ModelConfig(tied=True, embedding_size=64, hidden_size=96)
+    assert caught.value.hint == "Try --embedding-size 96."
+    assert ModelConfig(tied=True, embedding_size=96, hidden_size=96).tied
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seq_len": 8, "bptt_stride": 9}, "--bptt-stride 9 must be at most --seq-len 8"),
+        ({"bptt_stride": 8, "batcher": "random"}, "--bptt-stride needs --batcher sequential and --bptt fixed"),
+        ({"bptt_stride": 8, "bptt": "random"}, "--bptt-stride needs --batcher sequential and --bptt fixed"),
+        ({"bptt_stride": 8, "bptt": "full"}, "--bptt-stride needs --batcher sequential and --bptt fixed"),
+    ],
+    ids=["longer than the sequence", "random windows", "random lengths", "no truncation"],
+)
+def test_a_stride_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(**settings)
+
+
+def test_the_names_are_those_of_the_parts_that_exist() -> None:
+    assert tuple(cells.CELLS) == config.CELLS
+    assert tuple(batching.BATCHERS) == config.BATCHERS
+    assert tuple(tokenizers.KINDS) == config.TOKENIZERS
+    assert {name: cell.num_gates for name, cell in cells.CELLS.items()} == shapes.NUM_GATES
+    assert {name: cell.num_states for name, cell in cells.CELLS.items()} == shapes.NUM_STATES

@@ -1,0 +1,70 @@
+"""The README's commands and Python run as they are written, on a small text and for a few steps."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from charrnn.__main__ import run
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SMALL = ["--steps", "3", "--hidden-size", "8", "--threads", "1", "--batch-size", "4"]
+LENGTHS = ("--preset", "--time", "--epochs", "--num-layers", "--hidden-size")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    return [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
+
+
+def shortened(words: list[str]) -> list[str]:
+    """Give a training command few steps and a small model; the rest of it stays as it is."""
+    if words[0] != "train":
+        return words
+    kept = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word not in LENGTHS and before not in LENGTHS:
+            kept.append(word)
+    return kept + (SMALL if "--init-from" not in words else SMALL[:2] + SMALL[4:])
+
+
+def test_every_command_and_the_python_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(commands()) >= 8
+    for program, *words in commands():
+        assert program == "charrnn"
+        assert run(shortened(words)) == 0, f"charrnn {shlex.join(words)}\n{capsys.readouterr().err}"
+        if words[0] == "data":  # a short text in its place: what is tested is the commands
+            text = Path("data/python-docs.txt")
+            text.write_text(text.read_text(encoding="utf-8")[:6000], encoding="utf-8")
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`[^`\n]*?(--[a-z-]+)", README))))
+def test_every_option_that_is_named_exists(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in ("train", "sample", "eval"):
+        run([command, "--help"])
+    assert re.search(rf"{option}\b", capsys.readouterr().out)
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    for code in ("0 ok", "1 a bug", "2 usage", "3 the text", "4 a model file", "5 the machine", "6 training diverged"):
+        assert code in " ".join(README.split())
+
+
+def test_what_make_offers_is_there() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make ((?:[a-z]+ ?)+)`", README):
+        for name in target.split():
+            assert re.search(rf"^{name}:", makefile, re.MULTILINE), name

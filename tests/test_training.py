@@ -1,0 +1,278 @@
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small import SETTINGS, TEXT, encoded, read
+from torch import nn
+from torch.nn import functional
+
+from charrnn.batching import Batch
+from charrnn.config import ACTIVATIONS, BATCHERS, CELLS, OPTIMIZERS, ModelConfig, TrainConfig
+from charrnn.corpus import encode
+from charrnn.errors import DivergedError
+from charrnn.model import CharRNN, build
+from charrnn.numpy_model import NumpyModel
+from charrnn.optim import Optimizer, learning_rate
+from charrnn.sampling import SamplingConfig, generate_text
+from charrnn.training import Evaluated, Event, Trained, Trainer, clip_gradients, train_step
+
+MODEL_FIELDS = ("hidden_size", "embedding_size", "num_layers")
+# sixty characters in which the next one follows from the last few
+SENTENCE = "one two three four five six seven eight nine ten and begin. "
+
+
+def configs(vocab_size: int, **settings: Any) -> tuple[ModelConfig, TrainConfig]:
+    chosen = SETTINGS | settings
+    model_names = {*MODEL_FIELDS, "cell", "activation", "dropout", "residual", "tied", "layer_norm"}
+    shape = {name: value for name, value in chosen.items() if name in model_names}
+    rest = {name: value for name, value in chosen.items() if name not in model_names}
+    return ModelConfig(vocab_size=vocab_size, **shape), TrainConfig(**rest)
+
+
+def trainer(text: str = TEXT, **settings: Any) -> Trainer:
+    tokenizer, data = read(text)
+    shape, config = configs(tokenizer.size, **settings)
+    return Trainer(build(shape, config.seed), tokenizer, data.train, data.valid, config, config.precision)
+
+
+def parameters(model: CharRNN) -> dict[str, Any]:
+    return {name: value.numpy().copy() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def diverging(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    """Train three good steps; from the fourth on, the loss is not a number."""
+    one, good = trainer(eval_every=2), functional.cross_entropy
+    events = one.run()
+    while one.progress.step < 3:
+        next(events)
+    monkeypatch.setattr(functional, "cross_entropy", lambda *args, **kwargs: good(*args, **kwargs) * math.nan)
+    return one
+
+
+@pytest.mark.parametrize("batcher", BATCHERS)
+@pytest.mark.parametrize(("cell", "activation"), [("rnn", a) for a in ACTIVATIONS] + [("gru", "tanh"), ("lstm", "tanh")])
+def test_a_short_text_is_learned_by_heart(cell: str, activation: str, batcher: str) -> None:
+    tokenizer, train = encoded(SENTENCE * 6)
+    shape, config = configs(
+        tokenizer.size, cell=cell, activation=activation, batcher=batcher, hidden_size=24, embedding_size=12,
+        batch_size=4, seq_len=30, steps=150, lr=3e-2, eval_every=150,
+    )  # fmt: skip
+    model = build(shape, 1)
+    events = list(Trainer(model, tokenizer, train, encode(tokenizer, SENTENCE), config, "fp32").run())
+    losses = [event.loss for event in events if isinstance(event, Trained)]
+    assert losses[0] == pytest.approx(math.log(tokenizer.size), rel=0.25)
+    # random windows begin anywhere, and what comes first in one cannot be known
+    assert losses[-1] < (0.01 if batcher == "sequential" else 0.25)
+    sampler = NumpyModel(shape, parameters(model))
+    written = generate_text(
+        sampler, tokenizer, "one two th", SamplingConfig(temperature=0.0, length=len(SENTENCE)), seed=0
+    )
+    assert "".join(written) == (SENTENCE * 2)[10 : 10 + len(SENTENCE)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_one_character_alone_is_certain_in_the_end(optimizer: str) -> None:
+    one = trainer("a" * 200, optimizer=optimizer, steps=80, lr=0.05, eval_every=80)
+    *_, last = one.run()
+    assert isinstance(last, Evaluated)
+    assert last.score.perplexity == pytest.approx(1, abs=0.01)
+
+
+def test_events_come_in_order_and_count() -> None:
+    one = trainer(steps=12, eval_every=5, batch_size=2, seq_len=10)
+    events = list(one.run())
+    order = [(type(event).__name__, event.step) for event in events]
+    expected = [
+        (kind, step)
+        for step in range(1, 13)
+        for kind in ("Trained", "Evaluated")
+        if kind == "Trained" or step in (5, 10, 12)
+    ]
+    assert order == expected
+    taken = [event for event in events if isinstance(event, Trained)]
+    assert [event.tokens for event in taken] == [20 * step for step in range(1, 13)]
+    assert [event.lr for event in taken] == [learning_rate(step, one.config) for step in range(12)]
+
+
+def test_the_best_score_is_known_by_its_step() -> None:
+    one = trainer(steps=30, eval_every=2, lr=0.05)
+    scores = {event.step: event for event in one.run() if isinstance(event, Evaluated)}
+    best = min(scores, key=lambda step: scores[step].score.nats_per_token)
+    assert (one.progress.best_step, one.progress.best_nats) == (best, scores[best].score.nats_per_token)
+    lowest = math.inf
+    for event in scores.values():
+        assert event.best == (event.score.nats_per_token < lowest)
+        lowest = min(lowest, event.score.nats_per_token)
+
+
+def with_scores(one: Trainer, nats: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Run, with validation scores that were written beforehand."""
+    real, waiting = one.evaluate().score, iter(nats)
+    one.progress = type(one.progress)()
+    monkeypatch.setattr("charrnn.training.evaluate", lambda *_, **__: replace(real, nats=next(waiting), tokens=1))
+    return one.run()
+
+
+@pytest.mark.parametrize(
+    ("nats", "stopped_at"),
+    [([5, 4, 3, 2, 1], 10), ([5, 6, 7], 6), ([5, 6, 4, 5, 3], 10), ([5, 6, 4, 4, 4], 10), ([5, 6, 4, 4.5, 4.1], 10)],
+    ids=["ever better", "never better", "better in time", "equal is not better", "out of patience at the end"],
+)
+def test_patience_counts_evaluations_since_the_best(
+    nats: list[float], stopped_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trainer(steps=10, eval_every=2, patience=2)
+    *_, last = with_scores(one, nats, monkeypatch)
+    assert isinstance(last, Evaluated)
+    assert last.step == stopped_at
+    assert one.finished
+    assert one.progress.best_nats == min(nats)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_evaluating_more_often_leaves_the_weights_as_they_are(cell: str) -> None:
+    ends = []
+    for every, evaluations in ((1, 12), (5, 3), (100, 1)):
+        one = trainer(cell=cell, dropout=0.3, steps=12, eval_every=every)
+        assert sum(isinstance(event, Evaluated) for event in one.run()) == evaluations
+        assert one.model.training
+        ends.append(parameters(one.model))
+    assert same(ends[0], ends[1])
+    assert same(ends[0], ends[2])
+
+
+def test_a_loss_that_is_not_finite_moves_nothing(diverging: Trainer) -> None:
+    before, at = parameters(diverging.model), diverging.batcher
+    with pytest.raises(DivergedError, match="the loss became nan at step 4"):
+        list(diverging.run())
+    assert same(before, parameters(diverging.model))
+    assert diverging.progress.step == 3
+    assert diverging.batcher is at
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
+    one = trainer()
+    before = parameters(one.model)
+    one.model.head_bias.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(DivergedError, match="the gradient is no longer finite at step 1"):
+        list(one.run())
+    assert same(before, parameters(one.model))
+
+
+def test_a_validation_loss_that_is_not_finite_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trainer(steps=4, eval_every=2)
+    with pytest.raises(DivergedError, match="validation scored inf nats at step 2"):
+        list(with_scores(one, [math.inf], monkeypatch))
+    assert one.progress.best_step == 0
+
+
+@pytest.mark.parametrize("batcher", BATCHERS)
+def test_a_huge_learning_rate_ends_before_the_weights_are_lost(batcher: str) -> None:
+    one = trainer(batcher=batcher, optimizer="adamw", lr=1e9, layer_norm=False, cell="rnn", activation="relu")
+    with pytest.raises(DivergedError):
+        list(one.run())
+    assert all(np.isfinite(value).all() for value in parameters(one.model).values())
+
+
+def test_in_half_precision_an_overflow_halves_the_scale_instead() -> None:
+    one = trainer(steps=3)
+    one.progress.loss_scale = 8.0
+    scale = iter([math.inf, 1.0, 1.0])
+    one.model.head_bias.register_hook(lambda gradient: gradient * next(scale))
+    before = parameters(one.model)
+    one.train_once()
+    assert same(before, parameters(one.model))
+    assert one.progress.loss_scale == 4.0
+    one.train_once()
+    assert not same(before, parameters(one.model))
+
+
+def first_gradient(model: CharRNN, batch: Batch, factor: float = 1.0) -> float:
+    """Compute the loss's gradient as the textbook does, leave it in the model, and return its norm."""
+    logits, _ = model(batch.inputs)
+    chosen = torch.log_softmax(logits, -1).gather(-1, batch.targets[..., None])
+    (-chosen.mean() * factor).backward()
+    return math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))
+
+
+def test_the_norm_that_is_told_is_the_one_before_clipping() -> None:
+    one = trainer(clip_norm=1e-3)
+    batch = trainer().batcher.next_batch()
+    expected = first_gradient(build(one.model.config, one.config.seed), batch)
+    assert one.train_once().grad_norm == pytest.approx(expected, rel=1e-4)
+    assert expected > 1e-2
+
+
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+def test_clipping_by_norm_keeps_the_direction(scale: float) -> None:
+    one = trainer(clip_norm=0.01)
+    batch = one.batcher.next_batch()
+    norm = first_gradient(one.model, batch)
+    before = {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
+    one.model.zero_grad()
+    first_gradient(one.model, batch, scale)
+    assert clip_gradients(one.model, one.config, scale).item() == pytest.approx(norm, rel=1e-4)
+    for name, parameter in one.model.named_parameters():
+        torch.testing.assert_close(parameter.grad, before[name] * (0.01 / norm), rtol=1e-4, atol=1e-9)
+
+
+def test_clipping_by_value_bounds_each_entry_and_zero_is_off() -> None:
+    one = trainer(clip_norm=0, clip_value=0.001)
+    first_gradient(one.model, one.batcher.next_batch())
+    before = {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
+    assert max(float(gradient.abs().max()) for gradient in before.values()) > 0.001
+    clip_gradients(one.model, replace(one.config, clip_value=0.0), 1.0)
+    assert all(torch.equal(p.grad, before[name]) for name, p in one.model.named_parameters() if p.grad is not None)
+    clip_gradients(one.model, one.config, 1.0)
+    for name, parameter in one.model.named_parameters():
+        assert torch.equal(parameter.grad, before[name].clamp(-0.001, 0.001))
+
+
+def test_a_step_is_plain_gradient_descent_when_the_optimizer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trainer(clip_norm=0)
+    batch = one.batcher.next_batch()
+    expected = build(one.model.config, one.config.seed)
+    first_gradient(expected, batch)
+    with torch.no_grad():
+        for parameter in expected.parameters():
+            parameter -= 0.1 * parameter.grad  # type: ignore[operator]
+
+    def descend(optimizer: Optimizer, lr: float) -> None:
+        with torch.no_grad():
+            for parameter in one.model.parameters():
+                parameter -= lr * parameter.grad  # type: ignore[operator]
+
+    monkeypatch.setattr(Optimizer, "step", descend)
+    train_step(one.model, one.optimizer, batch, None, one.config, lr=0.1, autocast=one.autocast())
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(one.model.state_dict()[name], value, rtol=1e-5, atol=1e-7)
+    assert all(parameter.grad is None for parameter in one.model.parameters())
+
+
+def test_with_a_stride_each_target_counts_once_and_the_state_moves_by_the_stride() -> None:
+    """Overlapping windows of one long stream have together the loss of one pass, while the weights stand still."""
+    one = trainer(bptt_stride=4, seq_len=12, batch_size=1, steps=20)
+    one.optimizer.step = lambda lr: None  # type: ignore[method-assign]
+    window = len(one.batcher.windows)  # type: ignore[attr-defined]
+    nats, tokens = 0.0, 0
+    begun = one.batcher.offsets[0, 0]  # type: ignore[attr-defined]
+    ids = np.roll(read()[1].train.ids, -begun).astype(np.int64)
+    for _ in range(window):
+        event = one.train_once()
+        nats += event.loss * (event.tokens - tokens)
+        tokens = event.tokens
+    assert tokens == len(ids)
+    inputs = torch.from_numpy(np.concatenate([[one.model.start], ids[:-1]]))[None]
+    with torch.no_grad():
+        logits, _ = one.model(inputs)
+    expected = nn.CrossEntropyLoss(reduction="sum")(logits[0], torch.from_numpy(ids)).item()
+    assert nats == pytest.approx(expected, rel=1e-4)
