@@ -11,7 +11,7 @@ import typer
 
 from charrnn import commands
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.presets import PRESETS
+from charrnn.presets import PRESETS, SETTLED
 from charrnn.sampling import SamplingConfig
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SPECS = {spec.name: spec.metadata for kind in (ModelConfig, TrainConfig, SamplingConfig) for spec in fields(kind)}
+SPECS = {spec.name: spec for kind in (ModelConfig, TrainConfig, SamplingConfig) for spec in fields(kind)}
 
 
 def whole(text: str | int) -> int:
@@ -63,12 +63,24 @@ def seconds(text: str) -> float:
 
 def setting(name: str, panel: str, kind: type = str, *flags: str) -> Any:
     """Declare the option of a configuration's field: its help and choices stand beside the field."""
-    spec = SPECS[name]
+    spec, meaning = SPECS[name].metadata, SPECS[name].metadata["meaning"]
     parser = {int: whole, float: decimal}.get(kind)
     metavar = "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
     names = flags or (f"--{name.replace('_', '-')}" + (f"/--no-{name.replace('_', '-')}" if kind is bool else ""),)
     extra: dict[str, Any] = {} if kind is bool else {"parser": parser, "metavar": metavar}
-    return typer.Option(*names, help=f"{spec['meaning']}.", rich_help_panel=panel, show_default=False, **extra)
+    return typer.Option(
+        *names, help=f"{meaning}{default_shown(name)}.", rich_help_panel=panel, show_default=False, **extra
+    )
+
+
+def default_shown(name: str) -> str:
+    """Say what holds if an option is not given."""
+    default = SPECS[name].default
+    if name in SETTLED:
+        return " (default: what fits the text and the time)"
+    if default is None:
+        return ""
+    return f" (default: {'on' if default is True else 'off' if default is False else default})"
 
 
 MODEL, DATA, LEARN, LENGTH, REPORT = "Model", "Text and batches", "Learning", "Length", "Reports and files"
@@ -76,7 +88,7 @@ WRITE = "Writing"
 Texts = Annotated[
     list[str],
     typer.Argument(
-        metavar="TEXT...",
+        metavar="TEXT",
         help="UTF-8 files (.gz, .bz2, .xz too), folders, or - for standard input.",
         show_default=False,
     ),

@@ -6,6 +6,7 @@ and both read back what they wrote (`to_dict`, `from_dict`), which is how a mode
 """
 
 import math
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_type_hints
@@ -60,10 +61,10 @@ class Checked:
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """Rebuild from what `to_dict` gave.
+        """Rebuild from what `to_dict` gave; what is missing takes its default.
 
         Raises:
-            UsageError: `values` is no mapping, a name is unknown or missing, or a value is out of range.
+            UsageError: `values` is no mapping, a name is unknown, or a value is out of range.
         """
         if not isinstance(values, dict):
             raise UsageError(f"{cls.__name__}: expected a table of settings, found {type(values).__name__}.")
@@ -91,12 +92,13 @@ def check_field(name: str, value: Any, kind: Any, spec: dict[str, Any]) -> None:
 
 
 def _within(value: float, spec: dict[str, Any]) -> bool:
-    return bool(spec["low"] <= value <= spec["high"] and value > spec["above"] and math.isfinite(value))
+    finite = abs(value) <= sys.float_info.max  # unlike math.isfinite, at home with whole numbers of any size
+    return bool(spec["low"] <= value <= spec["high"] and value > spec["above"] and finite)
 
 
 def _range_text(spec: dict[str, Any]) -> str:
-    least = f"greater than {spec['above']:g}" if spec["above"] > -math.inf else f"at least {spec['low']:g}"
-    return least if spec["high"] == math.inf else f"{least} and at most {spec['high']:g}"
+    least = f"greater than {spec['above']}" if spec["above"] > -math.inf else f"at least {spec['low']}"
+    return least if spec["high"] == math.inf else f"{least} and at most {spec['high']}"
 
 
 def _kind_name(kind: type) -> str:

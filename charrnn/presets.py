@@ -37,6 +37,10 @@ PRESETS = {
 }
 
 
+# What this module and the measured speed settle, if a person does not.
+SETTLED = ("hidden_size", "batch_size", "dropout", "weight_decay", "steps", "eval_every")
+
+
 def find_preset(name: str) -> Preset:
     """Return the preset of that name, or raise `UsageError` with the names there are."""
     if name not in PRESETS:

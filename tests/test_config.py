@@ -184,7 +184,7 @@ def test_what_is_read_back_is_checked_too() -> None:
 
 
 def test_tied_weights_need_equal_sizes() -> None:
-    with pytest.raises(UsageError, match="--embedding-size 64 and --hidden-size 96") as caught:
+    with pytest.raises(UsageError, match=r"--embedding-size \(64\) to equal --hidden-size \(96\)") as caught:
         ModelConfig(tied=True, embedding_size=64, hidden_size=96)
     assert caught.value.hint == "Try --embedding-size 96."
     assert ModelConfig(tied=True, embedding_size=96, hidden_size=96).tied
