@@ -99,6 +99,7 @@ class TrainingView:
         self.quiet = quiet
         self.valid = ""
         self.steps = self.first_step = self.first_tokens = 0
+        self.characters_per_token = 1.0
         self.began = self.last_line = 0.0
         self.progress: Progress | None = None
 
@@ -154,6 +155,7 @@ class TrainingView:
     def start(self, session: "Session") -> None:
         """Begin to show progress."""
         self.steps = session.plan.train.steps
+        self.characters_per_token = session.data.train.characters / len(session.data.train.ids)
         self.began = self.last_line = time.monotonic()
         self.first_step, self.first_tokens = session.trainer.progress.step, session.trainer.progress.tokens
         if self.console.is_interactive and self.console.is_terminal and not self.quiet:
@@ -185,7 +187,8 @@ class TrainingView:
         """Move the bar; in a pipe, write a line now and then."""
         now = time.monotonic()
         elapsed = max(1e-9, now - self.began)
-        status = f"loss {event.loss:.3f}{self.valid}  {(event.tokens - self.first_tokens) / elapsed:,.0f} tokens/s"
+        speed = (event.tokens - self.first_tokens) * self.characters_per_token / elapsed
+        status = f"loss {event.loss:.3f}{self.valid}  {speed:,.0f} char/s"
         if self.progress is not None:
             self.progress.update(self.task, completed=event.step, description=status)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
@@ -196,7 +199,7 @@ class TrainingView:
     def show_evaluated(self, event: "Evaluated") -> None:
         """Write the validation score, marked if it is the best so far."""
         score = event.score
-        self.valid = f"  valid {score.nats_per_token:.3f}"
+        self.valid = f"  valid {score.nats_per_token:.3f}  {score.bits_per_char:.3f} bits/char"
         self.say(
             f"step {event.step:,}/{self.steps:,}  valid {score.nats_per_token:.4f} nats/token  "
             f"{score.bits_per_char:.3f} bits/char  perplexity {score.perplexity:.3f}/token"

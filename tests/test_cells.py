@@ -1,0 +1,212 @@
+"""Each cell against its textbook equations, one time step and one gate at a time."""
+
+from collections.abc import Callable
+from itertools import pairwise, product
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.cells import CELLS, Cell
+from charrnn.config import ModelConfig
+
+Values = Any  # NumPy arrays or torch tensors: the equations below are written once, for both
+Step = Callable[[ModuleType, Values, tuple[Values, ...], dict[str, Values]], tuple[Values, ...]]
+BATCH, TIME, INPUT, HIDDEN = 3, 7, 5, 4
+WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+def sigmoid(np: ModuleType, x: Values) -> Values:
+    return 1 / (1 + np.exp(-x))
+
+
+def affine(w: dict[str, Values], gate: str, x: Values, h: Values) -> Values:
+    return x @ w[f"W{gate}"].T + w[f"b{gate}"] + h @ w[f"U{gate}"].T + w[f"d{gate}"]
+
+
+def elman_tanh(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    return (np.tanh(affine(w, "h", x, state[0])),)
+
+
+def elman_relu(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    before = affine(w, "h", x, state[0])
+    return (before * (before > 0),)
+
+
+def gru(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    h = state[0]
+    reset = sigmoid(np, affine(w, "r", x, h))
+    update = sigmoid(np, affine(w, "z", x, h))
+    candidate = np.tanh(x @ w["Wn"].T + w["bn"] + reset * (h @ w["Un"].T + w["dn"]))
+    return ((1 - update) * candidate + update * h,)
+
+
+def lstm(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    h, c = state
+    c = sigmoid(np, affine(w, "f", x, h)) * c + sigmoid(np, affine(w, "i", x, h)) * np.tanh(affine(w, "g", x, h))
+    return sigmoid(np, affine(w, "o", x, h)) * np.tanh(c), c
+
+
+# (cell, activation): the equations, and the gates in the order in which torch stacks them
+TEXTBOOK: dict[tuple[str, str], tuple[Step, str]] = {
+    ("rnn", "tanh"): (elman_tanh, "h"),
+    ("rnn", "relu"): (elman_relu, "h"),
+    ("gru", "tanh"): (gru, "rzn"),
+    ("lstm", "tanh"): (lstm, "ifgo"),
+}
+every_cell = pytest.mark.parametrize(("kind", "activation"), TEXTBOOK, ids="-".join)
+
+
+def cell_of(kind: str, activation: str = "tanh", input_size: int = INPUT, hidden: int = HIDDEN, **settings: Any) -> Cell:
+    torch.manual_seed(1)
+    config = ModelConfig(cell=kind, activation=activation, hidden_size=hidden, **settings)
+    return CELLS[kind](input_size, config)
+
+
+def random_cell(kind: str, activation: str) -> Cell:
+    """A float64 cell in which no weight has a start value that would hide a mistake."""
+    cell = cell_of(kind, activation).double()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator))
+    return cell
+
+
+def example(cell: Cell) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Inputs and a state that is not zero."""
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(BATCH, TIME, INPUT, generator=generator, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(cell.num_states, BATCH, HIDDEN, generator=generator, dtype=torch.float64)
+    return inputs, tuple(part.clone().requires_grad_() for part in state)
+
+
+def by_gate(cell: Cell, gates: str) -> dict[str, torch.Tensor]:
+    """Name each gate's part of each weight: W and U the matrices of input and state, b and d their biases."""
+    parts = {}
+    for letter, name in zip("WUbd", WEIGHTS, strict=True):
+        blocks = cell.rnn.get_parameter(name).unflatten(0, (len(gates), HIDDEN))
+        parts |= {f"{letter}{gate}": block for gate, block in zip(gates, blocks, strict=True)}
+    return parts
+
+
+def walk(np: ModuleType, step: Step, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    """Return the outputs of each time step, stacked along time, and the last state."""
+    outputs = []
+    for time in range(x.shape[1]):
+        state = step(np, x[:, time], state, w)
+        outputs.append(state[0])
+    return np.stack(outputs, 1), *state
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def assert_same(ours: tuple[torch.Tensor, ...], expected: tuple[Values, ...]) -> None:
+    assert len(ours) == len(expected)
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(array(one), array(torch.as_tensor(other)), rtol=1e-10, atol=1e-10)
+
+
+@every_cell
+def test_outputs_and_state_are_those_of_the_equations(kind: str, activation: str) -> None:
+    cell, (step, gates) = random_cell(kind, activation), TEXTBOOK[kind, activation]
+    inputs, state = example(cell)
+    weights = {name: array(part) for name, part in by_gate(cell, gates).items()}
+    expected = walk(np, step, array(inputs), tuple(map(array, state)), weights)
+    outputs, last = cell(inputs, state)
+    assert outputs.shape == (BATCH, TIME, HIDDEN)
+    assert_same((outputs, *last), expected)
+
+
+def gradients(results: tuple[torch.Tensor, ...], wanted: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Differentiate a sum in which each entry of the results has a weight of its own."""
+    generator = torch.Generator().manual_seed(4)
+    loss = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in results)
+    return torch.autograd.grad(loss, wanted)
+
+
+@every_cell
+def test_gradients_are_those_of_the_equations(kind: str, activation: str) -> None:
+    cell, (step, gates) = random_cell(kind, activation), TEXTBOOK[kind, activation]
+    inputs, state = example(cell)
+    wanted = [inputs, *state, *(cell.rnn.get_parameter(name) for name in WEIGHTS)]
+    expected = gradients(walk(torch, step, inputs, state, by_gate(cell, gates)), wanted)
+    outputs, last = cell(inputs, state)
+    assert_same(gradients((outputs, *last), wanted), expected)
+
+
+@pytest.mark.parametrize("cuts", [(3,), (1, 2), tuple(range(1, TIME))], ids=str)
+@every_cell
+def test_chunks_with_the_state_carried_are_the_whole(kind: str, activation: str, cuts: tuple[int, ...]) -> None:
+    cell = random_cell(kind, activation)
+    inputs, state = example(cell)
+    wanted = [inputs, *state, *cell.parameters()]
+    outputs, last = cell(inputs, state)
+    pieces, carried = [], state
+    for begin, end in pairwise((0, *cuts, TIME)):
+        piece, carried = cell(inputs[:, begin:end], carried)
+        pieces.append(piece)
+    assert_same((torch.cat(pieces, dim=1), *carried), (outputs, *last))
+    assert_same(gradients((torch.cat(pieces, dim=1), *carried), wanted), gradients((outputs, *last), wanted))
+
+
+@every_cell
+def test_the_first_of_the_state_is_the_last_output(kind: str, activation: str) -> None:
+    cell = random_cell(kind, activation)
+    outputs, last = cell(*example(cell))
+    assert [part.shape for part in last] == [(BATCH, HIDDEN)] * cell.num_states
+    assert torch.equal(outputs[:, -1], last[0])
+
+
+@every_cell
+def test_a_sequence_does_not_depend_on_those_beside_it(kind: str, activation: str) -> None:
+    cell = random_cell(kind, activation)
+    inputs, state = example(cell)
+    together, _ = cell(inputs, state)
+    for row in range(BATCH):
+        alone, _ = cell(inputs[row : row + 1], tuple(part[row : row + 1] for part in state))
+        assert_same((alone[0],), (together[row],))
+
+
+@pytest.mark.parametrize("bias", [1.0, 0.0, -2.5])
+def test_only_the_lstms_forget_gate_begins_with_a_bias(bias: float) -> None:
+    for kind in CELLS:
+        cell = cell_of(kind, forget_bias=bias)
+        total = (cell.rnn.get_parameter("bias_ih_l0") + cell.rnn.get_parameter("bias_hh_l0")).detach()
+        expected = torch.zeros(cell.num_gates, HIDDEN)
+        if kind == "lstm":
+            expected["ifgo".index("f")] = bias
+        assert torch.equal(total, expected.flatten())
+
+
+@pytest.mark.parametrize(("kind", "orthogonal"), product(CELLS, (True, False)))
+def test_each_gates_recurrent_block_begins_orthogonal_if_asked(kind: str, orthogonal: bool) -> None:
+    cell = cell_of(kind, orthogonal=orthogonal)
+    blocks = cell.rnn.get_parameter("weight_hh_l0").detach().split(HIDDEN)
+    assert [torch.allclose(block @ block.T, torch.eye(HIDDEN), atol=1e-5) for block in blocks] == [
+        orthogonal
+    ] * cell.num_gates
+    assert len({tuple(block.flatten().tolist()) for block in blocks}) == cell.num_gates
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_each_gates_input_block_begins_on_its_own_scale(kind: str) -> None:
+    """Glorot's bound for one block, which is wider than that for the blocks as one tall matrix."""
+    cell = cell_of(kind, input_size=40, hidden=30)
+    for block in cell.rnn.get_parameter("weight_ih_l0").detach().split(30):
+        assert block.abs().max() == pytest.approx((6 / (40 + 30)) ** 0.5, rel=0.02)
+
+
+def test_the_activation_is_the_plain_cells_alone() -> None:
+    assert (cell_of("rnn", "relu")(*small())[0] >= 0).all()
+    for kind in CELLS:
+        same = torch.equal(cell_of(kind, "relu")(*small())[0], cell_of(kind, "tanh")(*small())[0])
+        assert same == (kind != "rnn")
+
+
+def small() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    raise NotImplementedError
