@@ -107,7 +107,7 @@ def detach(state: Iterable[Tensor]) -> State:
 
 
 def build(config: ModelConfig, seed: int) -> CharRNN:
-    """Return a new model whose weights are a function of `config` and `seed`; torch's global generator is untouched."""
+    """Return a new model whose weights are a function of `config` and `seed`; torch's global generators stay as they are."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device's too
         return CharRNN(config)

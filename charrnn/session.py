@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from charrnn.runs import RunFolder
 from charrnn.sampling import SamplingConfig, generate_text
 from charrnn.shapes import parameter_count
 from charrnn.tokenizers import Tokenizer
-from charrnn.training import Evaluated, Event, Trained, Trainer
+from charrnn.training import Evaluated, Event, Progress, Trained, Trainer
 
 SECONDS_BETWEEN_SAVES = 60.0
 SAMPLE_LENGTH = 200  # characters
@@ -99,7 +99,7 @@ class Session:
         device = choose_device(plan.train.device)
         self.trainer = Trainer(model.to(device), tokenizer, data.train, data.valid, plan.train, plan.precision)
         self.seconds = 0.0
-        self.saved_step: int | None = None
+        self.saved: Progress | None = None
         self.saved_at = time.monotonic()
         self.unsaved_model: SavedModel | None = None
 
@@ -128,7 +128,7 @@ class Session:
             if signal_number is not None and not self.trainer.finished:
                 self.save()
                 raise InterruptedRun(f"Stopped and saved at step {event.step:,}.", signal_number=signal_number)
-        if self.saved_step != self.trainer.progress.step:
+        if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
 
@@ -154,7 +154,7 @@ class Session:
             "trainer": values,
         }
         self.folder.save_state(arrays, facts)
-        self.saved_step = self.trainer.progress.step
+        self.saved = replace(self.trainer.progress)
         self.saved_at = time.monotonic()
 
     def sample(self) -> str:

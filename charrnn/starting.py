@@ -1,5 +1,6 @@
 """How a run starts: anew, from another model's weights, or where it stopped."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[dict[st
     )
     session = Session(folder, facts["request"], plan, tokenizer_from_dict(facts["tokenizer"]), data)
     session.trainer.restore(arrays, facts["trainer"])
-    session.saved_step = session.trainer.progress.step
+    session.saved = replace(session.trainer.progress)
     folder.cut_metrics(session.trainer.progress.step)
     session.seconds = max((line.get("seconds", 0.0) for line in folder.read_metrics()), default=0.0)
     return session
