@@ -171,14 +171,23 @@ class RunFolder:
         """
         return [values for _, values in self._metrics_lines()]
 
-    def cut_metrics(self, step: int) -> None:
+    def cut_metrics(self, step: int, evaluated: int | None = None) -> None:
         """Drop the log's lines after `step`, and those that are damaged or say no step.
+
+        Args:
+            step: The last one to keep.
+            evaluated: The last evaluation to keep, if the one of `step` is still to come; evaluations say "valid".
 
         Raises:
             MachineError: The log cannot be read or written.
         """
         lines = self._metrics_lines()
-        kept = [raw for raw, values in lines if isinstance(values.get("step"), int) and values["step"] <= step]
+        ends = (step, step if evaluated is None else evaluated)
+        kept = [
+            raw
+            for raw, values in lines
+            if isinstance(values.get("step"), int) and values["step"] <= ends["valid" in values]
+        ]
         if os.path.lexists(self.metrics):
             write_whole(self.metrics, b"".join(kept))
 

@@ -204,10 +204,11 @@ class Session:
 
     def _follow_up(self, event: Event) -> Iterator[Happening]:
         """Do what an event calls for: log, sample, keep the model, save. On a full disk, warn and go on."""
+        if isinstance(event, Evaluated) and event.best:
+            self.unsaved_model = self._saved_model(event)
         try:
             self._log(event)
-            if isinstance(event, Evaluated) and event.best:
-                self.unsaved_model = self._saved_model(event)
+            if self.unsaved_model is not None:
                 save_model(self.folder.model, self.unsaved_model)
                 self.unsaved_model = None
             elif self._save_due(event):

@@ -219,8 +219,8 @@ class Trainer:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.model.load_state_dict(_under("model.", tensors))
         self.optimizer.restore(_under("optimizer.", tensors))
-        carried = [tensor.clone().to(self.model.device) for tensor in _under("carried.", tensors).values()]
-        self.carried = tuple(carried) or None
+        carried = _under("carried.", tensors)  # in no order: the names hold it
+        self.carried = tuple(carried[str(index)].to(self.model.device) for index in range(len(carried))) or None
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.model.device)
