@@ -6,6 +6,7 @@ import tempfile
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
@@ -19,16 +20,22 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit; the entry point of the `charrnn` command."""
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()  # None if closed: charrnn ... 2>&-
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # text is UTF-8 and its line ends are its own, whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     sys.exit(run(sys.argv[1:]))
 
 
+def nowhere() -> TextIO:
+    """Return a stream that forgets what is written to it."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code."""
     try:
-        app(arguments, prog_name="charrnn", standalone_mode=False)
+        app(arguments or ["--help"], prog_name="charrnn", standalone_mode=False)
         sys.stdout.flush()
     except CharRNNError as error:
         return fail(error)

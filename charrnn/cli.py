@@ -19,7 +19,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 a bug in charrnn, 2 usage, 3 the input text, 4 a model file, 5 the machine "
     "(disk, permission, device), 6 training diverged, 130 interrupted, 143 terminated.",
     context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -51,7 +50,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def seconds(text: str) -> float:
     """Read a duration: 90, 90s, 5m, 1.5h, 1h30m."""
     total, number = 0.0, ""
-    for character in text.strip().lower() + ("" if text[-1:].lower() in UNITS else "s"):
+    given = text.strip().lower()
+    for character in given + ("" if given[-1:] in UNITS else "s"):
         if character in UNITS and number:
             total, number = total + decimal(number) * UNITS[character], ""
         else:
@@ -218,12 +218,17 @@ def train(
     """Train a model on a text, or continue a run that was interrupted."""
     options = locals()
     given = {name: options[name] for name in SPECS if options.get(name) is not None}
+    settings = (commands.read_config(config) if config else {}) | given
+    if (epochs, time_) != (None, None) and steps is None:
+        settings.pop("steps", None)  # the file's, which what was given here replaces
+    if valid and valid_fraction is None:
+        settings.pop("valid_fraction", None)
     commands.train(
         commands.TrainOptions(
             texts=texts,
             valid=valid or [],
             encoding=encoding,
-            settings=(commands.read_config(config) if config else {}) | given,
+            settings=settings,
             preset=preset,
             epochs=epochs,
             seconds=time_,

@@ -121,7 +121,7 @@ class ModelConfig(Checked):
     embedding_size: int = option(64, "Width of a symbol's embedding", low=1, high=16384)
     dropout: float = option(0.0, "Share of each layer's outputs dropped in training", low=0, high=0.95)
     layer_norm: bool = option(True, "Normalise each layer's output")
-    residual: bool = option(False, "Add each layer's input to its output, from the second layer on")
+    residual: bool = option(False, "Add each layer's input to its output, where both have one width")
     tied: bool = option(False, "Use the embedding as the output layer too (needs equal sizes)")
     forget_bias: float = option(1.0, "Bias of the lstm's forget gate at the start", low=-20, high=20)
     orthogonal: bool = option(True, "Start each recurrent block as an orthogonal matrix")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from charrnn.config import TrainConfig
 from charrnn.errors import MachineError
 
 
@@ -13,8 +14,10 @@ def choose_device(name: str) -> torch.device:
     """Return the device that `name` asks for; `auto` is the first of cuda, mps and cpu that is there.
 
     Raises:
+        UsageError: There is no such device.
         MachineError: It is not there.
     """
+    TrainConfig(device=name)  # checks it
     present: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
@@ -34,8 +37,10 @@ def choose_precision(name: str, device: torch.device) -> str:
     """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor or the GPU has instructions for it.
 
     Raises:
+        UsageError: There is no such format.
         MachineError: fp16 on a processor, which torch cannot train in.
     """
+    TrainConfig(precision=name)  # checks it
     if name == "fp16" and device.type == "cpu":
         raise MachineError("--precision fp16 needs a GPU.", "Use --precision bf16 or fp32 on the CPU.")
     if name != "auto":
@@ -49,7 +54,12 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def use_threads(count: int | None) -> int:
-    """Let torch use so many processor threads (None: as many as it likes) and return how many it uses."""
+    """Let torch use so many processor threads (None: as many as it likes) and return how many it uses.
+
+    Raises:
+        UsageError: That is no number of threads.
+    """
+    TrainConfig(threads=count)  # checks it
     if count is not None:
         torch.set_num_threads(count)
     return torch.get_num_threads()

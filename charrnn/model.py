@@ -3,7 +3,7 @@
     ids (batch, time)
       -> embedding                 (batch, time, embedding_size)
       -> num_layers times: cell    (batch, time, hidden_size)
-                           + its input (residual, from the second layer on)
+                           + its input (residual, where both have one width)
                            -> layer norm
       -> output layer              (batch, time, vocab_size)
 
@@ -107,7 +107,7 @@ def detach(state: Iterable[Tensor]) -> State:
 
 
 def build(config: ModelConfig, seed: int) -> CharRNN:
-    """Return a new model whose weights are a function of `config` and `seed`; torch's global generators stay as they are."""
+    """Return a new model whose weights are a function of `config` and `seed`, and leave every global generator as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device's too
         return CharRNN(config)

@@ -70,7 +70,7 @@ class Optimizer:
             block.whole.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that the next step depends on, by name."""
+        """Return all that the next step depends on, by name: the tensors themselves, which the next step changes."""
         return {f"{part}.{index}.{key}": value for part, index, key, value in self._entries()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -80,7 +80,7 @@ class Optimizer:
             entries = [name.split(".", 2)[1:] for name in state if name.startswith(f"{number}.")]
             own["state"] = {int(index): {} for index, _ in entries}
             for index, key in entries:
-                own["state"][int(index)][key] = state[f"{number}.{index}.{key}"]
+                own["state"][int(index)][key] = state[f"{number}.{index}.{key}"].clone()  # steps move it in place
             part.load_state_dict(own)
 
     def _entries(self) -> Iterator[tuple[int, int, str, Tensor]]:

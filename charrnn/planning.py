@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from charrnn.batching import make_batcher
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Encoded
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, did_you_mean
 from charrnn.machine import choose_device, choose_precision, use_threads
 from charrnn.model import build
 from charrnn.presets import find_preset, regularisation, shape_settings
@@ -110,12 +111,13 @@ def make_plan(
 
     Raises:
         UsageError: A setting is unknown or out of range.
+        TextError: The training text has fewer than two symbols.
         MachineError: The device is not there.
     """
     model, settings = _shapes(request, tokenizer, train, base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
-    epoch = _tokens_per_step(config, len(train.ids)) / len(train.ids)
+    epoch = 1 / make_batcher(train.ids, config, model.vocab_size).steps_per_epoch()  # passes over the text in a step
     timed = request.epochs is None and "steps" not in request.settings
     speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
     evaluations = 10
@@ -151,7 +153,7 @@ def _shapes(
     """Return the model's configuration and the training settings as far as they do not depend on the speed."""
     unknown = sorted(set(request.settings) - MODEL_FIELDS - TRAIN_FIELDS)
     if unknown:
-        raise UsageError(f"Unknown setting {unknown[0]!r}.")
+        raise UsageError(f"Unknown setting {unknown[0]!r}.", did_you_mean(unknown[0], MODEL_FIELDS | TRAIN_FIELDS))
     chosen = shape_settings(find_preset(request.preset or "standard"), len(train.ids)) | dict(request.settings)
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if base is not None:
@@ -164,14 +166,6 @@ def _shapes(
         shape = kept | {name: request.settings[name] for name in changed}
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
     return model, {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
-
-
-def _tokens_per_step(config: TrainConfig, length: int) -> float:
-    """Return how many tokens of a text of `length` one step scores."""
-    batch_size = min(config.batch_size, max(1, length // 2))
-    if config.bptt == "full" and config.batcher == "sequential":
-        return length
-    return batch_size * min(config.bptt_stride or config.seq_len, max(1, length // batch_size))
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
 
 
 # (passes over the text, dropout): linear in between, constant beyond.
-DROPOUT = ((3.0, 0.0), (6.0, 0.1), (12.0, 0.25), (30.0, 0.4))
+DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 
 
 def regularisation(epochs: float) -> dict[str, Any]:

@@ -70,9 +70,10 @@ class Score:
         return _exp((self.nats - self.unknown_nats) / known) if known else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and all that is derived from them, as JSON values."""
+        """Return the fields and all that is derived from them, as JSON values; a perplexity beyond floats is None."""
         derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
-        return vars(self) | {name: getattr(self, name) for name in derived}
+        values = vars(self) | {name: getattr(self, name) for name in derived}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _exp(nats: float) -> float:

@@ -138,9 +138,7 @@ class Session:
         Raises:
             MachineError: It cannot be written; what was saved before is still there.
         """
-        if self.unsaved_model is not None:
-            save_model(self.folder.model, self.unsaved_model)
-            self.unsaved_model = None
+        self._save_best()
         arrays, values = self.trainer.state()
         facts = {
             "request": self.request,
@@ -208,9 +206,8 @@ class Session:
             self.unsaved_model = self._saved_model(event)
         try:
             self._log(event)
-            if self.unsaved_model is not None:
-                save_model(self.folder.model, self.unsaved_model)
-                self.unsaved_model = None
+            if isinstance(event, Evaluated):
+                self._save_best()
             elif self._save_due(event):
                 self.saved_at = time.monotonic()  # a save that fails is tried again after the same while
                 self.save()
@@ -219,6 +216,12 @@ class Session:
             yield SaveFailed(event.step, error)
         if self._sample_due(event):
             yield Sampled(event.step, self.sample())
+
+    def _save_best(self) -> None:
+        """Write the best model, unless it is written already."""
+        if self.unsaved_model is not None:
+            save_model(self.folder.model, self.unsaved_model)
+            self.unsaved_model = None
 
     def _save_due(self, event: Event) -> bool:
         every = self.plan.train.save_every

@@ -65,7 +65,7 @@ def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[dict[st
     session = Session(folder, facts["request"], plan, tokenizer_from_dict(facts["tokenizer"]), data)
     session.trainer.restore(arrays, facts["trainer"])
     session.saved = replace(session.trainer.progress)
-    folder.cut_metrics(session.trainer.progress.step)
+    folder.cut_metrics(session.trainer.progress.step, session.trainer.progress.evaluated_step)
     session.seconds = max((line.get("seconds", 0.0) for line in folder.read_metrics()), default=0.0)
     return session
 

@@ -1,7 +1,12 @@
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from terminal import Terminal
 
 # The models of the tests are so small that threads only cost; set before torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,3 +32,33 @@ def has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture
+def charrnn(capsys: pytest.CaptureFixture[str]) -> "Terminal":
+    """The command line, in this process."""
+    from terminal import Terminal
+
+    return Terminal(capsys)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short text file; nobody may change it."""
+    from small import TEXT
+
+    path = tmp_path_factory.mktemp("texts") / "animals.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is complete; nobody may change it."""
+    from small import OPTIONS
+
+    from charrnn.__main__ import run
+
+    path = tmp_path_factory.mktemp("runs") / "animals"
+    assert run(["train", str(text), "--out", str(path), "--quiet", *OPTIONS]) == 0
+    return path

@@ -242,7 +242,7 @@ def test_golden_steps(cell: str) -> None:
         train_step(model, optimizer, batch, None, config, lr=config.lr, autocast=nullcontext()).loss for _ in range(4)
     ]
     assert losses[-1] == pytest.approx(GOLDEN[cell], rel=1e-4), (
-        f"After three fixed steps the {cell}'s loss is {losses[-1]:.6f}, where it was {GOLDEN[cell]:.6f}. If you meant to "
-        "change how a model begins or how it is trained, put the new number into GOLDEN and say so in CHANGELOG.md; "
+        f"After three fixed steps the {cell}'s loss is {losses[-1]:.6f}, where it was {GOLDEN[cell]:.6f}. If you meant "
+        "to change how a model begins or how it is trained, put the new number into GOLDEN and say so in CHANGELOG.md; "
         "if not, something that you touched computes something else now."
     )

@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,13 @@ def interrupted(path: Path, step: int, *, after: type = Trained, **settings: Any
     assert caught.value.message == f"Stopped and saved at step {step:,}."
 
 
-def killed(path: Path, step: int, *, after: type = Trained, **settings: Any) -> None:
-    """Run until an event, and then never again: what a SIGKILL there leaves behind."""
+def killed(path: Path, step: int, **settings: Any) -> None:
+    """Run until the evaluation or, without one, the step at `step` is recorded, and then never again: a SIGKILL."""
     with session_in(path, **settings) as session:
         events = session.run()
-        while not (type(event := next(events)) is after and event.step == step):
-            pass
-        for _ in range(2):  # two more steps, of which no state tells
-            next(events)
+        for event in events:
+            if event.step > step:
+                break
         events.close()
 
 
@@ -89,17 +89,26 @@ def test_the_steps_at_which_runs_are_stopped_are_what_their_names_say() -> None:
     assert BEFORE_LAST == STEPS - 1
 
 
-@pytest.mark.parametrize("step", [FIRST, MIDDLE, EDGE, BEFORE_LAST])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
-    variant: str, step: int, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
+def test_a_run_stopped_again_and_again_ends_as_if_it_had_not_been(
+    variant: str, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
 ) -> None:
     expected = uninterrupted(variant)
-    if expected["metrics"][-1]["step"] <= step:
-        pytest.skip("patience ends this run before that step")
-    interrupted(tmp_path, step, **VARIANTS[variant])
+    for step in (FIRST, MIDDLE, EVALUATED, EDGE, BEFORE_LAST):
+        if step < expected["metrics"][-1]["step"]:  # patience may end a run early
+            interrupted(tmp_path, step, **VARIANTS[variant])
     run(tmp_path, **VARIANTS[variant])
     assert results(tmp_path) == expected
+
+
+@pytest.mark.parametrize("step", [FIRST, MIDDLE, EDGE, BEFORE_LAST])
+@pytest.mark.parametrize("variant", ["lstm sequential muon", "gru random adamw", "stride"])
+def test_a_run_stopped_once_ends_as_if_it_had_not_been(
+    variant: str, step: int, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
+) -> None:
+    interrupted(tmp_path, step, **VARIANTS[variant])
+    run(tmp_path, **VARIANTS[variant])
+    assert results(tmp_path) == uninterrupted(variant)
 
 
 @pytest.mark.parametrize("after", [Trained, Evaluated])
@@ -112,22 +121,12 @@ def test_a_run_stopped_around_an_evaluation_evaluates_once(
     assert results(tmp_path) == uninterrupted(variant)
 
 
-@pytest.mark.parametrize("variant", ["lstm sequential muon", "rnn random muon", "gru sequential adamw"])
-def test_a_run_may_be_stopped_at_every_step(
-    variant: str, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
-) -> None:
-    for step in range(1, STEPS):
-        interrupted(tmp_path, step, **VARIANTS[variant])
-    run(tmp_path, **VARIANTS[variant])
-    assert results(tmp_path) == uninterrupted(variant)
-
-
-@pytest.mark.parametrize("step", [FIRST, EVALUATED - 1, EVALUATED, 9, EDGE])
-@pytest.mark.parametrize("save_every", [1, 3, 5])
+@pytest.mark.parametrize("step", [FIRST, EVALUATED, EDGE])
+@pytest.mark.parametrize("save_every", [1, 5])
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(save_every: int, step: int, tmp_path: Path) -> None:
     run(tmp_path / "whole", save_every=save_every)
-    for again in (step, step):
-        killed(tmp_path / "run", again, save_every=save_every)
+    for at in (step, step, step + 1):
+        killed(tmp_path / "run", at, save_every=save_every)
     run(tmp_path / "run", save_every=save_every)
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
@@ -135,7 +134,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(save_every: int, step:
 def test_a_run_stopped_before_an_evaluation_and_killed_after_it_logs_it_once(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     interrupted(tmp_path / "run", EVALUATED)
-    killed(tmp_path / "run", EVALUATED, after=Evaluated)
+    killed(tmp_path / "run", EVALUATED)
     run(tmp_path / "run")
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
@@ -208,7 +207,7 @@ def test_the_log_has_what_was_measured(tmp_path: Path) -> None:
 
 def test_the_model_kept_is_the_best_one(tmp_path: Path) -> None:
     states: dict[int, Any] = {}
-    with session_in(tmp_path, lr=0.3, steps=40, eval_every=4) as session:
+    with session_in(tmp_path, lr=0.5, lr_floor=1.0, steps=40, eval_every=4) as session:
         for event in session.run():
             if isinstance(event, Evaluated):
                 states[event.step] = (event.score, {n: v.numpy().copy() for n, v in session.model.state_dict().items()})
@@ -261,7 +260,7 @@ def test_divergence_before_the_first_model_says_so(tmp_path: Path, monkeypatch: 
 def test_whatever_the_learning_rate_no_file_ever_holds_what_is_not_finite(
     batcher: str, weight_decay: float, tmp_path: Path
 ) -> None:
-    with pytest.raises(DivergedError):
+    with suppress(DivergedError):
         run(
             tmp_path, batcher=batcher, lr=1e9, save_every=1, eval_every=1, weight_decay=weight_decay, clip_norm=0,
             warmup=0, steps=40, optimizer="adamw",

@@ -12,7 +12,7 @@ import charrnn
 from charrnn import console
 from charrnn.api import load
 from charrnn.corpus import read_texts, split
-from charrnn.errors import UsageError
+from charrnn.errors import TextError, UsageError
 from charrnn.shapes import parameter_count
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | No
     if not 1 <= num <= MOST_SAMPLES:
         raise UsageError(f"--num must be at least 1 and at most {MOST_SAMPLES:,}, not {num}.")
     loaded = load(model)
-    prompt = sys.stdin.read() if prompt == "-" else prompt
+    prompt = read_prompt() if prompt == "-" else prompt
     if seed is None:
         seed = secrets.randbelow(1 << 32)
         console.show_note(f"--seed {seed}")
@@ -44,6 +44,18 @@ def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | No
 
 
 MOST_SAMPLES = 65_536
+
+
+def read_prompt() -> str:
+    """Read a prompt from standard input, as it is."""
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed.", "Give the prompt itself instead of '-'.")
+    raw = sys.stdin.buffer.read()
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{raw[error.start]:02x} at offset {error.start}"
+        raise TextError(f"The prompt on standard input is not UTF-8: {where}.") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from typing import Any
 import charrnn
 from charrnn import console
 from charrnn.datasets import DATASETS, write_dataset
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, did_you_mean
+from charrnn.files import shown
 
 
 def data(name: str | None, folder: Path) -> None:
@@ -37,10 +38,11 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+        near = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise UsageError(f"Cannot read {shown(path)}: {error.strerror}.", did_you_mean(path.name, near)) from None
     try:
         values = tomllib.loads(content.decode()) if path.suffix == ".toml" else json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} should hold a table of settings, not {type(values).__name__}.")

@@ -1,5 +1,6 @@
 """`charrnn train`: read, plan or continue, train, and say what to do next."""
 
+import hashlib
 import math
 import shlex
 import sys
@@ -140,7 +141,7 @@ def prepare_data(
         if "valid_fraction" in options.settings:
             raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
         valid = read_text(options.valid, options.encoding, view)
-        parts, sha256 = (text.text, valid.text), f"{text.sha256}+{valid.sha256}"
+        parts, sha256 = (text.text, valid.text), hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
     else:
         fraction = options.settings.get("valid_fraction", 0.1)
         parts, sha256 = split(text.text, fraction), text.sha256

@@ -1,0 +1,111 @@
+"""Choices of device and number format on machines of every kind, made up by patching what torch says is there."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from charrnn.config import DEVICES, PRECISIONS
+from charrnn.errors import MachineError
+from charrnn.machine import autocast, choose_device, choose_precision, use_threads
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Pretend to be a machine with these devices, this GPU and these processor instructions."""
+
+    def pretend(*devices: str, gpu: tuple[int, int] = (8, 0), **instructions: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in devices)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in devices)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: gpu)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("devices", "chosen"),
+    [((), "cpu"), (("mps",), "mps"), (("cuda",), "cuda"), (("mps", "cuda"), "cuda")],
+    ids=["none", "mps", "cuda", "both"],
+)
+def test_auto_is_the_fastest_device_that_is_there(machine: Any, devices: tuple[str, ...], chosen: str) -> None:
+    machine(*devices)
+    assert choose_device("auto") == torch.device(chosen)
+
+
+@pytest.mark.parametrize("name", [name for name in DEVICES if name != "auto"])
+def test_a_device_that_is_there_is_taken(machine: Any, name: str) -> None:
+    machine("cuda", "mps")
+    assert choose_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(machine: Any, name: str) -> None:
+    machine()
+    with pytest.raises(MachineError, match=f"--device {name} was asked for.*finds none") as caught:
+        choose_device(name)
+    assert "--device cpu" in caught.value.hint
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("device", "facts", "chosen"),
+    [
+        (CPU, {}, "fp32"),
+        (CPU, {"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),
+        (CPU, {"avx512_bf16": True}, "bf16"),
+        (CPU, {"amx_bf16": True}, "bf16"),
+        (CUDA, {"gpu": (7, 5)}, "fp32"),
+        (CUDA, {"gpu": (8, 0)}, "bf16"),
+        (CUDA, {"gpu": (9, 0)}, "bf16"),
+        (MPS, {"avx512_bf16": True}, "fp32"),
+    ],
+    ids=["plain cpu", "cpu without bf16", "cpu with avx512_bf16", "cpu with amx", "old gpu", "a100", "h100", "mps"],
+)
+def test_auto_is_bf16_where_there_are_instructions_for_it(
+    machine: Any, device: torch.device, facts: dict[str, Any], chosen: str
+) -> None:
+    machine(**facts)
+    assert choose_precision("auto", device) == chosen
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA, MPS], ids=str)
+@pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "auto"])
+def test_a_number_format_that_is_asked_for_is_taken_except_fp16_on_a_processor(
+    machine: Any, name: str, device: torch.device
+) -> None:
+    machine(gpu=(5, 0))
+    if (name, device) == ("fp16", CPU):
+        with pytest.raises(MachineError, match="--precision fp16 needs a GPU") as caught:
+            choose_precision(name, device)
+        assert "bf16" in caught.value.hint
+    else:
+        assert choose_precision(name, device) == name
+
+
+def test_what_torch_says_of_this_processor_has_the_names_that_are_looked_for() -> None:
+    """A renamed entry would quietly make every processor a slow one."""
+    if torch.cpu.get_capabilities().get("architecture") in ("x86_64", "AMD64"):
+        assert {"avx512_bf16", "amx_bf16"} <= torch.cpu.get_capabilities().keys()
+    assert choose_precision("auto", CPU) in ("fp32", "bf16")
+
+
+def test_threads_are_set_only_if_a_number_is_given() -> None:
+    before = torch.get_num_threads()
+    try:
+        assert use_threads(None) == before
+        assert use_threads(2) == torch.get_num_threads() == 2
+        assert use_threads(None) == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", NUMBERS)
+def test_matrix_products_run_in_the_number_format(precision: str) -> None:
+    matrix = torch.ones(2, 2)
+    with autocast(precision, CPU):
+        assert (matrix @ matrix).dtype == NUMBERS[precision]
+    assert (matrix @ matrix).dtype == torch.float32

@@ -1,0 +1,296 @@
+"""Plans for requests of every kind, on a machine whose speed is made up."""
+
+import json
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from charrnn import planning
+from charrnn.batching import make_batcher
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import encode
+from charrnn.errors import MachineError, UsageError
+from charrnn.planning import Plan, Request, Speed, make_plan, measure_speed
+from charrnn.presets import PRESETS, regularisation
+from charrnn.shapes import parameter_count
+from charrnn.tokenizers import CharTokenizer
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 40
+TOKENIZER = CharTokenizer.train(TEXT)
+TRAIN, VALID = encode(TOKENIZER, TEXT), encode(TOKENIZER, TEXT[:200])
+NOW = 1000.0
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes while a plan is made."""
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: NOW))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object) -> Speed:
+        raise AssertionError("nothing in this plan depends on the machine's speed")
+
+    monkeypatch.setattr(planning, "measure_speed", measure)
+
+
+@pytest.fixture
+def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make up how long a step and an evaluation take."""
+
+    def pretend(step: float, evaluation: float = 0.1) -> None:
+        monkeypatch.setattr(planning, "measure_speed", lambda *_: Speed(step, evaluation))
+
+    return pretend
+
+
+def plan_of(request: Request, *, started: float = NOW, **others: Any) -> Plan:
+    return make_plan(request, TOKENIZER, TRAIN, VALID, started=started, **others)
+
+
+def tokens_of(config: TrainConfig) -> list[int]:
+    """Count the tokens that each step of this configuration really learns from."""
+    batcher = make_batcher(TRAIN.ids, config, start=TOKENIZER.size)
+    batches = (batcher.next_batch() for _ in range(config.steps))
+    return [batch.targets[:, batch.scored_from :].numel() for batch in batches]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_number_of_steps_is_taken_as_it_is() -> None:
+    plan = plan_of(Request(settings={"steps": 123}))
+    assert plan.train.steps == 123
+    assert (plan.step_seconds, plan.total_seconds) == (None, None)
+    assert plan.train.eval_every <= 123
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("epochs", [0.01, 1, 3.5, 40])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"batch_size": 7, "seq_len": 13},
+        {"batch_size": 5, "seq_len": 5000},
+        {"batch_size": 4000, "seq_len": 64},
+        {"bptt": "full", "batch_size": 4},
+        {"batch_size": 4, "seq_len": 40, "bptt_stride": 10},
+        {"batcher": "random", "batch_size": 4, "seq_len": 50},
+        {"batcher": "random", "batch_size": 64, "seq_len": 100},
+        {"batcher": "random", "batch_size": 2, "seq_len": 5000},
+    ],
+    ids=str,
+)
+def test_epochs_become_the_steps_that_see_the_text_so_often(epochs: float, settings: dict[str, Any]) -> None:
+    plan = plan_of(Request(epochs=epochs, settings=settings))
+    counts = tokens_of(plan.train)
+    one_step = max(counts) / len(TRAIN.ids)
+    assert epochs <= plan.epochs + 1e-9 <= epochs + one_step + 1e-6
+    # a part of an epoch may hold the longer windows or the shorter ones, and an epoch leaves out less than a column
+    assert plan.epochs == pytest.approx(sum(counts) / len(TRAIN.ids), abs=one_step + 0.001 * epochs)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_more_passes_the_more_regularisation() -> None:
+    for epochs in (1, 10, 100):
+        plan = plan_of(Request(epochs=epochs))
+        expected = regularisation(plan.epochs)
+        assert plan.model.dropout == expected["dropout"]
+        assert plan.train.weight_decay == expected["weight_decay"]
+
+
+EXPLICIT = {
+    "cell": "gru",
+    "hidden_size": 24,
+    "embedding_size": 12,
+    "dropout": 0.33,
+    "layer_norm": False,
+    "batch_size": 3,
+    "seq_len": 17,
+    "optimizer": "adamw",
+    "lr": 0.5,
+    "weight_decay": 0.02,
+    "eval_every": 7,
+    "seed": 9,
+    "precision": "fp32",
+}
+
+
+@pytest.mark.parametrize("length", [{"epochs": 2.0}, {"seconds": 30.0}, {"preset": "quick"}], ids=str)
+def test_what_was_asked_for_always_wins(speed: Any, length: dict[str, Any]) -> None:
+    speed(0.1)
+    plan = plan_of(Request(settings=EXPLICIT, **length))
+    settled = plan.model.to_dict() | plan.train.to_dict()
+    assert {name: settled[name] for name in EXPLICIT} == EXPLICIT
+    assert plan.precision == "fp32"
+    assert plan.model.vocab_size == TOKENIZER.size
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+def test_a_slower_machine_takes_fewer_steps_in_the_same_time(speed: Any, preset: str | None) -> None:
+    taken = []
+    for step in (0.01, 0.1, 1.0):
+        speed(step)
+        plan = plan_of(Request(preset=preset, seconds=120.0))
+        assert plan.step_seconds == step
+        assert plan.total_seconds is not None
+        assert 0.9 * 120 < plan.total_seconds <= 120
+        taken.append(plan.train.steps)
+    assert taken == sorted(taken, reverse=True)
+    assert len(set(taken)) == 3
+
+
+def test_time_that_has_passed_counts(speed: Any) -> None:
+    speed(0.1)
+    late, early = (plan_of(Request(seconds=100.0), started=NOW - passed).train.steps for passed in (60, 0))
+    assert late == pytest.approx(0.4 * early, rel=0.05)
+
+
+@pytest.mark.parametrize(("step", "evaluation"), [(1e3, 0.1), (0.1, 1e3), (1e3, 1e3)])
+def test_however_slow_the_machine_there_are_ten_steps_and_an_evaluation(
+    speed: Any, step: float, evaluation: float
+) -> None:
+    speed(step, evaluation)
+    plan = plan_of(Request(seconds=5.0), started=NOW - 50)
+    assert plan.train.steps == 10
+    assert plan.train.eval_every <= 10
+
+
+def test_evaluations_that_take_long_are_few(speed: Any) -> None:
+    counts = []
+    for evaluation in (0.01, 2.0, 30.0):
+        speed(0.05, evaluation)
+        plan = plan_of(Request(seconds=120.0))
+        counts.append(math.ceil(plan.train.steps / plan.train.eval_every))
+        assert counts[-1] * evaluation <= max(evaluation, 0.06 * 120)
+    assert counts[0] > counts[1] >= counts[2] == 1
+
+
+def test_a_preset_does_not_pass_over_the_text_for_ever_but_a_given_time_is_used(speed: Any) -> None:
+    speed(1e-6, 1e-6)
+    for name, preset in PRESETS.items():
+        assert plan_of(Request(preset=name)).epochs == pytest.approx(preset.max_epochs, rel=0.05)
+    assert plan_of(Request(seconds=60.0)).epochs > 10 * PRESETS["best"].max_epochs
+
+
+def test_measuring_on_request_changes_nothing_but_the_estimate(speed: Any) -> None:
+    speed(0.5, 2.0)
+    request = Request(settings={"steps": 100, "eval_every": 30})
+    with_estimate, without = plan_of(request, measure=True), plan_of(request)
+    assert (with_estimate.model, with_estimate.train) == (without.model, without.train)
+    assert with_estimate.total_seconds == 100 * 0.5 + 4 * 2.0
+    assert without.total_seconds is None
+
+
+def test_a_plan_is_a_function_of_the_request_and_the_speed(speed: Any) -> None:
+    speed(0.2)
+    assert plan_of(Request(preset="quick")) == plan_of(Request(preset="quick"))
+
+
+BASE = ModelConfig(vocab_size=20, cell="gru", hidden_size=12, embedding_size=6, num_layers=1, dropout=0.4)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_model_to_start_from_gives_the_shape_and_the_text_its_vocabulary() -> None:
+    plan = plan_of(Request(settings={"steps": 5, "hidden_size": 12}), base=BASE)
+    assert plan.model == ModelConfig(**BASE.to_dict() | {"vocab_size": TOKENIZER.size})
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_dropout_may_differ_from_the_model_to_start_from() -> None:
+    assert plan_of(Request(settings={"steps": 5, "dropout": 0.1}), base=BASE).model.dropout == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_size", 16), ("cell", "lstm"), ("layer_norm", False), ("num_layers", 2)]
+)
+def test_another_shape_than_that_of_the_model_to_start_from_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} cannot differ.*is {getattr(BASE, name)}"):
+        plan_of(Request(settings={"steps": 5, name: value}), base=BASE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hiden_size": 3}, "Unknown setting 'hiden_size'"),
+        ({"vocab_size": 3}, "Unknown setting 'vocab_size'"),
+        ({"hidden_size": 0}, "--hidden-size must be at least 1"),
+        ({"lr": -1.0}, "--lr must be greater than 0"),
+        ({"tied": True, "embedding_size": 7, "hidden_size": 9}, "--tied needs"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_measured(
+    unmeasured: None, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan_of(Request(settings=settings))
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MachineError, match="--device cuda"):
+        plan_of(Request(settings={"device": "cuda"}))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "names"),
+    [
+        ({"settings": {"steps": 5}, "epochs": 2.0}, "--steps and --epochs"),
+        ({"epochs": 2.0, "seconds": 9.0}, "--epochs and --time"),
+        ({"settings": {"steps": 5}, "epochs": 2.0, "seconds": 9.0}, "--steps and --epochs and --time"),
+    ],
+)
+def test_a_length_given_twice_is_refused(lengths: dict[str, Any], names: str) -> None:
+    with pytest.raises(UsageError, match=f"^{names} say") as caught:
+        Request(**lengths)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize(("field", "flag"), [("epochs", "--epochs"), ("seconds", "--time")])
+def test_a_length_that_makes_no_sense_is_refused(field: str, flag: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"{flag} must be greater than 0, not {value:g}"):
+        Request(**{field: value})
+
+
+def test_a_preset_that_does_not_exist_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="'fast'"):
+        Request(preset="fast")
+
+
+def test_a_request_as_json_holds_what_was_given_and_nothing_else() -> None:
+    assert Request().to_dict() == {}
+    request = Request(settings={"lr": 0.1, "patience": 3}, preset="quick", seconds=90.0, init_from="ab" * 32)
+    expected = {"lr": 0.1, "patience": 3, "preset": "quick", "seconds": 90.0, "init_from": "ab" * 32}
+    assert json.loads(json.dumps(request.to_dict())) == expected
+
+
+def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(unmeasured: None) -> None:
+    small, large = (plan_of(Request(settings={"steps": 5, "batch_size": size})) for size in (1, 100))
+    assert small.memory_bytes > 16 * parameter_count(small.model)
+    assert large.memory_bytes > 2 * small.memory_bytes
+
+
+def test_the_speed_is_measured_by_training_and_evaluating(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a quarter of a second whenever it is read."""
+    reads = iter(range(1000))
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: 0.25 * next(reads)))
+    model = ModelConfig(vocab_size=TOKENIZER.size, hidden_size=8, embedding_size=4, num_layers=1)
+    torch.manual_seed(1)
+    found = measure_speed(model, TrainConfig(batch_size=2, seq_len=4), "fp32", TOKENIZER, TRAIN, VALID)
+    assert found.evaluation == 0.25
+    # five steps without a look, then one for each look until the sixth finds that 1.5 s have passed, and a last look
+    assert found.step == pytest.approx(7 * 0.25 / (5 + 5))
+
+
+@pytest.mark.parametrize(("threads", "described"), [(1, "cpu with 1 thread"), (2, "cpu with 2 threads")])
+def test_a_plan_names_the_device_for_a_person(unmeasured: None, threads: int, described: str) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert plan_of(Request(settings={"steps": 5, "device": "cpu", "threads": threads})).device == described
+    finally:
+        torch.set_num_threads(before)

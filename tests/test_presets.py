@@ -1,0 +1,84 @@
+"""What must hold for whatever numbers the presets have."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import UsageError
+from charrnn.planning import MODEL_FIELDS, TRAIN_FIELDS
+from charrnn.presets import DROPOUT, PRESETS, find_preset, interpolate, regularisation, shape_settings
+
+EPOCHS = st.floats(0, 1e6)
+POINTS = ((1.0, 10.0), (2.0, 20.0), (4.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("x", "height"), [(-5, 10), (1, 10), (1.25, 12.5), (2, 20), (3, 10), (3.5, 5), (4, 0), (1e9, 0)]
+)
+def test_between_points_the_line_is_straight_and_beyond_them_flat(x: float, height: float) -> None:
+    assert interpolate(POINTS, x) == pytest.approx(height)
+
+
+def test_one_point_is_a_flat_line() -> None:
+    assert [interpolate(((3.0, 7.0),), x) for x in (0, 3, 9)] == [7, 7, 7]
+
+
+@given(fewer=EPOCHS, more=EPOCHS)
+def test_more_passes_never_mean_less_regularisation(fewer: float, more: float) -> None:
+    less, much = (regularisation(epochs) for epochs in sorted((fewer, more)))
+    assert less.keys() == much.keys()
+    assert all(less[name] <= much[name] for name in less)
+
+
+@given(epochs=EPOCHS)
+def test_regularisation_is_always_within_the_settings_ranges(epochs: float) -> None:
+    values = regularisation(epochs)
+    assert ModelConfig(dropout=values["dropout"]).dropout == values["dropout"]
+    assert TrainConfig(weight_decay=values["weight_decay"]).weight_decay == values["weight_decay"]
+
+
+def test_the_line_of_dropout_runs_to_the_right() -> None:
+    places = [epochs for epochs, _ in DROPOUT]
+    assert places == sorted(set(places))
+
+
+def test_a_text_seen_once_needs_no_dropout_and_one_seen_often_does() -> None:
+    assert regularisation(1)["dropout"] == 0
+    assert regularisation(100)["dropout"] > 0
+
+
+def test_presets_are_named_and_each_takes_longer_than_the_one_before() -> None:
+    assert list(PRESETS) == ["quick", "standard", "best"]
+    budgets = [(preset.seconds, preset.hidden_size, preset.max_epochs) for preset in PRESETS.values()]
+    for figures in zip(*budgets, strict=True):
+        assert list(figures) == sorted(figures)
+    assert all(preset.meaning for preset in PRESETS.values())
+    assert all(find_preset(name) is preset for name, preset in PRESETS.items())
+
+
+@pytest.mark.parametrize(("name", "hint"), [("quik", "Did you mean 'quick'?"), ("huge", ""), ("", "")])
+def test_an_unknown_preset_is_refused_with_the_names_there_are(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="one of quick, standard, best") as caught:
+        find_preset(name)
+    assert repr(name) in caught.value.message
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@given(characters=st.integers(2, 10**10))
+def test_a_presets_shape_fits_every_text(name: str, characters: int) -> None:
+    settings = shape_settings(PRESETS[name], characters)
+    shape = {name: value for name, value in settings.items() if name in MODEL_FIELDS}
+    rest = {name: value for name, value in settings.items() if name in TRAIN_FIELDS}
+    assert settings == shape | rest
+    assert ModelConfig(**shape).hidden_size == settings["hidden_size"]
+    assert TrainConfig(**rest).batch_size <= characters
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@given(shorter=st.integers(2, 10**8), longer=st.integers(2, 10**8))
+def test_a_longer_text_never_gets_a_smaller_model(name: str, shorter: int, longer: int) -> None:
+    less, much = (shape_settings(PRESETS[name], length) for length in sorted((shorter, longer)))
+    assert less["hidden_size"] <= much["hidden_size"]
+    assert less["batch_size"] <= much["batch_size"]

@@ -1,0 +1,58 @@
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import Command
+from small import OPTIONS, TEXT, arguments
+
+COUNTED = (
+    "kills survived",
+    "power losses survived",
+    "I/O calls failed",
+    "bytes cut",
+    "bits flipped",
+    "files damaged in other ways",
+    "files fuzzed",
+    "whole files read while being replaced",
+    "bad inputs tried",
+)
+COUNTS = pytest.StashKey[Counter[str]]()
+
+Amount = Callable[[int, int], int]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash.setdefault(COUNTS, Counter())
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> Counter[str]:
+    """Return what the tests have survived so far, by the names in `COUNTED`."""
+    return pytestconfig.stash.setdefault(COUNTS, Counter())
+
+
+@pytest.fixture(scope="session")
+def amount(pytestconfig: pytest.Config) -> Amount:
+    """Return a function that gives its first argument in `make test` and its second in `make torture`."""
+    full = pytestconfig.getoption("--slow")
+    return lambda few, many: many if full else few
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Return a small run as a command line without its folder; it saves after every second step."""
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    return Command(["train", str(text), *OPTIONS, *arguments(save_every=2)])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    counts = config.stash.get(COUNTS, Counter())
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    counts["bad inputs tried"] += sum("test_bad_input" in report.nodeid for report in reports)
+    terminalreporter.section("torture")
+    for name in COUNTED:
+        terminalreporter.line(f"{counts[name]:>9,}  {name}")
+    failures = sum(len(terminalreporter.stats.get(kind, [])) for kind in ("failed", "error"))
+    terminalreporter.line(f"{failures:>9,}  failures")
