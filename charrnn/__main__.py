@@ -35,7 +35,7 @@ def nowhere() -> TextIO:
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code."""
     try:
-        app(arguments or ["--help"], prog_name="charrnn", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="charrnn", standalone_mode=False)
         sys.stdout.flush()
     except CharRNNError as error:
         return fail(error)
@@ -45,13 +45,17 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return hang_up()
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # Typer has turned it into a 1
+            return hang_up()
+        raise
     except OSError as error:
         return fail(MachineError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
     except MemoryError:
         return fail(MachineError("Out of memory.", "Try a smaller --batch-size, --hidden-size or --seq-len."))
     except Exception:
         return report_bug()
-    return 0
+    return code or 0  # Typer returns the code of an Exit, its answer to Ctrl-C too, and None if there was none
 
 
 def fail(error: CharRNNError) -> int:

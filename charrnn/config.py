@@ -7,6 +7,7 @@ and both read back what they wrote (`to_dict`, `from_dict`), which is how a mode
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_type_hints
@@ -89,6 +90,20 @@ def check_field(name: str, value: Any, kind: Any, spec: dict[str, Any]) -> None:
         raise UsageError(f"{flag} must be one of {known}, not {_shown(value)}.", did_you_mean(value, spec["choices"]))
     if isinstance(value, (int, float)) and not _within(value, spec):
         raise UsageError(f"{flag} must be {_range_text(spec)}, not {_shown(value)}.")
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` at the first setting that no configuration has, or whose type or range is wrong.
+
+    Settings that only contradict each other pass: whether they do depends on those that are not settled yet.
+    """
+    specs = {spec.name: (kind, spec) for kind in (ModelConfig, TrainConfig) for spec in fields(kind)}
+    del specs["vocab_size"]  # the text decides it
+    for name, value in settings.items():
+        if name not in specs:
+            raise UsageError(f"Unknown setting {str(name)[:80]!r}.", did_you_mean(str(name), specs))
+        kind, spec = specs[name]
+        check_field(name, value, get_type_hints(kind)[name], dict(spec.metadata))
 
 
 def _within(value: float, spec: dict[str, Any]) -> bool:

@@ -107,7 +107,7 @@ def detach(state: Iterable[Tensor]) -> State:
 
 
 def build(config: ModelConfig, seed: int) -> CharRNN:
-    """Return a new model whose weights are a function of `config` and `seed`, and leave every global generator as it is."""
+    """Return a new model, a function of `config` and `seed`; every global generator stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device's too
         return CharRNN(config)

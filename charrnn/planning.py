@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from charrnn.batching import make_batcher
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, TrainConfig, check_settings
 from charrnn.corpus import Encoded
-from charrnn.errors import UsageError, did_you_mean
+from charrnn.errors import UsageError
 from charrnn.machine import choose_device, choose_precision, use_threads
 from charrnn.model import build
 from charrnn.presets import find_preset, regularisation, shape_settings
@@ -151,9 +151,7 @@ def _shapes(
     request: Request, tokenizer: Tokenizer, train: Encoded, base: ModelConfig | None
 ) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's configuration and the training settings as far as they do not depend on the speed."""
-    unknown = sorted(set(request.settings) - MODEL_FIELDS - TRAIN_FIELDS)
-    if unknown:
-        raise UsageError(f"Unknown setting {unknown[0]!r}.", did_you_mean(unknown[0], MODEL_FIELDS | TRAIN_FIELDS))
+    check_settings(request.settings)
     chosen = shape_settings(find_preset(request.preset or "standard"), len(train.ids)) | dict(request.settings)
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if base is not None:

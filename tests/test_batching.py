@@ -76,7 +76,7 @@ def same(ours: list[Batch], theirs: list[Batch]) -> bool:
 
 @given(length=LENGTHS, config=sequential_configs())
 def test_an_epochs_batches_joined_are_the_text_turned(length: int, config: TrainConfig) -> None:
-    """Each stream goes on where it was, each begins where the one above it ends; only less than a column is left out."""
+    """Each stream goes on where it was, each begins where the one above it ends; less than a column is left out."""
     joined = scored(epoch(batcher_of(length, config))).flatten()
     assert np.array_equal(joined, (joined[0] + np.arange(len(joined))) % length)
     batch_size = min(config.batch_size, length // 2)
@@ -133,7 +133,7 @@ def test_batches_are_a_function_of_the_seed_alone(name: str) -> None:
     def batches(seed: int) -> list[Batch]:
         return take(batcher_of(500, TrainConfig(batcher=name, batch_size=3, seq_len=10, seed=seed)), 40)
 
-    np.random.seed(0)  # noqa: NPY002 - the generator that must not be used
+    np.random.seed(0)
     torch.manual_seed(0)
     before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     assert same(batches(1), batches(1))

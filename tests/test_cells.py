@@ -56,7 +56,7 @@ TEXTBOOK: dict[tuple[str, str], tuple[Step, str]] = {
     ("gru", "tanh"): (gru, "rzn"),
     ("lstm", "tanh"): (lstm, "ifgo"),
 }
-every_cell = pytest.mark.parametrize(("kind", "activation"), TEXTBOOK, ids="-".join)
+every_cell = pytest.mark.parametrize(("kind", "activation"), TEXTBOOK, ids=["-".join(key) for key in TEXTBOOK])
 
 
 def cell_of(

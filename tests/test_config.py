@@ -183,6 +183,25 @@ def test_what_is_read_back_is_checked_too() -> None:
         ModelConfig.from_dict({"hidden_size": 0})
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.1, "hiden_size": 3}, "Unknown setting 'hiden_size'.*Did you mean 'hidden_size'"),
+        ({"vocab_size": 30}, "Unknown setting 'vocab_size'"),
+        ({"hidden_size": 8, "lr": -0.1}, "--lr must be greater than 0 .* not -0.1"),
+        ({"layer_norm": 1}, "--layer-norm must be true or false, not 1"),
+    ],
+    ids=["a slip", "what the text decides", "out of range", "wrong type"],
+)
+def test_a_persons_settings_are_checked_one_by_one(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.compile(message, re.DOTALL)):
+        config.check_settings(settings)
+
+
+def test_a_persons_settings_may_leave_open_what_they_depend_on() -> None:
+    config.check_settings({"tied": True, "hidden_size": 96, "bptt_stride": 100, "patience": None, "lr": 1})
+
+
 def test_tied_weights_need_equal_sizes() -> None:
     with pytest.raises(UsageError, match=r"--embedding-size \(64\) to equal --hidden-size \(96\)") as caught:
         ModelConfig(tied=True, embedding_size=64, hidden_size=96)

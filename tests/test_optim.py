@@ -106,7 +106,10 @@ def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[s
     for name, parts in copies.items():
         matrix = "muon" if kind == "muon" and is_matrix_of_a_layer(name) else "decayed"
         groups["plain" if parts[0].dim() == 1 else matrix] += parts
-    adamw = [{"params": groups["decayed"], "weight_decay": weight_decay}, {"params": groups["plain"], "weight_decay": 0}]
+    adamw = [
+        {"params": groups["decayed"], "weight_decay": weight_decay},
+        {"params": groups["plain"], "weight_decay": 0},
+    ]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adamw, lr=lr, betas=(0.9, 0.99), fused=True)]
     if kind == "muon":
         settings: dict[str, Any] = {"weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw"}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import UsageError
 from charrnn.planning import MODEL_FIELDS, TRAIN_FIELDS
-from charrnn.presets import DROPOUT, PRESETS, find_preset, interpolate, regularisation, shape_settings
+from charrnn.presets import DROPOUT, PRESETS, SETTLED, find_preset, interpolate, regularisation, shape_settings
 
 EPOCHS = st.floats(0, 1e6)
 POINTS = ((1.0, 10.0), (2.0, 20.0), (4.0, 0.0))
@@ -82,3 +82,8 @@ def test_a_longer_text_never_gets_a_smaller_model(name: str, shorter: int, longe
     less, much = (shape_settings(PRESETS[name], length) for length in sorted((shorter, longer)))
     assert less["hidden_size"] <= much["hidden_size"]
     assert less["batch_size"] <= much["batch_size"]
+
+
+def test_the_settings_that_are_settled_here_are_listed() -> None:
+    measured = {"steps", "eval_every"}
+    assert set(SETTLED) == shape_settings(PRESETS["quick"], 1000).keys() | regularisation(1).keys() | measured

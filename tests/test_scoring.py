@@ -100,14 +100,17 @@ def test_in_one_pass_tokens_come_in_the_order_of_the_text() -> None:
 
 
 def test_a_reset_block_sees_the_one_token_before_it_and_no_other() -> None:
-    """What stands before a block's last neighbour may change: the block's score does not."""
-    first, second = text_of(48), text_of(48, seed=2)
-    mixed = np.concatenate([second.ids[:31], first.ids[31:]])
-    ours, theirs = (
-        [nats for _, nats in token_nats(model_of(), ids, ScoringProtocol.reset(16))] for ids in (first.ids, mixed)
-    )
-    assert np.array_equal(ours[0][-16:], theirs[0][-16:])
-    assert not np.array_equal(ours[0][:32], theirs[0][:32])
+    """A change further back does not change the score of the block that begins at token 32; one at token 31 does."""
+
+    def last_block(ids: np.ndarray) -> np.ndarray:
+        return np.concatenate([nats for _, nats in token_nats(model_of(), ids, ScoringProtocol.reset(16))])[-16:]
+
+    text, other = text_of(48).ids, text_of(48, seed=2).ids
+    further_back = np.concatenate([other[:31], text[31:]])
+    just_before = text.copy()
+    just_before[31] = (text[31] + 1) % VOCAB
+    assert np.array_equal(last_block(further_back), last_block(text))
+    assert not np.array_equal(last_block(just_before), last_block(text))
 
 
 def trained_model(text: Encoded) -> CharRNN:

@@ -25,21 +25,22 @@ def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | No
         raise UsageError(f"--num must be at least 1 and at most {MOST_SAMPLES:,}, not {num}.")
     loaded = load(model)
     prompt = read_prompt() if prompt == "-" else prompt
+    drawn = secrets.randbelow(1 << 32) if seed is None else seed
+    if drawn < 0:
+        raise UsageError(f"--seed must be at least 0, not {drawn}.")
+    pieces = loaded.stream(prompt, seed=drawn, **settings)  # nothing is written before all that was asked is checked
     if seed is None:
-        seed = secrets.randbelow(1 << 32)
-        console.show_note(f"--seed {seed}")
-    elif seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {seed}.")
+        console.show_note(f"--seed {drawn}")
     if as_json:
-        texts = loaded.generate_many(prompt, num=num, seed=seed, **settings)
-        console.write_json({"prompt": prompt, "texts": texts, "seed": seed, "model": loaded.saved.sha256})
+        texts = loaded.generate_many(prompt, num=num, seed=drawn, **settings)
+        console.write_json({"prompt": prompt, "texts": texts, "seed": drawn, "model": loaded.saved.sha256})
     elif num == 1:
         console.write_text(prompt)
-        for piece in loaded.stream(prompt, seed=seed, **settings):
+        for piece in pieces:
             console.write_text(piece)
         console.write_text("\n")
     else:
-        for number, text in enumerate(loaded.generate_many(prompt, num=num, seed=seed, **settings), 1):
+        for number, text in enumerate(loaded.generate_many(prompt, num=num, seed=drawn, **settings), 1):
             console.write_text(f"--- {number} ---\n{prompt}{text}\n")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn import console
 from charrnn.api import load
+from charrnn.config import check_settings
 from charrnn.corpus import Text, encode, read_texts, split
 from charrnn.errors import InterruptedRun, UsageError
 from charrnn.runs import RunFolder
@@ -49,6 +50,7 @@ class TrainOptions:
 
 def train(options: TrainOptions) -> None:
     """Train a model, or continue a run that was interrupted."""
+    check_settings(options.settings)
     with ExitStack() as stack:
         view = stack.enter_context(console.TrainingView(quiet=options.quiet))
         stop = stack.enter_context(stop_requests(view.announce_stop))
@@ -88,6 +90,7 @@ def resumable(events: Iterator[Any]) -> Iterator[Any]:
 
 def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: console.TrainingView) -> "Session | None":
     """Continue the run in `folder`, or plan a new one; None if there is nothing to train."""
+    from charrnn.machine import choose_device, choose_precision
     from charrnn.planning import Request, make_plan
     from charrnn.starting import begin, resume, starting_weights
 
@@ -99,6 +102,7 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: con
         seconds=options.seconds,
         init_from=start.sha256 if start else None,
     )
+    choose_precision(options.settings.get("precision", "auto"), choose_device(options.settings.get("device", "auto")))
     if options.fresh and not options.dry_run:
         set_aside(folder, view)
     saved = None if options.dry_run else folder.load_state()

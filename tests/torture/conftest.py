@@ -1,5 +1,7 @@
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,15 @@ def amount(pytestconfig: pytest.Config) -> Amount:
     """Return a function that gives its first argument in `make test` and its second in `make torture`."""
     full = pytestconfig.getoption("--slow")
     return lambda few, many: many if full else few
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Give a folder in memory where there is one: a thousand runs that fsync would wait for a disk most of the time."""
+    memory = Path("/dev/shm")
+    where = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="charrnn-", dir=where) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

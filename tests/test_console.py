@@ -1,0 +1,206 @@
+import io
+import json
+import math
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from small import OPTIONS
+from terminal import CHARRNN, Terminal, start
+
+from charrnn import console
+from charrnn.__main__ import run
+from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
+from charrnn.scoring import Score
+from charrnn.session import Sampled, SaveFailed
+from charrnn.training import Evaluated, Trained
+
+MOVES = re.compile(r"\x1b\[[\d;?]*[A-HJKfsul]|\r(?!\n)")  # what moves a cursor, hides it or erases
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def view() -> console.TrainingView:
+    return console.TrainingView(quiet=False)
+
+
+def score(nats: float = 200.0, **fields: float) -> Score:
+    return Score(nats=nats, tokens=100, characters=100, bytes=100, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0.0 s"), (4.24, "4.2 s"), (10, "0:10"), (59.6, "1:00"), (65, "1:05"), (3600, "1:00:00"), (7384, "2:03:04")],
+)
+def test_durations_are_short(seconds: float, shown: str) -> None:
+    assert console.duration(seconds) == shown
+
+
+def test_megabytes() -> None:
+    assert console.megabytes(1_234_567_890) == "1,234.6 MB"
+
+
+def test_an_error_is_one_line_and_its_hint_another(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_error(UsageError("No such thing: [red]x[/red] :smile:.", "Try \x1b[2J another."))
+    console.show_error(MachineError("No room."))
+    console.show_error(InterruptedRun("Stopped.", signal_number=2))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "charrnn: No such thing: [red]x[/red] :smile:.",
+        "  Try \\x1b[2J another.",
+        "charrnn: No room.",
+        "charrnn: Stopped.",
+    ]
+
+
+def test_a_long_line_stays_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    console.show_error(DivergedError("word " * 100))
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_text_is_written_as_it_is_unless_a_terminal_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, shown in ((io.StringIO(), "a\x1b[2J\tb\n"), (Screen(), "a\\x1b[2J\tb\n")):
+        monkeypatch.setattr(sys, "stdout", stream)
+        console.write_text("a\x1b[2J\tb\n")
+        assert stream.getvalue() == shown
+
+
+def test_json_is_one_line_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"text": "ë\n[b]", "n": 1.5, "none": None}
+    console.write_json(value)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == value
+
+
+def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    console.write_table([("a", "1"), ("long name", "2\x07")], "Title")
+    assert capsys.readouterr().out == "Title\n  a          1\n  long name  2\\x07\n"
+
+
+def test_events_are_shown_line_by_line_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", -1.0)
+    one = view()
+    one.steps, one.began = 1000, console.time.monotonic() - 10
+    one.show(Trained(500, 1.5, 0.01, 0.3, 20_000))
+    one.show(Evaluated(500, score(), True))
+    one.show(Evaluated(600, score(210), False))
+    one.show(Sampled(600, "one\x1b\ntwo"))
+    one.show(SaveFailed(600, MachineError("Cannot save x: no room.")))
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"step 500/1,000  loss 1\.500  [12],\d\d\d char/s  0:10 left", lines[0])
+    bits = f"{2 / math.log(2):.3f}"
+    assert lines[1] == (
+        f"step 500/1,000  valid 2.0000 nats/token  {bits} bits/char  perplexity 7.389/token  (best so far)"
+    )
+    assert lines[2].startswith("step 600/1,000  valid 2.1000")
+    assert not lines[2].endswith("(best so far)")
+    assert lines[3:] == [
+        "--- sample at step 600 ---",
+        "one\\x1b",
+        "two",
+        "---",
+        "warning: Cannot save x: no room. Training goes on.",
+    ]
+
+
+def test_lines_in_a_pipe_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    one = view()
+    one.began = one.last_line = console.time.monotonic()
+    for step in range(1, 100):
+        one.show(Trained(step, 1.5, 0.01, 0.3, step))
+    assert capsys.readouterr().err == ""
+
+
+def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    one = console.TrainingView(quiet=True)
+    one.say("nothing")
+    one.warn("something")
+    assert capsys.readouterr().err == "warning: something\n"
+
+
+def test_a_score_names_its_units_and_counts_what_was_unknown() -> None:
+    rows = dict(console.score_rows(score(unknown=5, unknown_nats=60.0), "signature of it"))
+    assert rows["bits per character"] == f"{2 / math.log(2):.4f}"
+    assert rows["perplexity per token"] == f"{math.exp(2):.4f}"
+    assert rows["perplexity without them"] == f"{math.exp(140 / 95):.4f}"
+    assert rows["signature"] == "signature of it"
+    assert "perplexity without them" not in dict(console.score_rows(score(), ""))
+
+
+TRAIN = ["--steps", "6", "--eval-every", "3", "--save-every", "2", "--sample-every", "5"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False), ({"FORCE_COLOR": "1", "TERM": "xterm"}, True)],
+    ids=["pipe", "dumb", "no colour", "colour"],
+)
+def test_a_pipe_gets_no_escapes_but_the_colours_that_were_asked_for(
+    environment: dict[str, str],
+    coloured: bool,
+    text: Path,
+    tmp_path: Path,
+    charrnn: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    outcome = charrnn.ok("train", text, "--out", tmp_path / "run", *OPTIONS, *TRAIN)
+    refused = charrnn("train", text, "--lr", "0")
+    assert bool(COLOURS.search(refused.err)) == coloured
+    for shown in (outcome.err, refused.err):
+        assert not MOVES.search(shown)
+        assert coloured or "\x1b" not in shown
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["plain", "no colour", "dumb"])
+def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(
+    environment: dict[str, str], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    for name, value in ({"TERM": "xterm-256color"} | environment).items():
+        monkeypatch.setenv(name, value)
+    assert run(["train", str(text), "--out", str(tmp_path / "run"), *OPTIONS, *TRAIN]) == 0
+    shown = screen.getvalue()
+    live = environment.get("TERM") != "dumb"
+    assert bool(MOVES.search(shown)) == live
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == live, "the cursor is hidden, and comes back"
+    assert "step 3/6  valid" in shown
+    if environment:
+        assert not any(re.search(r"\[[\d;]*3\dm", colour) for colour in COLOURS.findall(shown))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_what_a_model_writes_cannot_command_a_real_terminal(tmp_path: Path, charrnn: Terminal) -> None:
+    (tmp_path / "text.txt").write_text("a\x1b[2Jb" * 100)
+    charrnn.ok("train", tmp_path / "text.txt", "--out", tmp_path / "run", *OPTIONS)
+    ours, theirs = os.openpty()
+    with start(CHARRNN, "sample", tmp_path / "run", "\x1b", "--seed", 1, "-n", 60, stdout=theirs) as process:
+        os.close(theirs)
+        assert process.wait(60) == 0
+        shown = os.read(ours, 4096)
+    os.close(ours)
+    assert shown.startswith(b"\\x1b")
+    assert b"\x1b" not in shown
+    assert shown.endswith(b"\n")

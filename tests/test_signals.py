@@ -1,0 +1,123 @@
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from small import arguments, results
+from terminal import CHARRNN, Outcome, Terminal, start
+
+from charrnn.checkpoints import load
+from charrnn.runs import RunFolder
+from charrnn.signals import stop_requests
+
+# A run whose steps take long enough to be interrupted; without SLOW it takes a moment.
+SETTINGS = arguments(
+    hidden_size=8, embedding_size=4, num_layers=1, batch_size=3, seq_len=16, dropout=0.2, precision="fp32",
+    device="cpu", threads=1, steps=80, eval_every=25, log_every=3, save_every=7,
+)  # fmt: skip
+SLOW = """
+import time
+from charrnn.training import Trainer
+train_once = Trainer.train_once
+def slow(self):
+    time.sleep({seconds} if self.progress.step < {endless} else 600)
+    return train_once(self)
+Trainer.train_once = slow
+"""
+
+
+@pytest.fixture(scope="module")
+def expected(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    from charrnn.__main__ import run
+
+    path = tmp_path_factory.mktemp("runs")
+    assert run(["train", str(text), "--out", str(path), "--quiet", *SETTINGS]) == 0
+    return results(path)
+
+
+@contextmanager
+def training(text: Path, out: Path, *, until: int, endless: int = 1000) -> Iterator[subprocess.Popen[str]]:
+    """Train in another process, and go on here when it has logged a step that is at least `until`."""
+    program = SLOW.format(seconds=0.02, endless=endless) + CHARRNN
+    with start(program, "train", text, "--out", out, *SETTINGS) as process:
+        try:
+            while not any(line["step"] >= until for line in RunFolder(out).read_metrics()):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> Outcome:
+    out, err = process.communicate(timeout=60)
+    return Outcome(process.returncode, out, err)
+
+
+def test_a_signal_sets_a_flag_and_the_second_one_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[str] = []
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stop_requests(lambda: announced.append("stopping")) as stop:
+        assert stop() is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop(), announced) == (signal.SIGTERM, ["stopping"])
+        with pytest.raises(SystemExit) as left:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert (left.value.code, announced) == (130, ["stopping"])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_stopped_run_says_so_and_how_to_go_on(
+    text: Path, tmp_path: Path, charrnn: Terminal, expected: dict[str, object]
+) -> None:
+    out = tmp_path / "a run"
+    with training(text, out, until=10) as process:
+        process.send_signal(signal.SIGINT)
+        outcome = ended(process)
+    assert (outcome.code, outcome.out) == (130, "")
+    step = load(out / "last.safetensors")[1]["trainer"]["progress"]["step"]
+    assert 10 <= step < 80
+    *_, announced, said, hint = outcome.err.splitlines()
+    assert announced == "Stopping after this step, and saving... (again to stop now, without saving)"
+    assert said == f"charrnn: Stopped and saved at step {step}."
+    command = hint.removeprefix("  Continue with: charrnn ")
+    assert shlex.split(command) == ["train", str(text), "--out", str(out), *SETTINGS]
+    continued = charrnn.ok(*shlex.split(command))
+    assert f"Continuing the run in {out} from step {step}." in continued.err
+    assert results(out) == expected
+
+
+def test_the_second_signal_does_not_wait(text: Path, tmp_path: Path, charrnn: Terminal, expected: dict[str, object]) -> None:
+    with training(text, tmp_path, until=15, endless=15) as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        outcome = ended(process)
+    assert outcome.code == 130
+    assert "Traceback" not in outcome.err
+    assert load(tmp_path / "last.safetensors")[1]["trainer"]["progress"]["step"] == 14
+    charrnn.ok("train", text, "--out", tmp_path, *SETTINGS)
+    assert results(tmp_path) == expected
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
+    text: Path, tmp_path: Path, charrnn: Terminal, expected: dict[str, object]
+) -> None:
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        steps = [0, *(line["step"] for line in RunFolder(tmp_path).read_metrics())]
+        with training(text, tmp_path, until=max(steps) + 3) as process:
+            time.sleep(rng.random() * 0.3)
+            process.send_signal(number)
+            assert ended(process).code == (-number if number == signal.SIGKILL else 128 + number)
+    charrnn.ok("train", text, "--out", tmp_path, *SETTINGS)
+    assert results(tmp_path) == expected, f"random.Random({seed})"
