@@ -23,7 +23,7 @@ demo: $(READY)  ## Train two minutes on Python's own documentation, sample, scor
 	$(BIN)/charrnn data python-docs
 	$(BIN)/charrnn train data/python-docs.txt --out checkpoints/python-docs --time 2m --fresh
 	$(BIN)/charrnn sample checkpoints/python-docs "The " --length 400
-	$(BIN)/charrnn eval checkpoints/python-docs
+	$(BIN)/charrnn eval checkpoints/python-docs data/python-docs.txt --valid-fraction 0.1
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest -q

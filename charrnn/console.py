@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -112,7 +113,8 @@ class TrainingView:
     ) -> None:
         """Leave the terminal as it was."""
         if self.progress is not None:
-            self.progress.stop()
+            with suppress(OSError):
+                self.progress.stop()
 
     def say(self, text: str) -> None:
         """Write a line above the bar."""
@@ -172,7 +174,7 @@ class TrainingView:
             self.progress.start()
 
     def show(self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed") -> None:
-        """Show what has happened."""
+        """Show what has happened. A terminal that is gone does not end a run: it goes on unseen."""
         painters: dict[str, Callable[[Any], None]] = {
             "Trained": self.show_trained,
             "Evaluated": self.show_evaluated,
@@ -181,7 +183,8 @@ class TrainingView:
         }
         painter = painters.get(type(event).__name__)
         if painter is not None:
-            painter(event)
+            with suppress(OSError):
+                painter(event)
 
     def show_trained(self, event: "Trained") -> None:
         """Move the bar; in a pipe, write a line now and then."""

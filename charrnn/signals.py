@@ -6,18 +6,20 @@ Nothing is saved inside a handler: it could interrupt a save that is under way.
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, the polite kill, and a terminal that was closed (which Windows does not know).
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it, and a process that ends at once cannot tidy up
 
 
 @contextmanager
 def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
     """Give a function that returns the number of the signal that asked to stop, or None.
 
-    The first Ctrl-C or SIGTERM is announced and remembered; the second one ends the process at once, which is safe
-    because every file is written whole before it gets its name.
+    The first signal is announced and remembered; the second one ends the process at once, which is safe because every
+    file is written whole before it gets its name. A signal that is ignored (nohup, a job in the background) stays so.
 
     Args:
         announce: Called in the handler; may write a line, and nothing else.
@@ -26,13 +28,23 @@ def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | N
 
     def handle(number: int, frame: FrameType | None) -> None:
         if received:
-            os._exit(128 + number)
+            leave_at_once(number)
         received.append(number)
-        announce()
+        with suppress(OSError):  # the terminal may be gone
+            announce()
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield lambda: received[0] if received else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_at_once(number: int) -> None:
+    """End the process with the exit code of a signal, and nothing else."""
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, SHOW_CURSOR)
+    os._exit(128 + number)

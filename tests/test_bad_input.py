@@ -57,7 +57,10 @@ TEXTS = {
 }
 MODELS = {
     "missing": ("{tmp}/nowhere", r"Cannot read .*nowhere: no such file or folder\."),
-    "no model in it": ("{tmp}/nothing", r".*nothing holds no model\.safetensors: training has not saved a model there.*"),
+    "no model in it": (
+        "{tmp}/nothing",
+        r".*nothing holds no model\.safetensors: training has not saved a model there.*",
+    ),
     "text": ("{tmp}/notes.safetensors", r".*notes\.safetensors is text\."),
     "pickle": ("{tmp}/pickle.safetensors", r".* is a Python pickle, which can run code when it is opened\."),
     "pytorch": ("{tmp}/zip.pt", r".* is a zip archive, as PyTorch's \.pt files are, which can run code .*\."),
@@ -106,12 +109,22 @@ VALUES = {
 }
 TABLE: dict[str, tuple[str, int, str]] = {
     **{f"train: text: {name}": (f"train {path} {NEW}", 3, line) for name, (path, line) in TEXTS.items()},
-    **{f"eval: text: {name}": (f"eval {{model}} {path}", 3, line) for name, (path, line) in TEXTS.items() if name != "too short"},
+    **{
+        f"eval: text: {name}": (f"eval {{model}} {path}", 3, line)
+        for name, (path, line) in TEXTS.items()
+        if name != "too short"
+    },
     **{f"sample: model: {name}": (f"sample {path}", 4, line) for name, (path, line) in MODELS.items()},
     **{f"eval: model: {name}": (f"eval {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
     **{f"info: model: {name}": (f"info {path}", 4, line) for name, (path, line) in MODELS.items()},
-    **{f"init-from: {name}": (f"train {{text}} {NEW} --init-from {path}", 4, line) for name, (path, line) in MODELS.items()},
-    **{f"train: {option}": (f"train {{text}} {NEW} {option} {value}", 2, line) for option, (value, line) in VALUES.items()},
+    **{
+        f"init-from: {name}": (f"train {{text}} {NEW} --init-from {path}", 4, line)
+        for name, (path, line) in MODELS.items()
+    },
+    **{
+        f"train: {option}": (f"train {{text}} {NEW} {option} {value}", 2, line)
+        for option, (value, line) in VALUES.items()
+    },
     "no text": ("train", 2, r"Missing argument 'TEXT'\."),
     "two lengths": (f"train {{text}} {NEW} --epochs 2", 2, r"--steps and --epochs say twice how long to train\."),
     "two more lengths": (f"train {{text}} {NEW} --time 5m", 2, r"--steps and --time say twice how long to train\."),
@@ -129,15 +142,31 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--tied needs --embedding-size \(4\) to equal --hidden-size \(8\)\.",
     ),
-    "long stride": (f"train {{text}} {NEW} --quiet --bptt-stride 17", 2, r"--bptt-stride 17 must be at most --seq-len 16\."),
-    "stride": (f"train {{text}} {NEW} --quiet --bptt-stride 4 --batcher random", 2, r"--bptt-stride needs --batcher sequential .*"),
+    "long stride": (
+        f"train {{text}} {NEW} --quiet --bptt-stride 17",
+        2,
+        r"--bptt-stride 17 must be at most --seq-len 16\.",
+    ),
+    "stride": (
+        f"train {{text}} {NEW} --quiet --bptt-stride 4 --batcher random",
+        2,
+        r"--bptt-stride needs --batcher sequential .*",
+    ),
     "other shape": (
         f"train {{text}} {NEW} --quiet --init-from {{model}} --hidden-size 9",
         2,
         r"--hidden-size cannot differ from the --init-from model's, which is 8\.",
     ),
-    "config: broken": (f"train {{text}} {NEW} --config {{tmp}}/settings.json", 2, r".*settings\.json is not JSON: .*\."),
-    "config: list": (f"train {{text}} {NEW} --config {{tmp}}/list.json", 2, r".* should hold a table of settings, not list\."),
+    "config: broken": (
+        f"train {{text}} {NEW} --config {{tmp}}/settings.json",
+        2,
+        r".*settings\.json is not JSON: .*\.",
+    ),
+    "config: list": (
+        f"train {{text}} {NEW} --config {{tmp}}/list.json",
+        2,
+        r".* should hold a table of settings, not list\.",
+    ),
     "config: too deep": (f"train {{text}} {NEW} --config {{tmp}}/deep.json", 2, r".*deep\.json is not JSON: .*\."),
     "config: bytes": (f"train {{text}} {NEW} --config {{tmp}}/bytes.toml", 2, r".*bytes\.toml is not TOML: .*\."),
     "config: unknown": (f"train {{text}} {NEW} --config {{tmp}}/typo.json", 2, r"Unknown setting 'hiden_size'\."),
@@ -146,27 +175,47 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "out: below a file": ("train {text} --out {tmp}/short.txt/run", 5, r"Cannot .*short\.txt.*\."),
     "cuda": (f"train {{text}} {NEW} --device cuda", 5, r"--device cuda was asked for, but .* finds none\."),
     "fp16": (f"train {{text}} {NEW} --precision fp16", 5, r"--precision fp16 needs a GPU\."),
-    "sample: cold": ("sample {model} --temperature -1", 2, r"--temperature must be at least 0 and at most 100, not -1\.0\."),
+    "sample: cold": (
+        "sample {model} --temperature -1",
+        2,
+        r"--temperature must be at least 0 and at most 100, not -1\.0\.",
+    ),
     "sample: nothing": ("sample {model} --length 0", 2, r"--length must be at least 1 .*, not 0\."),
     "sample: top-k": ("sample {model} --top-k 0", 2, r"--top-k must be at least 1, not 0\."),
     "sample: top-p": ("sample {model} --top-p 1.5", 2, r"--top-p must be greater than 0 and at most 1, not 1\.5\."),
     "sample: seed": ("sample {model} --seed -1", 2, r"--seed must be at least 0, not -1\."),
     "sample: none": ("sample {model} --num 0", 2, r"--num must be at least 1 and at most 65,536, not 0\."),
     "sample: stop": ("sample {model} --stop=", 2, r"--stop must not be empty\."),
-    "sample: unknown": ("sample {model} --unknown drop", 2, r"--unknown must be one of error, skip, replace, not 'drop'\."),
+    "sample: unknown": (
+        "sample {model} --unknown drop",
+        2,
+        r"--unknown must be one of error, skip, replace, not 'drop'\.",
+    ),
     "sample: strangers": (
         "sample {model} Zoë --seed 1",
         3,
         r"The prompt has 2 characters that the model has never seen: 'Z' \(U\+005A\), 'ë' \(U\+00EB\)\.",
     ),
-    "eval: precision": ("eval {model} {text} --precision fp8", 2, r"--precision must be one of auto, fp32, bf16, fp16, .*"),
+    "eval: precision": (
+        "eval {model} {text} --precision fp8",
+        2,
+        r"--precision must be one of auto, fp32, bf16, fp16, .*",
+    ),
     "eval: half": ("eval {model} {text} --device cpu --precision fp16", 5, r"--precision fp16 needs a GPU\."),
-    "eval: device": ("eval {model} {text} --device gpu", 2, r"--device must be one of auto, cpu, cuda, mps, not 'gpu'\."),
+    "eval: device": (
+        "eval {model} {text} --device gpu",
+        2,
+        r"--device must be one of auto, cpu, cuda, mps, not 'gpu'\.",
+    ),
     "eval: threads": ("eval {model} {text} --threads 0", 2, r"--threads must be at least 1 and at most 1024, not 0\."),
     "eval: reset": ("eval {model} {text} --reset-every 0", 2, r"--reset-every must be at least 1, not 0\."),
     "eval: both": ("eval {model} {text} --exact --reset-every 9", 2, r"--exact carries the state .*"),
     "eval: unknown": ("eval {model} {text} --unknown skip", 2, r"--unknown must be one of charge, error, not 'skip'\."),
-    "eval: share": ("eval {model} {text} --valid-fraction 0", 2, r"--valid-fraction must be above 0 and at most 0\.9, .*"),
+    "eval: share": (
+        "eval {model} {text} --valid-fraction 0",
+        2,
+        r"--valid-fraction must be above 0 and at most 0\.9, .*",
+    ),
     "data: no such": ("data shakespear", 2, r"There is no dataset 'shakespear'; there are python-docs, shakespeare\."),
     "no such command": ("trian {text}", 2, r"No such command 'trian'\. Did you mean 'train'\?"),
     "no such option": ("train {text} --hiden-size 9", 2, r"No such option: --hiden-size .*--hidden-size.*"),
@@ -255,7 +304,9 @@ def test_unknown_characters_of_a_prompt_may_be_tolerated(
 
 
 def test_a_prompt_on_standard_input_has_to_be_utf_8(model: Path) -> None:
-    outcome = process(f"import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'ab\\xffc'));{CHARRNN}", "sample", model, "-")
+    outcome = process(
+        f"import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'ab\\xffc'));{CHARRNN}", "sample", model, "-"
+    )
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.startswith("charrnn: The prompt on standard input is not UTF-8: byte 0xff at offset 2.\n")
 

@@ -3,6 +3,8 @@ import json
 import os
 import re
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,9 @@ def test_the_options_are_these(command: str) -> None:
 
 
 def test_every_setting_can_be_given() -> None:
-    named = {option.removeprefix("--").replace("-", "_") for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"]).split()}
+    named = {
+        option.removeprefix("--").replace("-", "_") for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"]).split()
+    }
     assert SPECS.keys() - {"vocab_size"} <= named
 
 
@@ -93,7 +97,9 @@ def test_what_is_no_duration(given: str) -> None:
         seconds(given)
 
 
-@pytest.mark.parametrize(("given", "expected"), [("7", 7), ("1e3", 1000), ("1_000", 1000), ("-2", -2), (" 5 ", 5), (3, 3)])
+@pytest.mark.parametrize(
+    ("given", "expected"), [("7", 7), ("1e3", 1000), ("1_000", 1000), ("-2", -2), (" 5 ", 5), (3, 3)]
+)
 def test_whole_numbers(given: str | int, expected: int) -> None:
     assert whole(given) == expected
 
@@ -110,7 +116,9 @@ def test_decimal_numbers() -> None:
         decimal("x")
 
 
-def test_training_writes_nothing_on_standard_output_but_the_result(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_training_writes_nothing_on_standard_output_but_the_result(
+    text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     assert charrnn.ok("train", text, "--out", tmp_path / "one", *OPTIONS).out == ""
     outcome = charrnn.ok("train", text, "--out", tmp_path / "two", *OPTIONS, "--json")
     assert outcome.out.count("\n") == 1
@@ -138,7 +146,10 @@ def test_a_finished_run_says_so_and_changes_nothing(text: Path, tmp_path: Path, 
     again = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
     assert "This run is already complete; --fresh begins again." in again.err
     assert results(tmp_path) == before
-    assert json.loads(again.out) | {"seconds": 0} == json.loads(first.out) | {"seconds": 0}
+    timeless = [
+        {key: value for key, value in json.loads(one.out).items() if "second" not in key} for one in (first, again)
+    ]
+    assert timeless[0] == timeless[1]
 
 
 def test_fresh_moves_a_run_aside(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
@@ -153,8 +164,6 @@ def test_fresh_moves_a_run_aside(text: Path, tmp_path: Path, charrnn: Terminal) 
 
 def test_other_options_are_refused_and_listed(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
     charrnn.ok("train", text, "--out", tmp_path, *OPTIONS)
-    outcome = charrnn("train", text, "--out", tmp_path, *OPTIONS, "--quiet", "--lr", 0.1, "--epochs", 1)
-    assert outcome.code == 2
     outcome = charrnn("train", text, "--out", tmp_path, *OPTIONS, "--quiet", "--lr", 0.1, "--seq-len", 9)
     assert outcome.code == 2
     assert outcome.err.splitlines()[0] == (
@@ -173,7 +182,9 @@ def test_another_text_is_refused(validation: list[str], tmp_path: Path, charrnn:
     (second if validation else first).write_text(TEXT + "!")
     outcome = charrnn(*command)
     assert outcome.code == 3
-    said = re.match(r"charrnn: first has changed since .* began \(SHA-256 (\w+)\.\.\. then, (\w+)\.\.\. now\)\.", outcome.err)
+    said = re.match(
+        r"charrnn: first has changed since .* began \(SHA-256 (\w+)\.\.\. then, (\w+)\.\.\. now\)\.", outcome.err
+    )
     assert said is not None
     assert said[1] != said[2]
 
@@ -249,7 +260,9 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
     as_json: bool, text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: type("Speed", (), {"step": 0.5, "evaluation": 1.0}))
+    monkeypatch.setattr(
+        "charrnn.planning.measure_speed", lambda *_: type("Speed", (), {"step": 0.5, "evaluation": 1.0})
+    )
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
     assert list(tmp_path.iterdir()) == []
     if not as_json:
@@ -266,7 +279,7 @@ def test_a_budget_of_time_becomes_a_number_of_steps(
 ) -> None:
     speed = type("Speed", (), {"step": 0.5, "evaluation": 0.01})
     monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: speed)
-    monkeypatch.setattr("charrnn.commands.train.STARTED", __import__("time").monotonic())
+    monkeypatch.setattr(import_module("charrnn.commands.train"), "STARTED", time.monotonic())
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)
     assert 100 < facts["steps"] < 120
@@ -308,7 +321,9 @@ def test_the_text_may_come_from_standard_input(
     assert all(np.array_equal(weights(tmp_path)[key], value) for key, value in weights(model).items())
 
 
-def test_the_prompt_may_come_from_standard_input(model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prompt_may_come_from_standard_input(
+    model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the cat\n")))
     piped = charrnn.ok("sample", model, "-", "--seed", 1)
     assert piped == charrnn.ok("sample", model, "the cat\n", "--seed", 1)
@@ -356,7 +371,9 @@ def test_a_score_is_a_table_or_json(model: Path, text: Path, charrnn: Terminal) 
     [(["--exact"], "state:carried-exact"), (["--reset-every", "16"], "state:reset-16")],
     ids=["exact", "reset"],
 )
-def test_a_score_is_signed_with_its_protocol(options: list[str], state: str, model: Path, text: Path, charrnn: Terminal) -> None:
+def test_a_score_is_signed_with_its_protocol(
+    options: list[str], state: str, model: Path, text: Path, charrnn: Terminal
+) -> None:
     assert f"|{state}|" in json.loads(charrnn.ok("eval", model, text, "--json", *options).out)["signature"]
 
 

@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import shutil
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -45,15 +46,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-
 def interrupted(path: Path, step: int, *, after: type = Trained, **settings: Any) -> None:
     """Run until an event of the kind `after` at `step`, and let a signal stop the run there."""
-    with session_in(path, **settings) as session:
-        reached: list[int] = []
-        with pytest.raises(InterruptedRun) as caught:
-            for event in session.run(lambda: reached[0] if reached else None):
-                if type(event) is after and event.step == step:
-                    reached.append(15)
+    seen: list[Any] = []
+
+    def stop() -> int | None:
+        return 15 if any(type(event) is after and event.step == step for event in seen) else None
+
+    with session_in(path, **settings) as session, pytest.raises(InterruptedRun) as caught:
+        deque(map(seen.append, session.run(stop)))
     assert caught.value.exit_code == 143
     assert caught.value.message == f"Stopped and saved at step {step:,}."
 
@@ -293,7 +294,10 @@ def results_so_far(folder: Path) -> dict[str, bytes]:
 
 def test_another_text_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, MIDDLE)
-    with pytest.raises(TextError, match=r"text has changed since the run in .* began"), session_in(tmp_path, TEXT + "."):
+    with (
+        pytest.raises(TextError, match=r"text has changed since the run in .* began"),
+        session_in(tmp_path, TEXT + "."),
+    ):
         pass
 
 
@@ -316,7 +320,7 @@ def test_without_a_good_state_a_run_never_starts_over(tmp_path: Path) -> None:
     interrupted(tmp_path, 7, save_every=2)
     for name in ("last", "previous"):
         damage(tmp_path / f"{name}.safetensors")
-    with pytest.raises(ModelFileError, match="last.safetensors is damaged.*previous.safetensors is damaged"):
+    with pytest.raises(ModelFileError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
         run(tmp_path)
 
 
@@ -343,9 +347,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, times: range) -> None:
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "model.safetensors"])
-def test_a_save_that_fails_is_told_and_tried_again(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_fails_is_told_and_tried_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "whole", save_every=3)
     failing(monkeypatch, name, range(2, 4))
     events = run(tmp_path / "run", save_every=3)

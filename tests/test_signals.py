@@ -95,7 +95,9 @@ def test_a_stopped_run_says_so_and_how_to_go_on(
     assert results(out) == expected
 
 
-def test_the_second_signal_does_not_wait(text: Path, tmp_path: Path, charrnn: Terminal, expected: dict[str, object]) -> None:
+def test_the_second_signal_does_not_wait(
+    text: Path, tmp_path: Path, charrnn: Terminal, expected: dict[str, object]
+) -> None:
     with training(text, tmp_path, until=15, endless=15) as process:
         for _ in range(2):
             process.send_signal(signal.SIGINT)
@@ -121,3 +123,29 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
             assert ended(process).code == (-number if number == signal.SIGKILL else 128 + number)
     charrnn.ok("train", text, "--out", tmp_path, *SETTINGS)
     assert results(tmp_path) == expected, f"random.Random({seed})"
+
+
+def test_a_closed_terminal_is_a_request_to_stop() -> None:
+    with stop_requests(lambda: None) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop() == signal.SIGHUP
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_requests(lambda: None) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop() is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_does_not_keep_a_run_from_stopping() -> None:
+    def announce() -> None:
+        raise OSError(5, "Input/output error")
+
+    with stop_requests(announce) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop() == signal.SIGHUP

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import Command
+from processes import Command, warm_up
 from small import OPTIONS, TEXT, arguments
 
 COUNTED = (
@@ -50,8 +50,16 @@ def tmp_path() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Train once in this process, so that no process forked from it has anything left to import."""
+    folder = tmp_path_factory.mktemp("warm")
+    (folder / "text.txt").write_text(TEXT)
+    warm_up(["train", str(folder / "text.txt"), *OPTIONS, "--out", str(folder / "run"), "-q"])
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
+def command(tmp_path: Path, warm: None) -> Command:
     """Return a small run as a command line without its folder; it saves after every second step."""
     text = tmp_path / "text.txt"
     text.write_text(TEXT)

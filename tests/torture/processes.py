@@ -54,6 +54,11 @@ class Command:
         return [*self.words, "--out", str(folder), *more]
 
 
+def warm_up(words: list[str]) -> None:
+    """Run a command in this very process."""
+    assert charrnn.__main__.run(words) == 0
+
+
 def run(
     words: list[str],
     during: Callable[[], AbstractContextManager[object]] = nullcontext,
