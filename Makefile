@@ -28,8 +28,8 @@ demo: $(READY)  ## Train two minutes on Python's own documentation, sample, scor
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest -q
 
-torture: $(READY)  ## Run the tests in full, the slow ones too
-	$(BIN)/python -m pytest -q --slow
+torture: $(READY)  ## Run the tests in full: kill it, cut the power, fail each call, fuzz; 10 minutes or more
+	$(BIN)/python -m pytest -q --slow --durations=20
 
 check: $(READY)  ## Lint, formatting, types
 	$(BIN)/ruff check

@@ -14,6 +14,9 @@ from charrnn import console
 from charrnn.cli import app
 from charrnn.errors import CharRNNError, MachineError, UsageError
 
+# How often an OpenMP thread looks for work before it sleeps. GNU's default is so high that on a machine that does
+# something else as well the threads mostly wait for each other; a much lower one would slow an idle machine.
+SPINS = "10000"
 BROKEN_PIPE = 141  # what a shell shows of a process that SIGPIPE ended
 INTERRUPTED = 130
 
@@ -24,6 +27,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # text is UTF-8 and its line ends are its own, whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     sys.exit(run(sys.argv[1:]))
 
 

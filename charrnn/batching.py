@@ -18,6 +18,7 @@ Both are functions of (seed, position): a position is all that a resumed run nee
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,7 +52,13 @@ class Batch:
 
 
 class Batcher(Protocol):
-    """An endless source of batches that can say where it is and go back there."""
+    """An endless source of batches that can say where it is and go back there.
+
+    Attributes:
+        batch_size: Rows of each batch.
+    """
+
+    batch_size: int
 
     def next_batch(self) -> Batch:
         """Return the next batch and move on."""
@@ -60,7 +67,7 @@ class Batcher(Protocol):
         """Return where the next batch comes from, as plain numbers."""
 
     def restore(self, position: Mapping[str, int]) -> None:
-        """Go back to what `position` returned."""
+        """Go back to what `position` returned; raise `ValueError` or `TypeError` if there is no such place."""
 
     def steps_per_epoch(self) -> float:
         """Return how many batches it takes to see as many symbols as the text has."""
@@ -93,8 +100,10 @@ class SequentialBatcher:
 
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to an epoch and an index."""
-        self.epoch, self.index = position["epoch"], position["index"]
+        self.epoch, self.index = index(position["epoch"]), index(position["index"])
         self._cut()
+        if not 0 <= self.index < len(self.windows):
+            raise ValueError(f"An epoch has {len(self.windows)} batches, and none of index {self.index}.")
 
     def steps_per_epoch(self) -> float:
         """Return the number of batches in this epoch."""
@@ -142,13 +151,13 @@ class RandomBatcher:
 
     def __init__(self, ids: Ids, config: TrainConfig, start: int) -> None:
         self.ids, self.config, self.start = ids, config, start
-        self.seq_len = min(config.seq_len, len(ids))
+        self.batch_size, self.seq_len = config.batch_size, min(config.seq_len, len(ids))
         self.index = 0
 
     def next_batch(self) -> Batch:
         """Return a batch of windows; which ones is a function of the seed and the index alone."""
         rng = np.random.default_rng((self.config.seed, self.index))
-        begins = rng.integers(0, len(self.ids) - self.seq_len + 1, size=(self.config.batch_size, 1))
+        begins = rng.integers(0, len(self.ids) - self.seq_len + 1, size=(self.batch_size, 1))
         self.index += 1
         targets = torch.from_numpy(self.ids[begins + np.arange(self.seq_len)].astype(np.int64))
         first = torch.full((len(targets), 1), self.start)
@@ -160,11 +169,13 @@ class RandomBatcher:
 
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to an index."""
-        self.index = position["index"]
+        self.index = index(position["index"])
+        if self.index < 0:
+            raise ValueError(f"There is no batch of index {self.index}.")
 
     def steps_per_epoch(self) -> float:
         """Return the number of batches that hold as many symbols as the text."""
-        return len(self.ids) / (self.config.batch_size * self.seq_len)
+        return len(self.ids) / (self.batch_size * self.seq_len)
 
 
 BATCHERS: dict[str, type[SequentialBatcher] | type[RandomBatcher]] = {

@@ -39,6 +39,7 @@ from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
 
 FORMAT = 1
 MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
+MAX_PARTS = 1 << 18  # lists, tables and entries in a header; one takes 2 bytes of a file, but 100 of memory
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -74,6 +75,8 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) ->
     encoded = safetensors.save({n: np.asarray(a, order="C") for n, a in arrays.items()}, {"charrnn": envelope})
     if (size := _header_size(encoded)) > MAX_HEADER:
         raise UsageError(f"The settings and vocabulary take {size:,} bytes; a file can hold {MAX_HEADER:,}.")
+    if (parts := _header_parts(encoded)) > MAX_PARTS:
+        raise UsageError(f"The settings and vocabulary have {parts:,} parts; a file can hold {MAX_PARTS:,}.")
     start = _envelope(encoded).start(2)  # type: ignore[union-attr]
     return b"".join((encoded[:start], _checksum(encoded, start).encode(), encoded[start + 64 :]))
 
@@ -89,6 +92,8 @@ def from_bytes(data: bytes, name: str) -> tuple[Arrays, dict[str, Any]]:
         ModelFileError: Another kind of file, a newer format, or damage.
     """
     _check(data, name)
+    if _header_parts(data) > MAX_PARTS:
+        raise ModelFileError(f"{name} has a header of more than {MAX_PARTS:,} parts: charrnn did not write it.")
     try:
         header = json.loads(data[8 : 8 + _header_size(data)])
         metadata = json.loads(header["__metadata__"]["charrnn"])["metadata"]
@@ -138,6 +143,11 @@ def _envelope(data: bytes) -> re.Match[bytes] | None:
 
 def _header_size(data: bytes) -> int:
     return int.from_bytes(data[:8], "little")
+
+
+def _header_parts(data: bytes) -> int:
+    """Return about how many values the header's JSON has, or more, without reading it."""
+    return sum(data.count(sign, 8, 8 + _header_size(data)) for sign in (b"[", b"{", b","))
 
 
 def _refuse_foreign(head: bytes, size: int, name: str) -> None:

@@ -29,6 +29,7 @@ State = tuple[Array, ...]
 
 NORM_EPSILON = np.float32(1e-5)
 HALF = np.float32(0.5)
+QUIETLY = np.errstate(over="ignore", invalid="ignore")  # who uses the logits sees that they are not finite
 TABLE_LIMIT = 1 << 25  # numbers, so 128 MB: where a table would be larger, its rows are computed as they are needed
 
 
@@ -126,6 +127,7 @@ class NumpyModel:
         start: The id that stands before the first symbol of a text.
     """
 
+    @QUIETLY
     def __init__(self, config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]]) -> None:
         """Prepare `weights`, which have the names and shapes that `charrnn.shapes.weight_shapes` gives for `config`."""
         self.config = config
@@ -144,6 +146,7 @@ class NumpyModel:
         count = self.config.num_layers * NUM_STATES[self.config.cell]
         return tuple(np.zeros((batch, self.config.hidden_size), np.float32) for _ in range(count))
 
+    @QUIETLY
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Read one symbol of each stream and predict the next.
 

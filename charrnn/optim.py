@@ -74,10 +74,17 @@ class Optimizer:
         return {f"{part}.{index}.{key}": value for part, index, key, value in self._entries()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back to what `state` returned."""
+        """Go back to what `state` returned.
+
+        Raises:
+            ValueError: It is the state of other parameters, or of another kind of optimizer.
+        """
         for number, part in enumerate(self.parts):
             own = part.state_dict()
-            entries = [name.split(".", 2)[1:] for name in state if name.startswith(f"{number}.")]
+            found = {name: value for name, value in state.items() if name.startswith(f"{number}.")}
+            if found and {name: value.shape for name, value in found.items()} != dict(_shapes(number, part)):
+                raise ValueError("The optimizer's state does not fit its parameters.")
+            entries = [name.split(".", 2)[1:] for name in found]
             own["state"] = {int(index): {} for index, _ in entries}
             for index, key in entries:
                 own["state"][int(index)][key] = state[f"{number}.{index}.{key}"].clone()  # steps move it in place
@@ -88,6 +95,17 @@ class Optimizer:
             for index, entries in part.state_dict()["state"].items():
                 for key, value in entries.items():
                     yield number, index, key, value
+
+
+def _shapes(number: int, part: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Size]]:
+    """Yield the name and the shape of each tensor in a part's state, once it has taken a step."""
+    averages = ("exp_avg", "exp_avg_sq") if isinstance(part, torch.optim.AdamW) else ("momentum_buffer",)
+    parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        if isinstance(part, torch.optim.AdamW):
+            yield f"{number}.{index}.step", torch.Size()
+        for average in averages:
+            yield f"{number}.{index}.{average}", parameter.shape
 
 
 class Block:

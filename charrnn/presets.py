@@ -13,29 +13,31 @@ from typing import Any
 from charrnn.errors import UsageError, did_you_mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A named budget.
 
     Attributes:
         meaning: One line for a person.
-        seconds: Time for the whole command on a machine without a GPU.
-        hidden_size: Width of the model for a text that is long enough.
+        seconds: Time for the whole command.
         max_epochs: Passes over the text after which more of them gain nothing.
+        hidden_size: Width of the model, if the text is long enough.
+        batch_size: Sequences per batch, if the text is long enough. A wider model takes more work from the optimizer in
+            each step, whatever the batch, so that a larger one pays.
     """
 
     meaning: str
     seconds: float
-    hidden_size: int
     max_epochs: float
+    hidden_size: int
+    batch_size: int
 
 
 PRESETS = {
-    "quick": Preset("a model in about a minute", 60, 256, 20),
-    "standard": Preset("a good model in about five minutes (the default)", 300, 256, 30),
-    "best": Preset("the best model that half an hour gives", 1620, 512, 50),
+    "quick": Preset(meaning="about a minute", seconds=70, max_epochs=20, hidden_size=256, batch_size=32),
+    "standard": Preset(meaning="about five minutes", seconds=330, max_epochs=30, hidden_size=256, batch_size=32),
+    "best": Preset(meaning="about half an hour", seconds=1650, max_epochs=50, hidden_size=512, batch_size=64),
 }
-
 
 # What this module and the measured speed settle, if a person does not.
 SETTLED = ("hidden_size", "batch_size", "dropout", "weight_decay", "steps", "eval_every")
@@ -49,10 +51,15 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+LONG_TEXT = 300_000  # characters from which a preset's own width pays
+
+
 def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
     """Return the settings that follow from the budget and the training text's length in characters."""
-    batch_size = 32 if characters >= 32 * 512 else max(1, characters // 512)
-    return {"hidden_size": preset.hidden_size if characters >= 300_000 else 256, "batch_size": batch_size}
+    if characters >= LONG_TEXT:
+        return {"hidden_size": preset.hidden_size, "batch_size": preset.batch_size}
+    # A short text is cut into fewer streams, so that each is long enough to carry context through.
+    return {"hidden_size": min(256, preset.hidden_size), "batch_size": max(1, min(32, characters // 512))}
 
 
 # (passes over the text, dropout): linear in between, constant beyond.

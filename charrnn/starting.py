@@ -1,18 +1,23 @@
 """How a run starts: anew, from another model's weights, or where it stopped."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.checkpoints import SavedModel
+from charrnn.checkpoints import Arrays, SavedModel
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.planning import Plan, Request, describe_device
 from charrnn.runs import RunFolder
 from charrnn.session import Data, Session
+from charrnn.shapes import weight_shapes
 from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
+
+# what Python and torch raise when values are not of the kind, or arrays not of the shape, that they should be
+NO_FIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def begin(
@@ -39,14 +44,25 @@ def begin(
     return session
 
 
-def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[dict[str, Any], dict[str, Any]]) -> Session:
+def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[Arrays, dict[str, Any]]) -> Session:
     """Continue a run from its saved state.
 
     Raises:
         UsageError: The request differs from the one that began the run.
         TextError: The text does.
+        ModelFileError: The state has the right checksum, and yet contradicts itself.
     """
-    arrays, facts = saved
+    try:
+        return _resumed(folder, request, data, *saved)
+    except NO_FIT as error:
+        raise ModelFileError(
+            f"The training state in {folder.path} contradicts itself, though its checksum is right: "
+            "charrnn did not write it.",
+            "Restore it from a copy, or start over with --fresh, which moves it aside.",
+        ) from error
+
+
+def _resumed(folder: RunFolder, request: Request, data: Data, arrays: Arrays, facts: dict[str, Any]) -> Session:
     check_same_request(facts["request"], request.to_dict(), folder)
     if facts["text"]["sha256"] != data.sha256:
         was, now = facts["text"]["sha256"][:12], data.sha256[:12]
@@ -54,20 +70,27 @@ def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[dict[st
             f"{data.name} has changed since the run in {folder.path} began (SHA-256 {was}... then, {now}... now).",
             "Add --fresh to begin again with the new text; the old run is moved aside, not deleted.",
         )
-    train = TrainConfig.from_dict(facts["train"])
-    plan = Plan(
-        model=ModelConfig.from_dict(facts["model"]),
-        train=train,
-        device=describe_device(train),
-        precision=facts["precision"],
-        epochs=facts["epochs"],
-    )
-    session = Session(folder, facts["request"], plan, tokenizer_from_dict(facts["tokenizer"]), data)
+    session = Session(folder, facts["request"], *_described(arrays, facts), data)
     session.trainer.restore(arrays, facts["trainer"])
     session.saved = replace(session.trainer.progress)
     folder.cut_metrics(session.trainer.progress.step, session.trainer.progress.evaluated_step)
     session.seconds = max((line.get("seconds", 0.0) for line in folder.read_metrics()), default=0.0)
     return session
+
+
+def _described(arrays: Arrays, facts: dict[str, Any]) -> tuple[Plan, Tokenizer]:
+    """Return a saved run's plan and tokenizer; raise an error of `NO_FIT` if they and its weights do not fit."""
+    model, train = ModelConfig.from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
+    tokenizer = tokenizer_from_dict(facts["tokenizer"])
+    shapes = {f"model.{name}": shape for name, shape in weight_shapes(model).items()}
+    if tokenizer.size != model.vocab_size or shapes != {n: a.shape for n, a in arrays.items() if n[:6] == "model."}:
+        raise ValueError("configuration, vocabulary and weights differ")  # before anything is allocated
+    if facts["precision"] not in ("fp32", "bf16", "fp16") or not math.isfinite(facts["epochs"]):
+        raise ValueError("precision or length")
+    plan = Plan(
+        model=model, train=train, device=describe_device(train), precision=facts["precision"], epochs=facts["epochs"]
+    )
+    return plan, tokenizer
 
 
 def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFolder) -> None:
@@ -83,7 +106,8 @@ def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFol
 
 
 def _told(values: dict[str, Any], name: str) -> str:
-    return str(values[name]) if name in values else "not given"
+    value = values.get(name, "not given")
+    return str(value) if str(value).isprintable() else repr(value)
 
 
 def starting_weights(start: SavedModel, config: ModelConfig) -> dict[str, npt.NDArray[np.float32]]:

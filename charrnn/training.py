@@ -215,7 +215,11 @@ class Trainer:
         return arrays, values
 
     def restore(self, arrays: dict[str, np.ndarray[Any, Any]], values: dict[str, Any]) -> None:
-        """Go back to what `state` returned."""
+        """Go back to what `state` returned.
+
+        Raises:
+            ValueError: It is the state of another model, optimizer, batcher or version; so are some errors of torch.
+        """
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.model.load_state_dict(_under("model.", tensors))
         self.optimizer.restore(_under("optimizer.", tensors))
@@ -227,6 +231,12 @@ class Trainer:
         best = values["progress"]["best_nats"]
         self.progress = Progress(**values["progress"] | {"best_nats": math.inf if best is None else best})
         self.batcher.restore(values["batcher"])
+        kinds = {name: type(value) for name, value in vars(Progress()).items()}
+        if any(type(value) is not kinds[name] or not value >= 0 for name, value in vars(self.progress).items()):
+            raise ValueError("A run's progress is told by numbers that are not negative.")
+        shapes = [tensor.shape for tensor in self.model.initial_state(self.batcher.batch_size)]
+        if self.carried is not None and [tensor.shape for tensor in self.carried] != shapes:
+            raise ValueError("The carried state does not fit the model.")
 
 
 def train_step(

@@ -12,7 +12,8 @@ import charrnn
 from charrnn import console
 from charrnn.api import load
 from charrnn.corpus import read_texts, split
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.files import shown
 from charrnn.shapes import parameter_count
 
 if TYPE_CHECKING:
@@ -122,14 +123,17 @@ def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":
 def info(model: Path, *, as_json: bool) -> None:
     """Show what is in a model."""
     saved = load(model).saved
-    facts = {
+    facts = saved.about | {  # what was checked comes last, so that nothing a file says about itself replaces it
         "config": saved.config.to_dict(),
         "parameters": parameter_count(saved.config),
         "tokenizer": saved.tokenizer.kind,
         "sha256": saved.sha256,
-        **saved.about,
     }
     if as_json:
         console.write_json(facts)
-    else:
-        console.write_table(console.info_rows(facts))
+        return
+    try:
+        rows = console.info_rows(facts)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{shown(model)} says about its training what charrnn would not write.") from error
+    console.write_table(rows)

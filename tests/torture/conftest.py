@@ -1,31 +1,13 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from counting import COUNTED, COUNTS, Amount
 from processes import Command, warm_up
 from small import OPTIONS, TEXT, arguments
-
-COUNTED = (
-    "kills survived",
-    "power losses survived",
-    "I/O calls failed",
-    "bytes cut",
-    "bits flipped",
-    "files damaged in other ways",
-    "files fuzzed",
-    "whole files read while being replaced",
-    "bad inputs tried",
-)
-COUNTS = pytest.StashKey[Counter[str]]()
-
-Amount = Callable[[int, int], int]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash.setdefault(COUNTS, Counter())
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +52,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     counts = config.stash.get(COUNTS, Counter())
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
     counts["bad inputs tried"] += sum("test_bad_input" in report.nodeid for report in reports)
+    if not counts.total():
+        return
     terminalreporter.section("torture")
     for name in COUNTED:
         terminalreporter.line(f"{counts[name]:>9,}  {name}")

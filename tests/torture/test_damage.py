@@ -1,11 +1,11 @@
-"""Checkpoints that are cut, flipped, zeroed, lengthened or rewritten: refused every time, in one line, by every door."""
+"""Checkpoints that are cut, flipped, zeroed, lengthened or rewritten: refused every time, and in one line."""
 
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Amount
+from counting import Amount
 from mutate import parts_of
 
 from charrnn.__main__ import run

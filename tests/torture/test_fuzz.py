@@ -1,7 +1,8 @@
-"""A hundred thousand files that went wrong by themselves or were made to: only charrnn's own errors, and little memory."""
+"""A hundred thousand files that went wrong, or were made to: only charrnn's own errors, and little memory."""
 
 import json
 import random
+import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Amount
+from counting import Amount
 from mutate import Parts, mutated_bytes, mutated_json, mutated_parts, parts_of, resealed
 from small import TEXT, read, session_in
 
@@ -37,6 +38,7 @@ def commands(capsys: pytest.CaptureFixture[str]) -> Commands:
     """Return a function that asks a model that has been loaded for all that a model can be asked."""
 
     def ask(path: Path) -> None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] (as the command itself does)
         for words in (["info", str(path)], ["info", "--json", str(path)], ["sample", str(path), "--length", "2"]):
             code = run([*words])
             assert code in (0, 2, 3, 4), capsys.readouterr().err
@@ -47,11 +49,13 @@ def commands(capsys: pytest.CaptureFixture[str]) -> Commands:
 
 def outcome(call: Callable[[], Any]) -> Any:
     """Return what a call gives, or None if it raises an error of charrnn's own, in one line."""
+    message = "one line"
     try:
         return call()
     except CharRNNError as error:
-        assert len(error.message.splitlines()) == 1, error.message
-        return None
+        message = error.message
+    assert len(message.splitlines()) == 1, message
+    return None
 
 
 def test_model_files_with_changed_bytes(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
@@ -79,9 +83,10 @@ def test_model_files_with_changed_meaning_and_the_right_checksum(
         path.write_bytes(mutated_parts(parts, rng))
         if outcome(lambda: load_model(path)) is not None:
             believed += 1
-            commands(path)
+            if believed % 3 == 0:
+                commands(path)
         counts["files fuzzed"] += 1
-    assert believed > 10
+    assert believed > 30
 
 
 def test_state_files_with_changed_meaning_and_the_right_checksum(
@@ -161,7 +166,7 @@ def test_memory_stays_near_the_size_of_the_file(tmp_path: Path, amount: Amount) 
 def test_a_header_of_very_many_parts_is_refused_before_it_is_read(part: str, where: str, tmp_path: Path) -> None:
     """Each empty list takes 2 bytes of a file and 64 of memory."""
     path, parts = tmp_path / "model.safetensors", parts_of(MODEL)
-    many = json.loads(f"[{','.join([part] * 700_000)}]")
+    many = json.loads(f"[{','.join([part] * 300_000)}]")
     if where == "metadata":
         path.write_bytes(resealed(Parts(parts.tensors, parts.metadata | {"about": {"x": many}}, parts.data)))
     else:
@@ -180,4 +185,3 @@ def peak_of(path: Path) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from calls import killing_at, watched
-from conftest import Amount
+from counting import Amount
 from processes import Command, Ended, run
 from small import arguments, results
 

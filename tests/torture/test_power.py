@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from calls import killing_at, watched
-from conftest import Amount
+from counting import Amount
 from disk import Crash, Recording, read_folder
 from processes import Command, run, warm_up
 from small import arguments, results
