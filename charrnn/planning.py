@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from charrnn.batching import make_batcher
@@ -120,31 +120,42 @@ def make_plan(
     epoch = 1 / make_batcher(train.ids, config, model.vocab_size).steps_per_epoch()  # passes over the text in a step
     timed = request.epochs is None and "steps" not in request.settings
     speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
-    evaluations = 10
-    if timed:
-        assert speed is not None
-        preset = find_preset(request.preset or "standard")
-        left = (request.seconds or preset.seconds) - (time.monotonic() - started) - 1.0
-        evaluations = max(1, min(20, int(0.05 * left / speed.evaluation)))
-        most = math.ceil(preset.max_epochs / epoch) if request.seconds is None else 1 << 40
-        steps = min(most, max(10, int((left - evaluations * speed.evaluation) / speed.step)))
+    evaluations = EVALUATIONS
+    if timed and speed is not None:
+        steps, evaluations = steps_within(request, speed, epoch, elapsed=time.monotonic() - started)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = regularisation(steps * epoch) | {"eval_every": math.ceil(steps / evaluations)} | dict(request.settings)
-    settings |= {name: value for name, value in settled.items() if name in TRAIN_FIELDS} | {"steps": steps}
-    if base is None:
-        model = ModelConfig(**model.to_dict() | {"dropout": settled["dropout"]})
-    config = TrainConfig(**settings)
-    total = None if speed is None else steps * speed.step + math.ceil(steps / config.eval_every) * speed.evaluation
+    settled |= {"steps": steps}
+    config = TrainConfig(**settings | {name: value for name, value in settled.items() if name in TRAIN_FIELDS})
     return Plan(
-        model=model,
+        model=replace(model, dropout=settled["dropout"]),
         train=config,
         device=device,
         precision=precision,
         epochs=steps * epoch,
         step_seconds=speed.step if speed else None,
-        total_seconds=total,
+        total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
+
+
+EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most
+
+
+def steps_within(request: Request, speed: "Speed", epoch: float, *, elapsed: float) -> tuple[int, int]:
+    """Return how many steps and evaluations fit into the request's time, of which some has elapsed already.
+
+    Args:
+        request: Its time, or its preset's.
+        speed: Measured.
+        epoch: Passes over the text in one step. More of them than the longest preset takes would gain nothing.
+        elapsed: Seconds since the command began.
+    """
+    preset = find_preset(request.preset or ("standard" if request.seconds is None else "best"))
+    left = (request.seconds or preset.seconds) - elapsed - 1.0  # a second to save and to leave
+    evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
+    steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
+    return min(steps, math.ceil(preset.max_epochs / epoch)), evaluations
 
 
 def _shapes(
@@ -173,23 +184,33 @@ class Speed:
     step: float
     evaluation: float
 
+    def of(self, steps: int, eval_every: int) -> float:
+        """Return the seconds that so many steps take, with their evaluations."""
+        return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
+
 
 def measure_speed(
     model: ModelConfig, config: TrainConfig, precision: str, tokenizer: Tokenizer, train: Encoded, valid: Encoded
 ) -> Speed:
-    """Time a few steps and a part of an evaluation of a model that is then thrown away: about three seconds."""
-    device = choose_device(config.device)
-    trainer = Trainer(build(model, config.seed).to(device), tokenizer, train, valid, config, precision)
-    for _ in range(3):
+    """Time a few steps of a model that is then thrown away: about a second.
+
+    The first steps of a process are slow, and others are disturbed by what else the machine does, so the fastest one
+    tells most about a long run; a twentieth is added for the disturbances.
+    """
+    trainer = Trainer(
+        build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision
+    )
+    begin, times = time.monotonic(), list[float]()
+    while len(times) < 3 or time.monotonic() - begin < MEASURED_SECONDS:
+        before = time.monotonic()
         trainer.train_once()
-    begin, steps = time.monotonic(), 0
-    while steps < 5 or (time.monotonic() - begin < 1.5 and steps < 200):
-        trainer.train_once()
-        steps += 1
-    step = (time.monotonic() - begin) / steps
-    begin = time.monotonic()
-    trainer.evaluate()
-    return Speed(step, time.monotonic() - begin)
+        times.append(time.monotonic() - before)
+    step = 1.05 * min(times)
+    # Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
+    return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
+
+
+MEASURED_SECONDS = 1.0
 
 
 def describe_device(config: TrainConfig) -> str:

@@ -34,9 +34,9 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(meaning="about a minute", seconds=70, max_epochs=20, hidden_size=256, batch_size=32),
+    "quick": Preset(meaning="about a minute", seconds=72, max_epochs=20, hidden_size=256, batch_size=32),
     "standard": Preset(meaning="about five minutes", seconds=330, max_epochs=30, hidden_size=256, batch_size=32),
-    "best": Preset(meaning="about half an hour", seconds=1650, max_epochs=50, hidden_size=512, batch_size=64),
+    "best": Preset(meaning="about half an hour", seconds=1560, max_epochs=50, hidden_size=512, batch_size=64),
 }
 
 # What this module and the measured speed settle, if a person does not.

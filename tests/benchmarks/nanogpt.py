@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def main() -> None:
         with args.text.open(encoding="utf-8", newline="") as file:
             valid = prepare(file.read(), copy / "data" / "shakespeare_char")
         evaluations, seconds = train(copy, args.steps, args.threads)
-        scored = score(copy, valid)
+        with redirect_stdout(sys.stderr):  # its model reports its size
+            scored = score(copy, valid)
     reached = next(((when, step) for when, step, loss in evaluations if loss <= args.goal), (None, None))
     _, step, loss = evaluations[-1] if evaluations else (0.0, 0, math.nan)
     figures = {

@@ -46,7 +46,7 @@ def data_of(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn"))])
 def test_reports_do_not_change_the_weights(cell: str, command: Command, tmp_path: Path) -> None:
     def final(name: str, *more: str, terminal: bool = False) -> dict[str, bytes]:
         words = [*command.words, *arguments(cell=cell, dropout=0.3), *more, "--out", str(tmp_path / name)]
