@@ -148,14 +148,15 @@ def steps_within(request: Request, speed: "Speed", epoch: float, *, elapsed: flo
     Args:
         request: Its time, or its preset's.
         speed: Measured.
-        epoch: Passes over the text in one step. More of them than the longest preset takes would gain nothing.
+        epoch: Passes over the text in one step. A preset ends when more of them gain nothing; a given time is used.
         elapsed: Seconds since the command began.
     """
-    preset = find_preset(request.preset or ("standard" if request.seconds is None else "best"))
+    preset = find_preset(request.preset or "standard")
     left = (request.seconds or preset.seconds) - elapsed - 1.0  # a second to save and to leave
     evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
     steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
-    return min(steps, math.ceil(preset.max_epochs / epoch)), evaluations
+    most = math.ceil(preset.max_epochs / epoch) if request.seconds is None else steps
+    return min(steps, most), evaluations
 
 
 def _shapes(
@@ -192,7 +193,7 @@ class Speed:
 def measure_speed(
     model: ModelConfig, config: TrainConfig, precision: str, tokenizer: Tokenizer, train: Encoded, valid: Encoded
 ) -> Speed:
-    """Time a few steps of a model that is then thrown away: about a second.
+    """Time a few steps of a model that is then thrown away: about a second, three at most unless steps are long.
 
     The first steps of a process are slow, and others are disturbed by what else the machine does, so the fastest one
     tells most about a long run; a twentieth is added for the disturbances.
@@ -201,7 +202,7 @@ def measure_speed(
         build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision
     )
     begin, times = time.monotonic(), list[float]()
-    while len(times) < 3 or time.monotonic() - begin < MEASURED_SECONDS:
+    while len(times) < 3 or (time.monotonic() - begin < MEASURED_SECONDS and len(times) < MEASURED_STEPS):
         before = time.monotonic()
         trainer.train_once()
         times.append(time.monotonic() - before)
@@ -210,7 +211,7 @@ def measure_speed(
     return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
 
 
-MEASURED_SECONDS = 1.0
+MEASURED_STEPS, MEASURED_SECONDS = 16, 3.0  # at most; but three steps in any case
 
 
 def describe_device(config: TrainConfig) -> str:
