@@ -12,7 +12,7 @@ from charrnn.corpus import Encoded
 from charrnn.errors import UsageError
 from charrnn.machine import choose_device, choose_precision, use_threads
 from charrnn.model import build
-from charrnn.presets import find_preset, regularisation, shape_settings
+from charrnn.presets import find_preset, most_epochs, regularisation, shape_settings
 from charrnn.shapes import NUM_GATES, parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Trainer
@@ -122,10 +122,14 @@ def make_plan(
     speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
     evaluations = EVALUATIONS
     if timed and speed is not None:
-        steps, evaluations = steps_within(request, speed, epoch, elapsed=time.monotonic() - started)
+        steps, evaluations = steps_within(request, speed, len(train.ids), epoch, elapsed=time.monotonic() - started)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    settled = regularisation(steps * epoch) | {"eval_every": math.ceil(steps / evaluations)} | dict(request.settings)
+    settled = (
+        regularisation(steps * epoch, parameter_count(model), len(train.ids))
+        | {"eval_every": math.ceil(steps / evaluations)}
+        | dict(request.settings)
+    )
     settled |= {"steps": steps}
     config = TrainConfig(**settings | {name: value for name, value in settled.items() if name in TRAIN_FIELDS})
     return Plan(
@@ -142,12 +146,13 @@ def make_plan(
 EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most
 
 
-def steps_within(request: Request, speed: "Speed", epoch: float, *, elapsed: float) -> tuple[int, int]:
+def steps_within(request: Request, speed: "Speed", characters: int, epoch: float, *, elapsed: float) -> tuple[int, int]:
     """Return how many steps and evaluations fit into the request's time, of which some has elapsed already.
 
     Args:
         request: Its time, or its preset's.
         speed: Measured.
+        characters: Length of the training text.
         epoch: Passes over the text in one step. A preset ends when more of them gain nothing; a given time is used.
         elapsed: Seconds since the command began.
     """
@@ -155,7 +160,7 @@ def steps_within(request: Request, speed: "Speed", epoch: float, *, elapsed: flo
     left = (request.seconds or preset.seconds) - elapsed - 1.0  # a second to save and to leave
     evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
     steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
-    most = math.ceil(preset.max_epochs / epoch) if request.seconds is None else steps
+    most = math.ceil(most_epochs(characters) / epoch) if request.seconds is None else steps
     return min(steps, most), evaluations
 
 

@@ -3,9 +3,10 @@
 A preset is a budget of time. What fits into it depends on the machine, so the settings come in two steps: the shape of
 the model is chosen from the budget, and once the speed is known, so is the number of passes over the text, from which
 the regularisation follows: the more often a text is seen, the more dropout it takes not to learn it by heart.
-`tests/benchmarks/RESULTS.md` has the measurements behind the numbers.
+`tests/benchmarks/RESULTS.md` says what they reach.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,7 +21,6 @@ class Preset:
     Attributes:
         meaning: One line for a person.
         seconds: Time for the whole command.
-        max_epochs: Passes over the text after which more of them gain nothing.
         hidden_size: Width of the model, if the text is long enough.
         batch_size: Sequences per batch, if the text is long enough. A wider model takes more work from the optimizer in
             each step, whatever the batch, so that a larger one pays.
@@ -28,15 +28,14 @@ class Preset:
 
     meaning: str
     seconds: float
-    max_epochs: float
     hidden_size: int
     batch_size: int
 
 
 PRESETS = {
-    "quick": Preset(meaning="about a minute", seconds=72, max_epochs=20, hidden_size=256, batch_size=32),
-    "standard": Preset(meaning="about five minutes", seconds=330, max_epochs=30, hidden_size=256, batch_size=32),
-    "best": Preset(meaning="about half an hour", seconds=1560, max_epochs=50, hidden_size=512, batch_size=64),
+    "quick": Preset(meaning="about a minute", seconds=72, hidden_size=256, batch_size=32),
+    "standard": Preset(meaning="about five minutes", seconds=330, hidden_size=256, batch_size=32),
+    "best": Preset(meaning="half an hour at most", seconds=1560, hidden_size=384, batch_size=32),
 }
 
 # What this module and the measured speed settle, if a person does not.
@@ -54,6 +53,11 @@ def find_preset(name: str) -> Preset:
 LONG_TEXT = 300_000  # characters from which a preset's own width pays
 
 
+def most_epochs(characters: int) -> int:
+    """Return the passes over a text after which more of them gain nothing, or lose."""
+    return 11 if characters >= LONG_TEXT else 20
+
+
 def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
     """Return the settings that follow from the budget and the training text's length in characters."""
     if characters >= LONG_TEXT:
@@ -66,9 +70,23 @@ def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 
 
-def regularisation(epochs: float) -> dict[str, Any]:
-    """Return dropout and weight decay for a number of passes over the training text."""
-    return {"dropout": round(interpolate(DROPOUT, epochs), 3), "weight_decay": 0.1 if epochs > 3 else 0.0}
+def regularisation(epochs: float, parameters: int = 1, characters: int = 1) -> dict[str, Any]:
+    """Return dropout and weight decay for a number of passes over the training text.
+
+    Args:
+        epochs: Passes.
+        parameters: Size of the model. The more there are for each character, the more easily it learns by heart.
+        characters: Length of the text.
+    """
+    usual = interpolate(DROPOUT, epochs)
+    dropout = usual + 0.06 * math.log2(parameters / characters)
+    return {
+        "dropout": round(min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3),
+        "weight_decay": 0.1 if epochs > 3 else 0.0,
+    }
+
+
+MOST_DROPOUT = 0.55
 
 
 def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:

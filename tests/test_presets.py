@@ -48,9 +48,15 @@ def test_a_text_seen_once_needs_no_dropout_and_one_seen_often_does() -> None:
     assert regularisation(100)["dropout"] > 0
 
 
+def test_more_parameters_for_each_character_need_more_dropout() -> None:
+    small, usual, large = (regularisation(10, parameters, 1000)["dropout"] for parameters in (100, 1000, 10_000))
+    assert 0 < small < usual < large < 1
+    assert regularisation(1, 10_000, 1000)["dropout"] == 0  # what is seen once cannot be learned by heart
+
+
 def test_presets_are_named_and_each_takes_longer_than_the_one_before() -> None:
     assert list(PRESETS) == ["quick", "standard", "best"]
-    budgets = [(preset.seconds, preset.hidden_size, preset.max_epochs) for preset in PRESETS.values()]
+    budgets = [(preset.seconds, preset.hidden_size, preset.batch_size) for preset in PRESETS.values()]
     for figures in zip(*budgets, strict=True):
         assert list(figures) == sorted(figures)
     assert all(preset.meaning for preset in PRESETS.values())
