@@ -14,7 +14,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import encode
 from charrnn.errors import MachineError, UsageError
 from charrnn.planning import Plan, Request, Speed, make_plan, measure_speed
-from charrnn.presets import PRESETS, regularisation
+from charrnn.presets import PRESETS, most_epochs, regularisation
 from charrnn.shapes import parameter_count
 from charrnn.tokenizers import CharTokenizer
 
@@ -97,7 +97,7 @@ def test_epochs_become_the_steps_that_see_the_text_so_often(epochs: float, setti
 def test_the_more_passes_the_more_regularisation() -> None:
     for epochs in (1, 10, 100):
         plan = plan_of(Request(epochs=epochs))
-        expected = regularisation(plan.epochs)
+        expected = regularisation(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
         assert plan.model.dropout == expected["dropout"]
         assert plan.train.weight_decay == expected["weight_decay"]
 
@@ -171,9 +171,10 @@ def test_evaluations_that_take_long_are_few(speed: Any) -> None:
 
 def test_a_preset_does_not_pass_over_the_text_for_ever_but_a_given_time_is_used(speed: Any) -> None:
     speed(1e-6, 1e-6)
-    for name, preset in PRESETS.items():
-        assert plan_of(Request(preset=name)).epochs == pytest.approx(preset.max_epochs, rel=0.05)
-    assert plan_of(Request(seconds=60.0)).epochs > 10 * PRESETS["best"].max_epochs
+    most = most_epochs(len(TRAIN.ids))
+    for name in PRESETS:
+        assert plan_of(Request(preset=name)).epochs == pytest.approx(most, rel=0.05)
+    assert plan_of(Request(seconds=60.0)).epochs > 10 * most
 
 
 def test_measuring_on_request_changes_nothing_but_the_estimate(speed: Any) -> None:
@@ -197,7 +198,7 @@ BASE = ModelConfig(vocab_size=20, cell="gru", hidden_size=12, embedding_size=6, 
 def test_a_model_to_start_from_gives_the_shape_and_the_text_its_vocabulary() -> None:
     """And the dropout is that of the new training, not of the one before."""
     plan = plan_of(Request(settings={"steps": 5, "hidden_size": 12}), base=BASE)
-    dropout = regularisation(plan.epochs)["dropout"]
+    dropout = regularisation(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))["dropout"]
     assert plan.model == ModelConfig(**BASE.to_dict() | {"vocab_size": TOKENIZER.size, "dropout": dropout})
 
 
