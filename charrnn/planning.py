@@ -1,6 +1,7 @@
 """From what a person asked for to the complete settings of a run, measuring the machine where time is the budget."""
 
 import math
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -200,8 +201,8 @@ def measure_speed(
 ) -> Speed:
     """Time a few steps of a model that is then thrown away: about a second, three at most unless steps are long.
 
-    The fastest step tells most about a long run: the first steps are slow, and some are disturbed by what else the
-    machine does. Even the fastest of the first seconds is slower than those of a process that has run for a while.
+    The median of them is taken, as the first steps are slow and some are disturbed by what else the machine does. Even
+    so the first seconds are slower than those of a process that has run for a while.
     """
     trainer = Trainer(
         build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision
@@ -211,12 +212,12 @@ def measure_speed(
         before = time.monotonic()
         trainer.train_once()
         times.append(time.monotonic() - before)
-    step = WARM * min(times)
+    step = WARM * statistics.median(times)
     # Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
     return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
 
 
-WARM = 0.88  # of the fastest step's time at first is what a step takes later, evaluations and all
+WARM = 0.9  # of a step's time at first is what one takes later
 MEASURED_STEPS, MEASURED_SECONDS = 16, 3.0  # at most; but three steps in any case
 
 

@@ -278,7 +278,7 @@ def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(unme
     assert large.memory_bytes > 2 * small.memory_bytes
 
 
-def test_the_speed_is_that_of_the_fastest_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speed_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by a quarter of a second whenever it is read, but by two in the first step."""
     reads = iter([0.0, 0.0, 2.0, *(2.0 + 0.25 * count for count in range(1000))])
     monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: next(reads)))
