@@ -199,26 +199,26 @@ class Speed:
 def measure_speed(
     model: ModelConfig, config: TrainConfig, precision: str, tokenizer: Tokenizer, train: Encoded, valid: Encoded
 ) -> Speed:
-    """Time a few steps of a model that is then thrown away: about a second, three at most unless steps are long.
+    """Time a few steps of a model that is then thrown away.
 
-    The median of them is taken, as the first steps are slow and some are disturbed by what else the machine does. Even
-    so the first seconds are slower than those of a process that has run for a while.
+    The median of the second half is taken: the first steps are much slower, and some are disturbed by what else the
+    machine does.
     """
     trainer = Trainer(
         build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision
     )
     begin, times = time.monotonic(), list[float]()
-    while len(times) < 3 or (time.monotonic() - begin < MEASURED_SECONDS and len(times) < MEASURED_STEPS):
+    while len(times) < 3 or time.monotonic() - begin < MEASURED_SECONDS:
         before = time.monotonic()
         trainer.train_once()
         times.append(time.monotonic() - before)
-    step = WARM * statistics.median(times)
+    step = WARM * statistics.median(times[len(times) // 2 :])
     # Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
     return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
 
 
-WARM = 0.9  # of a step's time at first is what one takes later
-MEASURED_STEPS, MEASURED_SECONDS = 16, 3.0  # at most; but three steps in any case
+MEASURED_SECONDS = 2.5
+WARM = 0.9  # of a step's time then is what one takes later
 
 
 def describe_device(config: TrainConfig) -> str:
