@@ -18,6 +18,7 @@ from typer.main import get_command
 import charrnn as package
 from charrnn import api
 from charrnn.cli import SPECS, app, decimal, seconds, whole
+from charrnn.planning import Speed
 from charrnn.runs import RunFolder
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -260,9 +261,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
     as_json: bool, text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "charrnn.planning.measure_speed", lambda *_: type("Speed", (), {"step": 0.5, "evaluation": 1.0})
-    )
+    monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: Speed(step=0.5, evaluation=1.0))
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
     assert list(tmp_path.iterdir()) == []
     if not as_json:
@@ -277,8 +276,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
 def test_a_budget_of_time_becomes_a_number_of_steps(
     text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    speed = type("Speed", (), {"step": 0.5, "evaluation": 0.01})
-    monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: speed)
+    monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01))
     monkeypatch.setattr(import_module("charrnn.commands.train"), "STARTED", time.monotonic())
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)

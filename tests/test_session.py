@@ -208,7 +208,7 @@ def test_the_log_has_what_was_measured(tmp_path: Path) -> None:
 
 def test_the_model_kept_is_the_best_one(tmp_path: Path) -> None:
     states: dict[int, Any] = {}
-    with session_in(tmp_path, lr=0.5, lr_floor=1.0, steps=40, eval_every=4) as session:
+    with session_in(tmp_path, lr=30.0, lr_floor=1.0, steps=40, eval_every=4) as session:
         for event in session.run():
             if isinstance(event, Evaluated):
                 states[event.step] = (event.score, {n: v.numpy().copy() for n, v in session.model.state_dict().items()})
