@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -144,7 +144,7 @@ class TrainingView:
         """Say what will be trained, and how."""
         model, train = plan.model, plan.train
         extras = [f"dropout {model.dropout:g}"] if model.dropout else []
-        extras += [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if getattr(model, name)]
+        extras += switched_on(vars(model))
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
         self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
@@ -218,6 +218,11 @@ class TrainingView:
         self.warn(f"{event.error.message} Training goes on.")
 
 
+def switched_on(config: Mapping[str, Any]) -> list[str]:
+    """Name the parts that a model's configuration switches on."""
+    return [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
+
+
 def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
     """Return the lines of a score's table."""
     rows = [
@@ -238,9 +243,9 @@ def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
 def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the lines of what a model file says about itself."""
     config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
-    extras = [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
+    shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
     rows = [
-        ("model", ", ".join([f"{config['cell']} {config['num_layers']} x {config['hidden_size']}", *extras])),
+        ("model", ", ".join([shape, *switched_on(config)])),
         ("parameters", f"{facts['parameters']:,}"),
         ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
         ("trained on", f"{text.get('name')}, {text.get('train', 0):,} characters, {facts.get('epochs', 0):g} epochs"),

@@ -175,7 +175,7 @@ def _shapes(
     if base is not None:
         kept = base.to_dict() | {"vocab_size": tokenizer.size}
         changed = [name for name, value in request.settings.items() if name in MODEL_FIELDS and kept[name] != value]
-        fixed = [name for name in changed if "dropout" not in name]
+        fixed = [name for name in changed if name != "dropout"]
         if fixed:
             name = fixed[0].replace("_", "-")
             raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")

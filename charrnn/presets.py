@@ -22,8 +22,7 @@ class Preset:
         meaning: One line for a person.
         seconds: Time for the whole command.
         hidden_size: Width of the model, if the text is long enough.
-        batch_size: Sequences per batch, if the text is long enough. A wider model takes more work from the optimizer in
-            each step, whatever the batch, so that a larger one pays.
+        batch_size: Sequences per batch, if the text is long enough.
     """
 
     meaning: str
