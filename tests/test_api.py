@@ -6,7 +6,7 @@ from small import TEXT
 from terminal import Terminal
 
 from charrnn import ScoringProtocol, TextError, UsageError, load
-from charrnn.cli import SPECS
+from charrnn.cli.options import SPECS
 
 
 @pytest.mark.parametrize("prompt", ["", "the ", "a dog ran to the hat.\n"], ids=["empty", "short", "a line"])

@@ -17,7 +17,8 @@ from typer.main import get_command
 
 import charrnn as package
 from charrnn import api
-from charrnn.cli import SPECS, app, decimal, seconds, whole
+from charrnn.cli import app
+from charrnn.cli.options import SPECS, decimal, seconds, whole
 from charrnn.planning import Speed
 from charrnn.runs import RunFolder
 

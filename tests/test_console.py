@@ -4,6 +4,7 @@ import math
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from small import OPTIONS
 from terminal import CHARRNN, Terminal, start
 
 from charrnn import console
+from charrnn import view as view_module
 from charrnn.__main__ import run
 from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from charrnn.scoring import Score
 from charrnn.session import Sampled, SaveFailed
 from charrnn.training import Evaluated, Trained
+from charrnn.view import TrainingView
 
 MOVES = re.compile(r"\x1b\[[\d;?]*[A-HJKfsul]|\r(?!\n)")  # what moves a cursor, hides it or erases
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -34,8 +37,8 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def view() -> console.TrainingView:
-    return console.TrainingView(quiet=False)
+def view() -> TrainingView:
+    return TrainingView(quiet=False)
 
 
 def score(nats: float = 200.0, **fields: float) -> Score:
@@ -97,9 +100,9 @@ def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 def test_events_are_shown_line_by_line_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr(view_module, "SECONDS_BETWEEN_LINES", -1.0)
     one = view()
-    one.steps, one.began = 1000, console.time.monotonic() - 10
+    one.steps, one.began = 1000, time.monotonic() - 10
     one.show(Trained(500, 1.5, 0.01, 0.3, 20_000))
     one.show(Evaluated(500, score(), True))
     one.show(Evaluated(600, score(210), False))
@@ -124,14 +127,14 @@ def test_events_are_shown_line_by_line_in_a_pipe(
 
 def test_lines_in_a_pipe_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     one = view()
-    one.began = one.last_line = console.time.monotonic()
+    one.began = one.last_line = time.monotonic()
     for step in range(1, 100):
         one.show(Trained(step, 1.5, 0.01, 0.3, step))
     assert capsys.readouterr().err == ""
 
 
 def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    one = console.TrainingView(quiet=True)
+    one = TrainingView(quiet=True)
     one.say("nothing")
     one.warn("something")
     assert capsys.readouterr().err == "warning: something\n"

@@ -3,8 +3,9 @@
 torch is imported inside the functions that need it, so that all others start at once.
 """
 
-from charrnn.commands.ask import EvalOptions, evaluate, info, sample
-from charrnn.commands.files import data, read_config, version
+from charrnn.commands.files import data, info, read_config, version
+from charrnn.commands.sample import sample
+from charrnn.commands.score import EvalOptions, evaluate
 from charrnn.commands.train import TrainOptions, train
 
 __all__ = ["EvalOptions", "TrainOptions", "data", "evaluate", "info", "read_config", "sample", "train", "version"]

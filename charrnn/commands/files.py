@@ -1,4 +1,4 @@
-"""`charrnn data`, the version, and the settings that a file gives."""
+"""`charrnn info` and `data`, the version, and the settings that a file gives."""
 
 import json
 import shlex
@@ -9,9 +9,30 @@ from typing import Any
 
 import charrnn
 from charrnn import console
+from charrnn.api import load
 from charrnn.datasets import DATASETS, write_dataset
-from charrnn.errors import UsageError, did_you_mean
+from charrnn.errors import ModelFileError, UsageError, did_you_mean
 from charrnn.files import shown
+from charrnn.shapes import parameter_count
+
+
+def info(model: Path, *, as_json: bool) -> None:
+    """Show what is in a model."""
+    saved = load(model).saved
+    facts = saved.about | {  # what was checked comes last, so that nothing a file says about itself replaces it
+        "config": saved.config.to_dict(),
+        "parameters": parameter_count(saved.config),
+        "tokenizer": saved.tokenizer.kind,
+        "sha256": saved.sha256,
+    }
+    if as_json:
+        console.write_json(facts)
+        return
+    try:
+        rows = console.info_rows(facts)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{shown(model)} says about its training what charrnn would not write.") from error
+    console.write_table(rows)
 
 
 def data(name: str | None, folder: Path) -> None:

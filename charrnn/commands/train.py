@@ -20,6 +20,7 @@ from charrnn.runs import RunFolder
 from charrnn.shapes import parameter_count
 from charrnn.signals import stop_requests
 from charrnn.tokenizers import CharTokenizer, Tokenizer, train_tokenizer
+from charrnn.view import TrainingView
 
 if TYPE_CHECKING:
     from charrnn.checkpoints import SavedModel
@@ -52,7 +53,7 @@ def train(options: TrainOptions) -> None:
     """Train a model, or continue a run that was interrupted."""
     check_settings(options.settings)
     with ExitStack() as stack:
-        view = stack.enter_context(console.TrainingView(quiet=options.quiet))
+        view = stack.enter_context(TrainingView(quiet=options.quiet))
         stop = stack.enter_context(stop_requests(view.announce_stop))
         text = read_text(options.texts, options.encoding, view)
         folder = RunFolder(options.out or Path("checkpoints") / text.name)
@@ -70,7 +71,7 @@ def train(options: TrainOptions) -> None:
     finish(session, options, view)
 
 
-def read_text(paths: Sequence[str], encoding: str, view: console.TrainingView) -> Text:
+def read_text(paths: Sequence[str], encoding: str, view: TrainingView) -> Text:
     """Read a text and show what there is to know about the reading."""
     text = read_texts(paths, encoding=encoding)
     for note in text.notes:
@@ -88,7 +89,7 @@ def resumable(events: Iterator[Any]) -> Iterator[Any]:
         raise
 
 
-def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: console.TrainingView) -> "Session | None":
+def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: TrainingView) -> "Session | None":
     """Continue the run in `folder`, or plan a new one; None if there is nothing to train."""
     from charrnn.machine import choose_device, choose_precision
     from charrnn.planning import Request, make_plan
@@ -128,7 +129,7 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: con
     return begin(folder, request, plan, tokenizer, data, starting_weights(start, plan.model) if start else None)
 
 
-def set_aside(folder: RunFolder, view: console.TrainingView) -> None:
+def set_aside(folder: RunFolder, view: TrainingView) -> None:
     """Move the run that is there out of the way and say where it is now."""
     old = folder.set_aside()
     if old is not None:
@@ -136,7 +137,7 @@ def set_aside(folder: RunFolder, view: console.TrainingView) -> None:
 
 
 def prepare_data(
-    options: TrainOptions, text: Text, start: "SavedModel | None", view: console.TrainingView
+    options: TrainOptions, text: Text, start: "SavedModel | None", view: TrainingView
 ) -> tuple[Tokenizer, "Data"]:
     """Divide the text first, then learn the tokenizer from the training part, then encode both."""
     from charrnn.session import Data
@@ -159,7 +160,7 @@ def new_tokenizer(options: TrainOptions, text: str) -> Tokenizer:
     return train_tokenizer(options.settings.get("tokenizer", "char"), text)
 
 
-def start_tokenizer(start: "SavedModel", text: str, view: console.TrainingView) -> Tokenizer:
+def start_tokenizer(start: "SavedModel", text: str, view: TrainingView) -> Tokenizer:
     """Extend a model's vocabulary by what the new text has beyond it; every old symbol keeps its id."""
     strangers = start.tokenizer.unknown_characters(text)
     if not strangers:
@@ -172,7 +173,7 @@ def start_tokenizer(start: "SavedModel", text: str, view: console.TrainingView) 
     return start.tokenizer.extended(text)
 
 
-def finish(session: "Session", options: TrainOptions, view: console.TrainingView, note: str = "") -> None:
+def finish(session: "Session", options: TrainOptions, view: TrainingView, note: str = "") -> None:
     """Say where the model is, how good it is, and what to type next."""
     progress, folder = session.trainer.progress, session.folder
     if note:
