@@ -11,7 +11,6 @@ keep nothing of what they have yielded: memory does not grow with the length.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -211,13 +210,14 @@ def _pieces(
     steps: Iterator[npt.NDArray[np.int64]], tokenizer: Tokenizer, stop: str | None, *, num: int
 ) -> Iterator[list[str]]:
     """Turn each step's ids into one piece of text per stream, until all streams have met `stop`; then what was held."""
-    text_of = cache(lambda symbol: tokenizer.decode([symbol]))  # a symbol's text does not depend on its neighbours
-    cutters = [Cutter(stop) for _ in range(num)]
+    streams = [(tokenizer.decoder(), Cutter(stop)) for _ in range(num)]
     for ids in steps:
-        yield [cutter.feed(text_of(symbol)) for cutter, symbol in zip(cutters, ids.tolist(), strict=True)]
-        if all(cutter.found for cutter in cutters):
+        yield [
+            cutter.feed(decoder.feed(symbol)) for (decoder, cutter), symbol in zip(streams, ids.tolist(), strict=True)
+        ]
+        if all(cutter.found for _, cutter in streams):
             break
-    yield [cutter.held for cutter in cutters]
+    yield [cutter.feed(decoder.flush()) + cutter.held for decoder, cutter in streams]
 
 
 def _generate_ids(

@@ -30,6 +30,7 @@ from charrnn.sampling import (
     visible,
 )
 from charrnn.shapes import weight_shapes
+from charrnn.tokenizers.char import CharDecoder
 
 LETTERS = "abcdef"
 # Whole numbers make ties common.
@@ -54,6 +55,9 @@ class FakeTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(("\ufffd" + LETTERS)[i] for i in ids)
+
+    def decoder(self) -> CharDecoder:
+        return CharDecoder("\ufffd" + LETTERS)
 
     def unknown_characters(self, text: str) -> list[str]:
         return [character for character in dict.fromkeys(text) if character not in LETTERS]

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,25 @@ def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
     read_back = tokenizer_from_dict(json.loads(json.dumps(trained.to_dict())))
     assert read_back == trained
     assert read_back.decode(trained.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS.filter(bool), cuts=st.lists(st.integers(0, 50)))
+def test_where_a_text_is_cut_makes_no_difference(kind: str, text: str, cuts: list[int]) -> None:
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    chunks = [text[begin:end] for begin, end in pairwise(places)]
+    tokenizer = train_tokenizer(kind, chunks)
+    assert tokenizer == train_tokenizer(kind, [text])
+    assert np.concatenate([*tokenizer.encode_chunks(chunks)]).tolist() == tokenizer.encode(text).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS.filter(bool))
+def test_symbols_decoded_one_by_one_make_the_text(kind: str, text: str) -> None:
+    tokenizer = train_tokenizer(kind, [text])
+    decoder = tokenizer.decoder()
+    pieces = [decoder.feed(symbol) for symbol in tokenizer.encode(text).tolist()]
+    assert "".join([*pieces, decoder.flush()]) == text
 
 
 @given(train=TEXTS.filter(bool), text=TEXTS)
@@ -103,7 +123,9 @@ def test_decode_refuses_an_id_outside_the_vocabulary(ids: list[int], wrong: str)
         CharTokenizer("ab").decode(ids)
 
 
-@pytest.mark.parametrize("use", [CharTokenizer.train, CharTokenizer("a").extended, CharTokenizer("a").encode])
+@pytest.mark.parametrize(
+    "use", [lambda text: CharTokenizer.train([text]), CharTokenizer("a").extended, CharTokenizer("a").encode]
+)
 def test_a_lone_surrogate_is_refused_with_its_place(use: Any) -> None:
     with pytest.raises(TextError, match=r"offset 2 .*U\+DCFF"):
         use("ab\udcff")

@@ -157,7 +157,7 @@ def prepare_data(
 
 def new_tokenizer(options: TrainOptions, text: str) -> Tokenizer:
     """Learn the tokenizer that was asked for."""
-    return train_tokenizer(options.settings.get("tokenizer", "char"), text)
+    return train_tokenizer(options.settings.get("tokenizer", "char"), [text])
 
 
 def start_tokenizer(start: "SavedModel", text: str, view: TrainingView) -> Tokenizer:

@@ -1,30 +1,32 @@
 """Tokenizers: one file each, one line each in `KINDS`. See `Tokenizer` for what each offers."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from charrnn.errors import ModelFileError, UsageError, did_you_mean
-from charrnn.tokenizers.base import Tokenizer
+from charrnn.tokenizers.base import Decoder, Tokenizer
 from charrnn.tokenizers.char import CharTokenizer
 
 KINDS: dict[str, type[Tokenizer]] = {"char": CharTokenizer}
 
-__all__ = ["KINDS", "CharTokenizer", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = ["KINDS", "CharTokenizer", "Decoder", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
 
 
-def train_tokenizer(kind: str, text: str) -> Tokenizer:
-    """Learn a tokenizer from `text`.
+def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -> Tokenizer:
+    """Learn a tokenizer from a text that comes in pieces.
 
     Args:
         kind: A key of `KINDS`.
-        text: The training part only, so that what it has not seen stays unknown.
+        chunks: The training part only, so that what it has not seen stays unknown.
+        size: Most symbols to have; None is what suits the text.
 
     Raises:
-        UsageError: There is no such kind.
+        UsageError: There is no such kind, or the text does not suit `size`.
         TextError: The text cannot be used.
     """
     if kind not in KINDS:
         raise UsageError(f"--tokenizer must be one of {', '.join(KINDS)}, not {kind!r}.", did_you_mean(kind, KINDS))
-    return KINDS[kind].train(text)
+    return KINDS[kind].train(chunks, size)
 
 
 def tokenizer_from_dict(values: Any) -> Tokenizer:

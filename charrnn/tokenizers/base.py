@@ -1,6 +1,6 @@
 """What every tokenizer offers, and the Unicode facts that they share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -12,6 +12,16 @@ Ids = NDArray[np.unsignedinteger[Any]]
 
 MAX_SIZE = 1 << 21  # more symbols than Unicode has; a model file that claims more is not believed
 ENCODABLE = 0x110000 - 0x800  # code points that UTF-8 can hold: all but the surrogates
+
+
+class Decoder(Protocol):
+    """Turns ids into text as they come, and never shows a part of a character."""
+
+    def feed(self, symbol: int) -> str:
+        """Take the next id and return what text is certain now, which may be none yet."""
+
+    def flush(self) -> str:
+        """Return what was held back, when no more ids will come."""
 
 
 class Tokenizer(Protocol):
@@ -43,12 +53,22 @@ class Tokenizer(Protocol):
             TextError: `text` holds a lone surrogate.
         """
 
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        """Yield the ids of a text that comes in pieces: joined, they are those of the joined text, wherever it was cut.
+
+        Raises:
+            TextError: The text holds a lone surrogate.
+        """
+
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Return the text that `ids` stand for; the unknown symbol becomes U+FFFD.
 
         Raises:
             UsageError: An id is not in 0 .. size - 1.
         """
+
+    def decoder(self) -> Decoder:
+        """Return what turns this tokenizer's ids into text one by one."""
 
     def unknown_characters(self, text: str) -> list[str]:
         """Return the distinct characters of `text` that are unknown, in order of appearance."""
@@ -57,8 +77,17 @@ class Tokenizer(Protocol):
         """Return all that `from_dict` needs, as JSON values; the entry "kind" names the tokenizer."""
 
     @classmethod
-    def train(cls, text: str) -> Self:
-        """Learn the vocabulary from `text`, which should be the training part only."""
+    def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
+        """Learn the vocabulary from a text that comes in pieces.
+
+        Args:
+            chunks: The training part only; what is learned does not depend on where it was cut.
+            size: Most symbols to have; None is what suits the text. A kind that needs as many as it needs pays no heed.
+
+        Raises:
+            UsageError: The text cannot fill, or not do with, that many symbols.
+            TextError: The text is empty, or holds a lone surrogate.
+        """
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -1,7 +1,7 @@
 """One id per code point: the smallest vocabulary that loses nothing of the text it was made from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -29,19 +29,16 @@ class CharTokenizer:
     characters: str
 
     @classmethod
-    def train(cls, text: str) -> Self:
-        """Know each code point of `text`, in code point order.
-
-        Raises:
-            TextError: `text` is empty, or holds a lone surrogate.
-        """
-        if not text:
+    def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
+        """Know each code point of the text, in code point order; see `Tokenizer.train`."""
+        characters = distinct_characters(chunks)
+        if not characters:
             raise TextError("There is nothing to learn a vocabulary from: the text is empty.")
-        return cls(distinct_characters(text))
+        return cls(characters)
 
     def extended(self, text: str) -> Self:
         """Return a tokenizer in which every id keeps its meaning, and the new code points of `text` come last."""
-        return type(self)(self.characters + "".join(self.unknown_characters(distinct_characters(text))))
+        return type(self)(self.characters + "".join(self.unknown_characters(distinct_characters([text]))))
 
     @property
     def size(self) -> int:
@@ -57,6 +54,10 @@ class CharTokenizer:
         """Return one id for each code point; see `Tokenizer.encode`."""
         return self.ids[code_points(text)]
 
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        """Yield the ids of each piece; see `Tokenizer.encode_chunks`."""
+        return map(self.encode, chunks)
+
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Return one code point for each id; see `Tokenizer.decode`."""
         ids = np.asarray(ids)
@@ -66,6 +67,10 @@ class CharTokenizer:
             wrong = ids.min() if ids.min() < 0 else ids.max()
             raise UsageError(f"Id {wrong} is outside the vocabulary: ids are 0 to {self.size - 1}.")
         return to_text(code_points(REPLACEMENT + self.characters)[ids])
+
+    def decoder(self) -> "CharDecoder":
+        """Return a decoder; see `Tokenizer.decoder`."""
+        return CharDecoder(REPLACEMENT + self.characters)
 
     def unknown_characters(self, text: str) -> list[str]:
         """Return the distinct code points of `text` that have no id, in order of appearance."""
@@ -100,6 +105,21 @@ class CharTokenizer:
         return table
 
 
+@dataclass(frozen=True)
+class CharDecoder:
+    """Knows the character of each id, and holds nothing back."""
+
+    characters: str
+
+    def feed(self, symbol: int) -> str:
+        """Return the character of the id."""
+        return self.characters[symbol]
+
+    def flush(self) -> str:
+        """Return nothing."""
+        return ""
+
+
 def code_points(text: str) -> NDArray[np.uint32]:
     """Return the code points of `text`; raise `TextError` at a lone surrogate."""
     return np.frombuffer(to_bytes(text, "utf-32-le"), dtype="<u4")
@@ -110,8 +130,9 @@ def to_text(points: NDArray[np.uint32]) -> str:
     return points.astype("<u4", copy=False).tobytes().decode("utf-32-le")
 
 
-def distinct_characters(text: str) -> str:
-    """Return each code point of `text` once, in code point order."""
+def distinct_characters(chunks: Iterable[str]) -> str:
+    """Return each code point of a text, which comes in pieces, once, in code point order."""
     seen = np.zeros(0x110000, dtype=bool)  # marking beats sorting: the text is long, Unicode is not
-    seen[code_points(text)] = True
+    for chunk in chunks:
+        seen[code_points(chunk)] = True
     return to_text(np.flatnonzero(seen).astype(np.uint32))
