@@ -54,9 +54,7 @@ class Text:
         """
         size = Size()
         for source in self.sources:
-            for chunk in source.chunks():
-                size.add(chunk)
-                yield chunk
+            yield from size.measuring(source.chunks())
         if size.sha256 != self.sha256:
             raise TextError(f"The text {self.name} was changed while it was read.", "Run the command again.")
 
@@ -81,6 +79,12 @@ class Size:
         self.characters += len(chunk)
         self.bytes += len(data)
         self.blank = self.blank and chunk.isspace()
+
+    def measuring(self, chunks: Iterable[str]) -> Iterator[str]:
+        """Yield the chunks of a text, and count them."""
+        for chunk in chunks:
+            self.add(chunk)
+            yield chunk
 
     def copy(self) -> "Size":
         """Return one that can go on by itself."""
@@ -122,8 +126,9 @@ def training_part(characters: int, valid_fraction: float) -> int:
     n_train = math.floor(characters * (1 - share))
     if min(n_train, characters - n_train) < 2:
         needed = max(math.floor(1 / share) + 1, math.ceil(2 / (1 - share)))
+        need = f"at least {needed} are needed for --valid-fraction {valid_fraction}"
         raise TextError(
-            f"The text has {characters} characters; at least {needed} are needed for --valid-fraction {valid_fraction}.",
+            f"The text has {characters} characters; {need}.",
             "Give more text, another --valid-fraction, or a text of its own for validation with --valid.",
         )
     return n_train
@@ -247,8 +252,7 @@ def _joined(size: Size, source: Source, remarks: Remarks, watch: Callable[[int],
     before, size = size.bytes, size.copy()
     source.keep(lambda done: watch(before + done))
     try:
-        for chunk in source.chunks():
-            size.add(chunk)
+        for _ in size.measuring(source.chunks()):
             watch(size.bytes)
     except NotTextError as error:
         if not source.in_folder:

@@ -1,4 +1,4 @@
-"""Files as chunks of text: unpacked, decoded, and read again as often as it takes, so that no text has to fit in memory.
+"""Files as chunks of text: unpacked, decoded, and read as often as it takes, so that no text has to fit in memory.
 
 What can be read only once, standard input and pipes, is kept in an unnamed temporary file.
 """
@@ -15,6 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -95,13 +96,13 @@ class Source:
             UsageError: A terminal would have to be read, or standard input is closed.
             TextError: It is missing, unreadable, damaged, or not text in this encoding (`NotTextError`).
         """
-        first = True
-        for text in self._decoded():
-            if first and self.in_folder and "\0" in text[:8000]:
-                raise NotTextError(self.path, "binary")
-            if first and text[0] == "\ufeff":
-                self.marked, text = True, text[1:]
-            first, self.with_nul = False, self.with_nul or "\0" in text
+        texts = self._decoded()
+        first = next(texts, "")
+        if self.in_folder and "\0" in first[:8000]:
+            raise NotTextError(self.path, "binary")
+        self.marked = first.startswith("\ufeff")
+        for text in chain([first[1:] if self.marked else first], texts):
+            self.with_nul = self.with_nul or "\0" in text
             if text:
                 yield text
 

@@ -114,6 +114,7 @@ def to_bytes(text: str, encoding: str = "utf-8", *, before: int = 0) -> bytes:
     except UnicodeEncodeError as error:
         surrogate = f"U+{ord(text[error.start]):04X}"
         raise TextError(
-            f"The character at offset {before + error.start} is half of a surrogate pair, {surrogate}; UTF-8 cannot encode it.",
+            f"The character at offset {before + error.start} is half of a surrogate pair, {surrogate}; "
+            "UTF-8 cannot encode it.",
             "Read the text with its right encoding, or remove the character.",
         ) from None
