@@ -1,7 +1,7 @@
 """Ids of a text of any size: encoded in a stream into a file, and read from there through a memory map.
 
 The file that a run keeps holds the ids of the training part, those of the validation part, and a line of its own: what
-they were made from, their lengths, and a checksum. A file that does not fit its last line is not believed but made anew.
+they were made from, their lengths, a checksum. A file that does not fit its last line is not believed but made anew.
 """
 
 import hashlib

@@ -111,7 +111,7 @@ def resumable(events: Iterator[Any]) -> Iterator[Any]:
 def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: TrainingView) -> "Session | None":
     """Continue the run in `folder`, or plan a new one; None if there is nothing to train."""
     from charrnn.machine import choose_device, choose_precision
-    from charrnn.planning import Request, make_plan
+    from charrnn.planning import Request, check_request, make_plan
     from charrnn.starting import begin, resume, saved_tokenizer, starting_weights
 
     start = load(options.init_from).saved if options.init_from else None
@@ -126,12 +126,14 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: Tra
     if options.fresh and not options.dry_run:
         set_aside(folder, view)
     saved = None if options.dry_run else folder.load_state()
+    base = start.config if start else None
     with view.reading() as reading:
         parts = divide(options, text, view, reading)
         if saved is not None:
             tokenizer = saved_tokenizer(folder, request, parts.name, parts.sha256, saved[1])
         else:
             tokenizer = start_tokenizer(start, parts, view) if start else new_tokenizer(options, parts)
+            check_request(request, tokenizer, parts.train, base)
         data = encode(tokenizer, parts, None if options.dry_run else folder.ids)
     view.show_text(data, tokenizer)
     if saved is not None:
@@ -145,7 +147,6 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: Tra
         view.say(f"Continuing the run in {folder.path} from step {session.trainer.progress.step:,}.")
         view.show_plan(session.plan)
         return session
-    base = start.config if start else None
     plan = make_plan(request, tokenizer, data.train, data.valid, started=STARTED, base=base, measure=options.dry_run)
     view.show_plan(plan)
     if options.dry_run:
