@@ -94,7 +94,8 @@ class Model:
         Args:
             text: At least one character; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
             protocol: How the state runs through it; by default carried from beginning to end.
-            unknown: "charge" prices characters that the model has never seen; "error" refuses them.
+            unknown: "charge" prices characters that the model has never seen; "error" refuses them, but for
+                ids, where they can no longer be named: see `refuse_strangers`.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
 
