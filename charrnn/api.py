@@ -1,13 +1,13 @@
 """The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.checkpoints import SavedModel, load_model
 from charrnn.config import ModelConfig
-from charrnn.corpus import encode
+from charrnn.corpus import Encoded, encode, strangers
 from charrnn.errors import TextError
 from charrnn.numpy_model import NumpyModel
 from charrnn.sampling import SamplingConfig, generate_text, generate_texts, unknown_error
@@ -82,7 +82,7 @@ class Model:
 
     def score(
         self,
-        text: str,
+        text: str | Encoded,
         *,
         protocol: "ScoringProtocol | None" = None,
         unknown: str = "charge",
@@ -92,9 +92,10 @@ class Model:
         """Return how well the model predicts `text`.
 
         Args:
-            text: At least one character.
+            text: At least one character; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
             protocol: How the state runs through it; by default carried from beginning to end.
-            unknown: "charge" prices characters that the model has never seen; "error" refuses them.
+            unknown: "charge" prices characters that the model has never seen; "error" refuses them, but for
+                ids, where they can no longer be named: see `refuse_strangers`.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
 
@@ -104,19 +105,26 @@ class Model:
         from charrnn.machine import autocast, choose_device, choose_precision
         from charrnn.scoring import ScoringProtocol, evaluate
 
-        if not text:
-            raise TextError("There is no text to score: it is empty.")
-        if unknown == "error" and (strangers := self.tokenizer.unknown_characters(text)):
-            raise unknown_error(strangers, "text", "--unknown charge to price them honestly")
+        if isinstance(text, str):
+            if not text:
+                raise TextError("There is no text to score: it is empty.")
+            if unknown == "error":
+                self.refuse_strangers([text])
+            text = encode(self.tokenizer, text)
         place = choose_device(device)
         kind = choose_precision(precision, place)
         return evaluate(
             self._torch_model().to(place),
             self.tokenizer,
-            encode(self.tokenizer, text),
+            text,
             protocol or ScoringProtocol.carried(),
             autocast=lambda: autocast(kind, place),
         )
+
+    def refuse_strangers(self, chunks: Iterable[str]) -> None:
+        """Raise `TextError` if a text has characters that the model has never seen."""
+        if unknown := strangers(self.tokenizer, chunks):
+            raise unknown_error(unknown, "text", "--unknown charge to price them honestly")
 
     def _torch_model(self) -> Any:
         import torch

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from charrnn.config import TrainConfig
 from charrnn.errors import TextError
+from charrnn.mapped import take
 
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -87,7 +88,7 @@ class SequentialBatcher:
         """Return the next batch of this epoch, or the first one of the next."""
         begin, end, carry, scored_from = self.windows[self.index]
         columns = np.arange(begin - 1, end)
-        symbols = self.ids[(self.offsets + columns) % len(self.ids)].astype(np.int64)
+        symbols = take(self.ids, (self.offsets + columns) % len(self.ids))
         if begin == 0:
             symbols[:, 0] = self.start
         self._advance()
@@ -159,7 +160,7 @@ class RandomBatcher:
         rng = np.random.default_rng((self.config.seed, self.index))
         begins = rng.integers(0, len(self.ids) - self.seq_len + 1, size=(self.batch_size, 1))
         self.index += 1
-        targets = torch.from_numpy(self.ids[begins + np.arange(self.seq_len)].astype(np.int64))
+        targets = torch.from_numpy(take(self.ids, begins + np.arange(self.seq_len)))
         first = torch.full((len(targets), 1), self.start)
         return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, self.seq_len)
 

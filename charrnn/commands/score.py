@@ -1,6 +1,5 @@
 """`charrnn eval`: how well a model predicts a text."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import TYPE_CHECKING
 import charrnn
 from charrnn import console
 from charrnn.api import load
-from charrnn.corpus import read_texts, split
+from charrnn.corpus import Encoded, Size, cut, read_texts, training_part
 from charrnn.errors import UsageError
+from charrnn.mapped import encode_once
+from charrnn.reading import ReadingView
 
 if TYPE_CHECKING:
     from charrnn.scoring import ScoringProtocol
@@ -34,23 +35,18 @@ class EvalOptions:
 def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
     """Score a text."""
     loaded = load(model)
-    text = read_texts(options.texts, encoding=options.encoding)
-    for note in text.notes:
-        console.show_note(note)
-    part = text.text if options.valid_fraction is None else split(text.text, options.valid_fraction)[1]
+    part, encoded = read_part(loaded, options)
     from charrnn.machine import use_threads
 
     use_threads(options.threads)
     protocol = scoring_protocol(options)
-    score = loaded.score(
-        part, protocol=protocol, unknown=options.unknown, device=options.device, precision=options.precision
-    )
+    score = loaded.score(encoded, protocol=protocol, device=options.device, precision=options.precision)
     signature = "|".join(
         [
             f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}",
             str(protocol),
             f"precision:{options.precision}",
-            f"text:{hashlib.sha256(part.encode()).hexdigest()[:12]}",
+            f"text:{part.sha256[:12]}",
             f"model:{loaded.saved.sha256[:12]}",
             f"charrnn:{charrnn.__version__}",
         ]
@@ -59,6 +55,21 @@ def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
         console.write_json(score.to_dict() | {"signature": signature})
     else:
         console.write_table(console.score_rows(score, signature))
+
+
+def read_part(model: charrnn.Model, options: EvalOptions) -> tuple[Size, Encoded]:
+    """Read the text, or its end, and encode it; show what there is to know about the reading."""
+    with ReadingView(console.stderr_console()) as reading:
+        text = read_texts(options.texts, encoding=options.encoding, watch=reading.measured)
+        for note in text.notes:
+            console.show_note(note)
+        fraction = options.valid_fraction
+        before = 0 if fraction is None else training_part(text.characters, fraction)
+        if options.unknown == "error":
+            model.refuse_strangers(cut(text.chunks(), before)[1])
+        size = Size()
+        (encoded,) = encode_once(model.tokenizer, [size.measuring(cut(reading.passing("Encoding", text), before)[1])])
+    return size, encoded
 
 
 def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":

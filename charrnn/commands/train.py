@@ -5,7 +5,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 from charrnn import console
 from charrnn.api import load
 from charrnn.config import check_settings
-from charrnn.corpus import Text, encode, read_texts, split
+from charrnn.corpus import Text, cut, read_texts, strangers, training_part
 from charrnn.errors import InterruptedRun, UsageError
+from charrnn.mapped import encode_kept, encode_once
 from charrnn.runs import RunFolder
 from charrnn.shapes import parameter_count
-from charrnn.signals import stop_requests
+from charrnn.signals import stop_at_once, stop_requests
 from charrnn.tokenizers import CharTokenizer, Tokenizer, train_tokenizer
 from charrnn.view import TrainingView
 
 if TYPE_CHECKING:
     from charrnn.checkpoints import SavedModel
     from charrnn.planning import Plan
+    from charrnn.reading import ReadingView
     from charrnn.session import Data, Session
 
 STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
@@ -49,22 +51,38 @@ class TrainOptions:
     json: bool
 
 
+@dataclass(frozen=True)
+class Division:
+    """A text divided into what trains and what validates.
+
+    Attributes:
+        name: Short name of the text.
+        sha256: SHA-256 that stands for both parts.
+        train: Characters of the training part.
+        open: Begins to read the parts, given what the reading is for; the first is to be read before the second.
+    """
+
+    name: str
+    sha256: str
+    train: int
+    open: Callable[[str], tuple[Iterator[str], Iterator[str]]]
+
+
 def train(options: TrainOptions) -> None:
     """Train a model, or continue a run that was interrupted."""
     check_settings(options.settings)
     with ExitStack() as stack:
         view = stack.enter_context(TrainingView(quiet=options.quiet))
-        stop = stack.enter_context(stop_requests(view.announce_stop))
-        text = read_text(options.texts, options.encoding, view)
-        folder = RunFolder(options.out or Path("checkpoints") / text.name)
-        if not options.dry_run:
-            folder.prepare()
-            stack.enter_context(folder.lock())
-        session = open_session(options, text, folder, view)
+        with stop_at_once():
+            text = read_text(options.texts, options.encoding, view)
+            folder = RunFolder(options.out or Path("checkpoints") / text.name)
+            if not options.dry_run:
+                folder.prepare()
+                stack.enter_context(folder.lock())
+            session = open_session(options, text, folder, view)
         if session is None:
             return
-        if signal_number := stop():
-            raise InterruptedRun("Stopped before the first step.", signal_number=signal_number)
+        stop = stack.enter_context(stop_requests(view.announce_stop))
         view.start(session)
         for event in resumable(session.run(stop)):
             view.show(event)
@@ -73,7 +91,8 @@ def train(options: TrainOptions) -> None:
 
 def read_text(paths: Sequence[str], encoding: str, view: TrainingView) -> Text:
     """Read a text and show what there is to know about the reading."""
-    text = read_texts(paths, encoding=encoding)
+    with view.reading() as reading:
+        text = read_texts(paths, encoding=encoding, watch=reading.measured)
     for note in text.notes:
         view.say(note)
     return text
@@ -92,8 +111,8 @@ def resumable(events: Iterator[Any]) -> Iterator[Any]:
 def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: TrainingView) -> "Session | None":
     """Continue the run in `folder`, or plan a new one; None if there is nothing to train."""
     from charrnn.machine import choose_device, choose_precision
-    from charrnn.planning import Request, make_plan
-    from charrnn.starting import begin, resume, starting_weights
+    from charrnn.planning import Request, check_request, make_plan
+    from charrnn.starting import begin, resume, saved_tokenizer, starting_weights
 
     start = load(options.init_from).saved if options.init_from else None
     request = Request(
@@ -107,7 +126,15 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: Tra
     if options.fresh and not options.dry_run:
         set_aside(folder, view)
     saved = None if options.dry_run else folder.load_state()
-    tokenizer, data = prepare_data(options, text, start, view)
+    base = start.config if start else None
+    with view.reading() as reading:
+        parts = divide(options, text, view, reading)
+        if saved is not None:
+            tokenizer = saved_tokenizer(folder, request, parts.name, parts.sha256, saved[1])
+        else:
+            tokenizer = start_tokenizer(start, parts, view) if start else new_tokenizer(options, parts)
+            check_request(request, tokenizer, parts.train, base)
+        data = encode(tokenizer, parts, None if options.dry_run else folder.ids)
     view.show_text(data, tokenizer)
     if saved is not None:
         arrays, facts, warnings = saved
@@ -120,7 +147,6 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: Tra
         view.say(f"Continuing the run in {folder.path} from step {session.trainer.progress.step:,}.")
         view.show_plan(session.plan)
         return session
-    base = start.config if start else None
     plan = make_plan(request, tokenizer, data.train, data.valid, started=STARTED, base=base, measure=options.dry_run)
     view.show_plan(plan)
     if options.dry_run:
@@ -136,41 +162,47 @@ def set_aside(folder: RunFolder, view: TrainingView) -> None:
         view.say(f"The run that was in {folder.path} is now in {old}.")
 
 
-def prepare_data(
-    options: TrainOptions, text: Text, start: "SavedModel | None", view: TrainingView
-) -> tuple[Tokenizer, "Data"]:
-    """Divide the text first, then learn the tokenizer from the training part, then encode both."""
+def divide(options: TrainOptions, text: Text, view: TrainingView, reading: "ReadingView") -> Division:
+    """Divide the text before anything is learned from it."""
+    if not options.valid:
+        length = training_part(text.characters, options.settings.get("valid_fraction", 0.1))
+        return Division(text.name, text.sha256, length, lambda why: cut(reading.passing(why, text), length))
+    if "valid_fraction" in options.settings:
+        raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
+    valid = read_text(options.valid, options.encoding, view)
+    sha256 = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
+    return Division(
+        text.name, sha256, text.characters, lambda why: (reading.passing(why, text), reading.passing(why, valid))
+    )
+
+
+def encode(tokenizer: Tokenizer, parts: Division, path: Path | None) -> "Data":
+    """Encode both parts, into a file at `path` if there is one to be."""
     from charrnn.session import Data
 
-    if options.valid:
-        if "valid_fraction" in options.settings:
-            raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
-        valid = read_text(options.valid, options.encoding, view)
-        parts, sha256 = (text.text, valid.text), hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
+    if path is None:
+        encoded = encode_once(tokenizer, parts.open("Encoding"))
     else:
-        fraction = options.settings.get("valid_fraction", 0.1)
-        parts, sha256 = split(text.text, fraction), text.sha256
-    tokenizer = start_tokenizer(start, parts[0], view) if start else new_tokenizer(options, parts[0])
-    train_part, valid_part = (encode(tokenizer, part) for part in parts)
-    return tokenizer, Data(text.name, sha256, train_part, valid_part)
+        encoded = encode_kept(tokenizer, lambda: parts.open("Encoding"), path, f"{parts.sha256} {parts.train}")
+    return Data(parts.name, parts.sha256, *encoded)
 
 
-def new_tokenizer(options: TrainOptions, text: str) -> Tokenizer:
-    """Learn the tokenizer that was asked for."""
-    return train_tokenizer(options.settings.get("tokenizer", "char"), [text])
+def new_tokenizer(options: TrainOptions, parts: Division) -> Tokenizer:
+    """Learn the tokenizer that was asked for, from the training part."""
+    return train_tokenizer(options.settings.get("tokenizer", "char"), parts.open("Learning the vocabulary")[0])
 
 
-def start_tokenizer(start: "SavedModel", text: str, view: TrainingView) -> Tokenizer:
+def start_tokenizer(start: "SavedModel", parts: Division, view: TrainingView) -> Tokenizer:
     """Extend a model's vocabulary by what the new text has beyond it; every old symbol keeps its id."""
-    strangers = start.tokenizer.unknown_characters(text)
-    if not strangers:
+    new = strangers(start.tokenizer, parts.open("Comparing the vocabulary")[0])
+    if not new:
         return start.tokenizer
     if not isinstance(start.tokenizer, CharTokenizer):
         raise UsageError(f"A {start.tokenizer.kind} vocabulary cannot be extended.")
-    shown = " ".join(repr(character) for character in strangers[:20])
-    more = f" and {len(strangers) - 20} more" if len(strangers) > 20 else ""
+    shown = " ".join(repr(character) for character in new[:20])
+    more = f" and {len(new) - 20} more" if len(new) > 20 else ""
     view.say(f"New to the model, added to its vocabulary: {shown}{more}")
-    return start.tokenizer.extended(text)
+    return start.tokenizer.extended("".join(new))
 
 
 def finish(session: "Session", options: TrainOptions, view: TrainingView, note: str = "") -> None:

@@ -103,8 +103,8 @@ def id_dtype(size: int) -> np.dtype[Any]:
     return np.min_scalar_type(size)
 
 
-def to_bytes(text: str, encoding: str = "utf-8") -> bytes:
-    """Encode `text` in a Unicode encoding.
+def to_bytes(text: str, encoding: str = "utf-8", *, before: int = 0) -> bytes:
+    """Encode `text`, before which `before` characters came, in a Unicode encoding.
 
     Raises:
         TextError: `text` holds a surrogate, which no such encoding has a place for.
@@ -114,6 +114,7 @@ def to_bytes(text: str, encoding: str = "utf-8") -> bytes:
     except UnicodeEncodeError as error:
         surrogate = f"U+{ord(text[error.start]):04X}"
         raise TextError(
-            f"The character at offset {error.start} is half of a surrogate pair, {surrogate}; UTF-8 cannot encode it.",
+            f"The character at offset {before + error.start} is half of a surrogate pair, {surrogate}; "
+            "UTF-8 cannot encode it.",
             "Read the text with its right encoding, or remove the character.",
         ) from None

@@ -52,6 +52,8 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return one id for each code point; see `Tokenizer.encode`."""
+        if text.isascii() and self.ascii_ids is not None:  # three times as fast
+            return np.frombuffer(text.encode().translate(self.ascii_ids), np.uint8).astype(self.ids.dtype, copy=False)
         return self.ids[code_points(text)]
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
@@ -104,6 +106,12 @@ class CharTokenizer:
         table[code_points(self.characters)] = np.arange(1, self.size)
         return table
 
+    @cached_property
+    def ascii_ids(self) -> bytes | None:
+        """The ids of the ASCII characters, as a table for `bytes.translate`; None if they do not fit into bytes."""
+        ids = self.ids[:256]  # what is beyond ASCII is never looked up
+        return ids.astype(np.uint8).tobytes() if ids[:128].max() < 256 else None
+
 
 @dataclass(frozen=True)
 class CharDecoder:
@@ -133,6 +141,11 @@ def to_text(points: NDArray[np.uint32]) -> str:
 def distinct_characters(chunks: Iterable[str]) -> str:
     """Return each code point of a text, which comes in pieces, once, in code point order."""
     seen = np.zeros(0x110000, dtype=bool)  # marking beats sorting: the text is long, Unicode is not
+    known = b""  # of ASCII: after the first pieces nothing is left when these are deleted
     for chunk in chunks:
-        seen[code_points(chunk)] = True
+        if chunk.isascii():
+            known += bytes(set(chunk.encode().translate(None, known)))
+        else:
+            seen[code_points(chunk)] = True
+    seen[list(known)] = True
     return to_text(np.flatnonzero(seen).astype(np.uint32))
