@@ -1,7 +1,6 @@
 """`charrnn train`: read, plan or continue, train, and say what to do next."""
 
 import hashlib
-import math
 import shlex
 import sys
 import time
@@ -150,6 +149,8 @@ def prepare_data(
     else:
         fraction = options.settings.get("valid_fraction", 0.1)
         parts, sha256 = split(text.text, fraction), text.sha256
+    if start:
+        check_kept_vocabulary(start, options.settings)
     tokenizer = start_tokenizer(start, parts[0], view) if start else new_tokenizer(options, parts[0])
     train_part, valid_part = (encode(tokenizer, part) for part in parts)
     return tokenizer, Data(text.name, sha256, train_part, valid_part)
@@ -157,7 +158,17 @@ def prepare_data(
 
 def new_tokenizer(options: TrainOptions, text: str) -> Tokenizer:
     """Learn the tokenizer that was asked for."""
-    return train_tokenizer(options.settings.get("tokenizer", "char"), [text])
+    return train_tokenizer(options.settings.get("tokenizer", "char"), [text], options.settings.get("vocab_size"))
+
+
+def check_kept_vocabulary(start: "SavedModel", settings: dict[str, Any]) -> None:
+    """Raise `UsageError` if another tokenizer is asked for than that of the model to start from."""
+    kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
+    for name in kept:
+        if settings.get(name) not in (None, kept[name]):
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot differ from the --init-from model's, which is {kept[name]}."
+            )
 
 
 def start_tokenizer(start: "SavedModel", text: str, view: TrainingView) -> Tokenizer:
@@ -179,8 +190,8 @@ def finish(session: "Session", options: TrainOptions, view: TrainingView, note: 
     if note:
         view.say(note)
     view.say(
-        f"Best model: {folder.model}, step {progress.best_step:,}, validation {progress.best_nats:.4f} nats "
-        f"({progress.best_nats / math.log(2):.3f} bits) per token"
+        f"Best model: {folder.model}, step {progress.best_step:,}, validation {progress.best_nats:.4f} nats per token, "
+        f"{session.summary()['valid_bits_per_char']:.3f} bits per character"
     )
     view.say(f"Next: charrnn sample {shlex.quote(str(folder.path))}")
     if options.json:

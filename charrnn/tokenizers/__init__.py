@@ -19,7 +19,7 @@ KINDS: dict[str, type[Tokenizer]] = {
 }
 FIXED = ("char", "byte")  # kinds whose size is not a choice
 
-__all__ = ["KINDS", "CharTokenizer", "Decoder", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = ["FIXED", "KINDS", "CharTokenizer", "Decoder", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
 
 
 def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -> Tokenizer:
