@@ -138,6 +138,5 @@ class Continuation:
 
 
 def most_steps(tokenizer: Tokenizer, tail: Tail, length: int) -> int:
-    """Return how many symbols `length` characters and the tail take at most: four bytes each where bytes are symbols."""
+    """Return how many symbols the tail and `length` characters take at most: four each, where bytes are symbols."""
     return len(tail.ids) + (length if tokenizer.unknown is not None else 4 * length)
-

@@ -31,7 +31,7 @@ NAMED = 5  # unknown characters that an error names before it says "more"
 class SamplingConfig(Checked):
     """How new text is drawn from a model's predictions."""
 
-    length: int = option(500, "Characters to write, whatever a symbol is", low=1, high=1 << 40)
+    length: int = option(500, "Characters to write", low=1, high=1 << 40)
     temperature: float = option(
         0.8, "Below 1 safer, above 1 bolder; 0 always takes the likeliest symbol", low=0, high=100
     )

@@ -43,6 +43,7 @@ SPAN = re.compile(r"[^\u2581]{512,2047}?(?=(?<! ) )|[^\u2581]{1,2048}|\u2581{1,6
 RESERVED = "\0\u2581\u2585"  # sentencepiece drops the text that these are in, or takes them for signs of its own
 
 
+@dataclass(frozen=True)
 class PieceTokenizer(SpelledTokenizer):
     """What both kinds share. Ids are the 256 bytes, and then sentencepiece's own order.
 
@@ -137,24 +138,18 @@ class PieceTokenizer(SpelledTokenizer):
             yield from (1 + value for value in spans[0].encode())
 
 
-@dataclass(frozen=True)
 class BpeTokenizer(PieceTokenizer):
     """Byte pair encoding: the pair that is the most frequent becomes a symbol, again and again."""
 
     kind: ClassVar[str] = "bpe"
     sample: ClassVar[int] = 1 << 24
 
-    model: bytes
 
-
-@dataclass(frozen=True)
 class UnigramTokenizer(PieceTokenizer):
     """A unigram language model: of all ways to cut a text, the likeliest. Its training is slower, so on a quarter."""
 
     kind: ClassVar[str] = "unigram"
     sample: ClassVar[int] = 1 << 22
-
-    model: bytes
 
 
 def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
@@ -169,6 +164,8 @@ def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
     for sign in RESERVED:
         del counts[sign]
     characters = "".join(frequent(counts, COVERAGE)[: size - len(BYTES)])
+    if not characters:
+        raise TextError(f"The text is too small to train {kind} on: it has {len(text):,} characters.")
     known = (run for span in SPAN.findall(text) for run in re.findall(f"[{re.escape(characters)}]+", span))
     model = io.BytesIO()
     try:
