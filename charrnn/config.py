@@ -21,7 +21,7 @@ BPTT_MODES = ("fixed", "random", "full")
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-TOKENIZERS = ("char",)
+TOKENIZERS = ("char", "byte", "word", "bpe", "unigram")
 
 
 def option(
@@ -97,8 +97,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
     Settings that only contradict each other pass: whether they do depends on those that are not settled yet.
     """
+    # TrainConfig comes last: the vocab_size that can be asked for is its own, and the model's follows from the text
     specs = {spec.name: (kind, spec) for kind in (ModelConfig, TrainConfig) for spec in fields(kind)}
-    del specs["vocab_size"]  # the text decides it
     for name, value in settings.items():
         if name not in specs:
             raise UsageError(f"Unknown setting {str(name)[:80]!r}.", did_you_mean(str(name), specs))
@@ -156,6 +156,9 @@ class TrainConfig(Checked):
     """Everything about a run that changes the weights it ends with, and how often it reports and saves."""
 
     tokenizer: str = option("char", "What counts as one symbol", choices=TOKENIZERS)
+    vocab_size: int | None = option(
+        None, "Symbols of a word, bpe or unigram vocabulary; what suits the text if not given", low=260, high=1 << 20
+    )
     batcher: str = option("sequential", "Parallel streams with carried state, or random windows", choices=BATCHERS)
     batch_size: int = option(32, "Sequences per batch", low=1, high=1 << 16)
     seq_len: int = option(64, "Steps that a gradient reaches back", low=1, high=1 << 20)

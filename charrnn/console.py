@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from charrnn.errors import CharRNNError
-from charrnn.sampling import visible
+from charrnn.sampling import visible as visible
 
 if TYPE_CHECKING:
     from charrnn.scoring import Score
@@ -44,7 +44,7 @@ def show_note(text: str) -> None:
 
 
 def write_json(value: Any) -> None:
-    """Write one JSON object on standard output."""
+    """Write one JSON value on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
@@ -52,6 +52,29 @@ def write_text(text: str) -> None:
     """Write generated text on standard output at once; on a terminal, control characters become visible."""
     sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
+
+
+COLOURS = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
+
+
+def write_coloured(pieces: list[tuple[int, str, bool]]) -> bool:
+    r"""Write pieces of text on standard output in alternating colours, if it is a terminal that has any.
+
+    Args:
+        pieces: For each its number, its text with everything visible, and whether it is to be marked.
+
+    Returns:
+        Whether it was written.
+    """
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal or console.color_system is None or console.no_color:
+        return False
+    for number, (_, text, marked) in enumerate(pieces):
+        console.print(text, style="bold white on red" if marked else COLOURS[number % len(COLOURS)], end="")
+        if text.endswith("\\n"):
+            console.print()
+    console.print()
+    return True
 
 
 def write_table(rows: list[tuple[str, str]], title: str = "") -> None:

@@ -193,7 +193,8 @@ def _shapes(
             raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")
         shape = kept | {name: request.settings[name] for name in changed}
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
-    return model, {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
+    settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
+    return model, settings | {"tokenizer": tokenizer.kind}  # which --init-from brings along
 
 
 @dataclass(frozen=True)

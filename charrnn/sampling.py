@@ -10,7 +10,7 @@ keep nothing of what they have yielded: memory does not grow with the length.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from charrnn.config import Checked, option
 from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.healing import BoundModel, Continuation, Tail, most_steps, open_end
 from charrnn.tokenizers import Tokenizer
 
 Logits = npt.NDArray[np.floating[Any]]
@@ -30,7 +31,7 @@ NAMED = 5  # unknown characters that an error names before it says "more"
 class SamplingConfig(Checked):
     """How new text is drawn from a model's predictions."""
 
-    length: int = option(500, "Symbols to write", low=1, high=1 << 40)
+    length: int = option(500, "Characters to write", low=1, high=1 << 40)
     temperature: float = option(
         0.8, "Below 1 safer, above 1 bolder; 0 always takes the likeliest symbol", low=0, high=100
     )
@@ -47,7 +48,7 @@ class SamplingConfig(Checked):
         """Check the fields."""
         super().__post_init__()
         if self.stop == "":
-            raise UsageError("--stop must not be empty.", "Leave it out to write --length symbols.")
+            raise UsageError("--stop must not be empty.", "Leave it out to write --length characters.")
 
 
 class StepModel(Protocol):
@@ -187,11 +188,13 @@ def generate_text(
 ) -> Iterator[str]:
     """Write one text, in pieces as they become certain. The prompt and the stop string are not part of it.
 
+    A prompt may end inside of a word or piece: see `charrnn.healing`.
+
     Raises:
         TextError: The model has never seen some characters of the prompt; raised at the call, before the first piece.
     """
-    steps = _generate_ids(model, tokenizer, prompt, config, seed=seed, num=1)
-    return (piece for (piece,) in _pieces(steps, tokenizer, config.stop, num=1) if piece)
+    steps, tail = _generate_ids(model, tokenizer, prompt, config, seed=seed, num=1)
+    return (piece for (piece,) in _pieces(steps, tokenizer, config, tail, num=1) if piece)
 
 
 def generate_texts(
@@ -202,31 +205,40 @@ def generate_texts(
     Raises:
         TextError: The model has never seen some characters of the prompt.
     """
-    steps = _generate_ids(model, tokenizer, prompt, config, seed=seed, num=num)
-    return ["".join(pieces) for pieces in zip(*_pieces(steps, tokenizer, config.stop, num=num), strict=True)]
+    steps, tail = _generate_ids(model, tokenizer, prompt, config, seed=seed, num=num)
+    return ["".join(pieces) for pieces in zip(*_pieces(steps, tokenizer, config, tail, num=num), strict=True)]
 
 
 def _pieces(
-    steps: Iterator[npt.NDArray[np.int64]], tokenizer: Tokenizer, stop: str | None, *, num: int
+    steps: Iterator[npt.NDArray[np.int64]], tokenizer: Tokenizer, config: SamplingConfig, tail: Tail, *, num: int
 ) -> Iterator[list[str]]:
-    """Turn each step's ids into one piece of text per stream, until all streams have met `stop`; then what was held."""
-    streams = [(tokenizer.decoder(), Cutter(stop)) for _ in range(num)]
+    """Turn each step's ids into one piece of text per stream, until all streams have ended; then what was held."""
+    streams = [
+        (Continuation(tokenizer.decoder(), tail.characters, config.length), Cutter(config.stop)) for _ in range(num)
+    ]
     for ids in steps:
         yield [
             cutter.feed(decoder.feed(symbol)) for (decoder, cutter), symbol in zip(streams, ids.tolist(), strict=True)
         ]
-        if all(cutter.found for _, cutter in streams):
+        if all(cutter.found or not decoder.left for decoder, cutter in streams):
             break
     yield [cutter.feed(decoder.flush()) + cutter.held for decoder, cutter in streams]
 
 
 def _generate_ids(
     model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Encode the prompt and begin to generate, never the unknown symbol: it stands for no text."""
+) -> tuple[Iterator[npt.NDArray[np.int64]], Tail]:
+    """Encode the prompt and begin to generate, never the unknown symbol: it stands for no text.
+
+    Returns:
+        The steps, and the end of the prompt that they begin with.
+    """
     prompt_ids = encode_prompt(tokenizer, prompt, config.unknown)
+    tail = open_end(tokenizer, prompt_ids)
     banned = () if tokenizer.unknown is None else (tokenizer.unknown,)
-    return generate(model, prompt_ids, config, seed=seed, num=num, banned=banned)
+    enough = replace(config, length=most_steps(tokenizer, tail, config.length))
+    bound = BoundModel(model, tail) if tail.ids else model
+    return generate(bound, prompt_ids[: tail.begin], enough, seed=seed, num=num, banned=banned), tail
 
 
 class Cutter:

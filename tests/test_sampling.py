@@ -59,6 +59,9 @@ class FakeTokenizer:
     def decoder(self) -> CharDecoder:
         return CharDecoder("\ufffd" + LETTERS)
 
+    def spell(self, symbol: int) -> bytes:
+        return ("\ufffd" + LETTERS)[symbol].encode()
+
     def unknown_characters(self, text: str) -> list[str]:
         return [character for character in dict.fromkeys(text) if character not in LETTERS]
 

@@ -39,14 +39,14 @@ def model_of(text: str) -> dict[str, int]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
 def test_nasty_text_comes_back(kind: str, text: str) -> None:
-    tokenizer = train_tokenizer(kind, text)
+    tokenizer = train_tokenizer(kind, [text])
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=TEXTS.filter(bool))
 def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
-    trained = train_tokenizer(kind, text)
+    trained = train_tokenizer(kind, [text])
     read_back = tokenizer_from_dict(json.loads(json.dumps(trained.to_dict())))
     assert read_back == trained
     assert read_back.decode(trained.encode(text)) == text

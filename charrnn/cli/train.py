@@ -71,6 +71,7 @@ def train(
         ),
     ] = None,
     tokenizer: Annotated[str | None, setting("tokenizer", DATA)] = None,
+    vocab_size: Annotated[int | None, setting("vocab_size", DATA, int)] = None,
     batcher: Annotated[str | None, setting("batcher", DATA)] = None,
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
     seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,

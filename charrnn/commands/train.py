@@ -1,7 +1,6 @@
 """`charrnn train`: read, plan or continue, train, and say what to do next."""
 
 import hashlib
-import math
 import shlex
 import sys
 import time
@@ -132,6 +131,8 @@ def open_session(options: TrainOptions, text: Text, folder: RunFolder, view: Tra
         if saved is not None:
             tokenizer = saved_tokenizer(folder, request, parts.name, parts.sha256, saved[1])
         else:
+            if start:
+                check_kept_vocabulary(start, options.settings)
             tokenizer = start_tokenizer(start, parts, view) if start else new_tokenizer(options, parts)
             check_request(request, tokenizer, parts.train, base)
         data = encode(tokenizer, parts, None if options.dry_run else folder.ids)
@@ -189,7 +190,18 @@ def encode(tokenizer: Tokenizer, parts: Division, path: Path | None) -> "Data":
 
 def new_tokenizer(options: TrainOptions, parts: Division) -> Tokenizer:
     """Learn the tokenizer that was asked for, from the training part."""
-    return train_tokenizer(options.settings.get("tokenizer", "char"), parts.open("Learning the vocabulary")[0])
+    settings, chunks = options.settings, parts.open("Learning the vocabulary")[0]
+    return train_tokenizer(settings.get("tokenizer", "char"), chunks, settings.get("vocab_size"))
+
+
+def check_kept_vocabulary(start: "SavedModel", settings: dict[str, Any]) -> None:
+    """Raise `UsageError` if another tokenizer is asked for than that of the model to start from."""
+    kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
+    for name in kept:
+        if settings.get(name) not in (None, kept[name]):
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot differ from the --init-from model's, which is {kept[name]}."
+            )
 
 
 def start_tokenizer(start: "SavedModel", parts: Division, view: TrainingView) -> Tokenizer:
@@ -211,8 +223,8 @@ def finish(session: "Session", options: TrainOptions, view: TrainingView, note: 
     if note:
         view.say(note)
     view.say(
-        f"Best model: {folder.model}, step {progress.best_step:,}, validation {progress.best_nats:.4f} nats "
-        f"({progress.best_nats / math.log(2):.3f} bits) per token"
+        f"Best model: {folder.model}, step {progress.best_step:,}, validation {progress.best_nats:.4f} nats per token, "
+        f"{session.summary()['valid_bits_per_char']:.3f} bits per character"
     )
     view.say(f"Next: charrnn sample {shlex.quote(str(folder.path))}")
     if options.json:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, id_dtype, to_bytes
+from charrnn.errors import ModelFileError, TextError
+from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, checked_ids, id_dtype, to_bytes
 
 REPLACEMENT = "\ufffd"  # what Unicode shows for a character that cannot be shown
 
@@ -62,17 +62,15 @@ class CharTokenizer:
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Return one code point for each id; see `Tokenizer.decode`."""
-        ids = np.asarray(ids)
-        if ids.size == 0:
-            return ""
-        if ids.min() < 0 or ids.max() >= self.size:
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise UsageError(f"Id {wrong} is outside the vocabulary: ids are 0 to {self.size - 1}.")
-        return to_text(code_points(REPLACEMENT + self.characters)[ids])
+        return to_text(code_points(REPLACEMENT + self.characters)[checked_ids(ids, self.size)])
 
     def decoder(self) -> "CharDecoder":
         """Return a decoder; see `Tokenizer.decoder`."""
         return CharDecoder(REPLACEMENT + self.characters)
+
+    def spell(self, symbol: int) -> bytes:
+        """Return the code point's bytes; see `Tokenizer.spell`."""
+        return (REPLACEMENT + self.characters)[symbol].encode()
 
     def unknown_characters(self, text: str) -> list[str]:
         """Return the distinct code points of `text` that have no id, in order of appearance."""
