@@ -1,0 +1,326 @@
+"""From a prompt to new text, in pieces as they become certain, ending where it should."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import TextError
+from charrnn.sampling.config import SamplingConfig, check_run
+from charrnn.sampling.rules import Ids
+from charrnn.sampling.streams import Place, Step, StepModel, begin, read, uniforms, write
+from charrnn.tokenizers import Tokenizer
+
+NAMED = 5  # unknown characters that an error names before it says "more"
+BESIDE = 256  # streams at once: more do not make a step cheaper for each
+HELD = 1 << 21  # symbols that wait, at most, for the texts before them to be read
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text and what the model thought of it.
+
+    Attributes:
+        text: What was written after the prompt, without the stop string.
+        ids: The symbols drawn for it, those of the stop string and of what `until` cut off included.
+        log_probs: The natural logarithm of each symbol's probability in the model's own prediction, before any rule.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+
+
+def generate_text(
+    model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int
+) -> Iterator[str]:
+    """Write one text, in pieces as they become certain. The prompt and the stop string are not part of it.
+
+    Raises:
+        UsageError: `seed` is negative; raised at the call, before the first piece, as the next.
+        TextError: The model has never seen some characters of the prompt.
+    """
+    return next(generate_texts(model, tokenizer, prompt, config, seed=seed, num=1))
+
+
+def generate_texts(
+    model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
+) -> Iterator[Iterator[str]]:
+    """Yield `num` texts, each in pieces, to be read one after the other.
+
+    The first is `generate_text`'s, bit for bit, since it is written alone, while it is read. The others are written
+    side by side, as many at once as can wait within a fixed amount of memory.
+
+    Raises:
+        UsageError: `seed` or `num` is out of range; raised at the call, as the next.
+        TextError: The model has never seen some characters of the prompt.
+    """
+    return Job(model, tokenizer, prompt, config, seed=seed, num=num).texts()
+
+
+def generate_samples(
+    model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
+) -> Iterator[Sample]:
+    """Yield the texts of `generate_texts`, each whole and with its log probabilities; it raises what that does."""
+    job = Job(model, tokenizer, prompt, config, seed=seed, num=num)
+    return chain.from_iterable(map(job.samples, job.groups()))
+
+
+class Job:
+    """All that the streams of one request have in common.
+
+    Args:
+        model: The model that predicts.
+        tokenizer: The model's.
+        prompt: What all texts begin with.
+        config: How they go on.
+        seed: At least 0.
+        num: Texts to write.
+
+    Raises:
+        UsageError: `seed` or `num` is out of range.
+        TextError: The model has never seen some characters of the prompt.
+    """
+
+    def __init__(
+        self, model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
+    ) -> None:
+        check_run(seed=seed, num=num)
+        self.model, self.tokenizer, self.config, self.seed, self.num = model, tokenizer, config, seed, num
+        self.prompt_ids = encode_prompt(tokenizer, prompt, config.unknown)
+        self._place: Place | None = None
+
+    def groups(self) -> Iterator[range]:
+        """Yield the numbers of the streams that are written together: the first alone, then as many as may wait."""
+        yield range(1)
+        beside = max(1, min(BESIDE, HELD // self.config.length))
+        for first in range(1, self.num, beside):
+            yield range(first, min(first + beside, self.num))
+
+    def steps(self, streams: range) -> Iterator[Step]:
+        """Read the prompt, once for all groups, and write in `streams`, never the unknown symbol: it has no text."""
+        if self._place is None:
+            self._place = read(self.model, begin(self.model), self.prompt_ids)
+        place, numbers = self._place.select([0] * len(streams)), uniforms(self.seed, streams)
+        return write(
+            self.model, place, self.config, numbers, past=self.prompt_ids, banned=banned_symbols(self.tokenizer)
+        )
+
+    def texts(self) -> Iterator[Iterator[str]]:
+        """Yield each text in pieces; those of one group are written as soon as the first of it is asked for."""
+        for streams in self.groups():
+            if len(streams) == 1:
+                yield self.pieces(streams.start)
+            else:
+                yield from (iter([sample.text]) for sample in self.samples(streams))
+
+    def pieces(self, stream: int) -> Iterator[str]:
+        """Write one text in pieces, keeping nothing of it."""
+        speller = Speller(self.tokenizer, self.config)
+        for step in self.steps(range(stream, stream + 1)):
+            if piece := speller.feed(int(step.ids[0])):
+                yield piece
+            if speller.ending.ended:
+                return
+        if piece := speller.flush():
+            yield piece
+
+    def samples(self, streams: range) -> list[Sample]:
+        """Write texts side by side, until all have ended."""
+        spellers = [Speller(self.tokenizer, self.config) for _ in streams]
+        pieces: list[list[str]] = [[] for _ in streams]
+        ids, log_probs = [], []
+        for step in self.steps(streams):
+            ids.append(step.ids)
+            log_probs.append(step.log_probs())
+            if not spell(spellers, step.ids, pieces):
+                break
+        columns = zip(spellers, pieces, np.transpose(ids), np.transpose(log_probs), strict=True)
+        return [
+            Sample(
+                "".join([*parts, speller.flush()]),
+                tuple(symbols[: speller.fed].tolist()),
+                tuple(values[: speller.fed].tolist()),
+            )
+            for speller, parts, symbols, values in columns
+        ]
+
+
+def spell(spellers: "Sequence[Speller]", ids: Ids, pieces: list[list[str]]) -> bool:
+    """Add each stream's next piece of text; return whether any stream goes on."""
+    going = False
+    for speller, parts, symbol in zip(spellers, pieces, ids.tolist(), strict=True):
+        if not speller.ending.ended:
+            parts.append(speller.feed(symbol))
+            going = going or not speller.ending.ended
+    return going
+
+
+def banned_symbols(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Return the symbols that stand for no text."""
+    return () if tokenizer.unknown is None else (tokenizer.unknown,)
+
+
+class Speller:
+    """Turns one stream's symbols into text, until that ends.
+
+    Attributes:
+        fed: Symbols taken.
+        ending: What ends the text; nothing more may be fed once it has `ended`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: SamplingConfig) -> None:
+        self.decoder = tokenizer.decoder()
+        self.ending = Ending(config)
+        self.fed = 0
+
+    def feed(self, symbol: int) -> str:
+        """Take the next symbol; return the text that is certain now."""
+        self.fed += 1
+        return self.ending.feed(self.decoder.feed(symbol))
+
+    def flush(self) -> str:
+        """Return what was held back, when no more symbols will come."""
+        return self.ending.feed(self.decoder.flush()) + self.ending.flush()
+
+
+class Ending:
+    """Lets text through until a stop string, or until it has as many lines or sentences as were asked for.
+
+    Attributes:
+        ended: Whether the text has come to its end; nothing is let through from then on.
+    """
+
+    def __init__(self, config: SamplingConfig) -> None:
+        self.cutter = Cutter(config.stop)
+        self.counter = Counter(*config.units) if config.until else None
+        self.ended = False
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece of text; return what is certain now."""
+        return "" if self.ended else self._count(self.cutter.feed(piece))
+
+    def flush(self) -> str:
+        """Return what was held back, when no more text will come."""
+        return "" if self.ended else self._count(self.cutter.held)
+
+    def _count(self, text: str) -> str:
+        if self.counter:
+            text = self.counter.feed(text)
+        self.ended = self.cutter.found or (self.counter is not None and self.counter.left == 0)
+        return text
+
+
+class Cutter:
+    """Lets text through until one of the stop strings, holding back only what may yet turn out to be its beginning.
+
+    Of several, the one that is complete first counts, and of those that are complete at once the longest.
+
+    Attributes:
+        held: The text held back: the end of what was fed, as far as a stop string begins like it.
+        found: Whether a stop string has come; nothing is let through from then on.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.stops = stops
+        self.held = ""
+        self.found = False
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece of text; return what is now known to stand before a stop string."""
+        if not self.stops:
+            return piece
+        if self.found:
+            return ""
+        text = self.held + piece
+        places = [(start + len(stop), start) for stop in self.stops if (start := text.find(stop)) >= 0]
+        self.found = bool(places)
+        certain = min(places)[1] if places else len(text) - max(overlap(text, stop) for stop in self.stops)
+        self.held = "" if places else text[certain:]
+        return text[:certain]
+
+
+def overlap(text: str, stop: str) -> int:
+    """Return the length of the longest end of `text` with which `stop` begins, `stop` itself excepted."""
+    longest = min(len(text), len(stop) - 1)
+    return next(size for size in range(longest, -1, -1) if text.endswith(stop[:size]))
+
+
+ENDS, WIDE_ENDS = ".!?\u2026", "\u3002\uff01\uff1f"  # a wide one needs no white space after it
+CLOSERS = "\"')]}\u2019\u201d\u00bb\u300d\u300f\uff09"
+
+
+class Counter:
+    """Lets text through until it has so many lines or sentences.
+
+    A line ends before its line break, and one of nothing but white space is not counted. A sentence ends after . ! ? or
+    an ellipsis with white space behind it, or after their wide forms with anything behind them, closing quotes and
+    brackets included; an abbreviation looks like one. What belongs to the prompt's last line or sentence counts as one.
+
+    Args:
+        left: How many are still to come; 0 once they have.
+        unit: "line" or "sentence".
+    """
+
+    def __init__(self, left: int, unit: str) -> None:
+        self.left = left
+        self._ends_before = self._line_ends if unit == "line" else self._sentence_ends
+        self._written = False  # whether the line has anything in it
+        self._sign = ""  # with what the sentence has just ended, if it goes no further
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece of text; return what belongs to the text."""
+        for place, character in enumerate(piece):
+            self.left -= self._ends_before(character)
+            if self.left == 0:
+                return piece[:place]
+        return piece
+
+    def _line_ends(self, character: str) -> bool:
+        ends = character == "\n" and self._written
+        self._written = character != "\n" and (self._written or not character.isspace())
+        return ends
+
+    def _sentence_ends(self, character: str) -> bool:
+        if self._sign and character in CLOSERS:
+            return False
+        ends = bool(self._sign) and (character.isspace() or (self._sign in WIDE_ENDS and character not in WIDE_ENDS))
+        self._sign = character if character in ENDS + WIDE_ENDS else ""
+        return ends
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: str = "error") -> npt.NDArray[np.integer[Any]]:
+    """Turn a prompt, which may be empty, into ids.
+
+    Characters that the model has never seen are an "error", or are left out ("skip"), or become the unknown symbol
+    ("replace"), as `unknown` says.
+
+    Raises:
+        TextError: There are such characters, and `unknown` is "error".
+    """
+    strangers = tokenizer.unknown_characters(prompt)
+    if strangers and unknown == "error":
+        advice = "--unknown skip to leave them out, or --unknown replace to put the unknown symbol in their place"
+        raise unknown_error(strangers, "prompt", advice)
+    if unknown == "skip":
+        prompt = prompt.translate(dict.fromkeys(map(ord, strangers)))
+    return tokenizer.encode(prompt)
+
+
+def unknown_error(strangers: Sequence[str], where: str, advice: str) -> TextError:
+    """Name the first of a text's unknown characters and say what can be done about them."""
+    named = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in strangers[:NAMED])
+    more = f" and {len(strangers) - NAMED} more" if len(strangers) > NAMED else ""
+    count = "1 character" if len(strangers) == 1 else f"{len(strangers)} characters"
+    return TextError(f"The {where} has {count} that the model has never seen: {named}{more}.", f"Use {advice}.")
+
+
+ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    r"""Write control characters as their escapes (\x1b), but newline and tab: no text should command a terminal."""
+    return text.translate(ESCAPES)
