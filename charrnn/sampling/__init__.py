@@ -4,9 +4,10 @@
     rules.py    logits -> logits -> symbols
     repeats.py  what would repeat what has been written
     streams.py  a model's state -> streams of symbols
-    text.py     prompts -> symbols -> text that ends where it should
+    endings.py  where a text ends
+    text.py     prompts -> symbols -> text
     beam.py     the likeliest text, instead of a random one
-    conversation.py   a text written in turns
+    conversation.py  a text that is written in turns
 
 Rules are functions from logits to logits on the last axis, the vocabulary's; what a rule removes becomes -inf. They are
 applied in one order, whatever the order of the options:
@@ -20,6 +21,7 @@ left.
 from charrnn.sampling.beam import search
 from charrnn.sampling.config import DRAWING, SamplingConfig
 from charrnn.sampling.conversation import Conversation
+from charrnn.sampling.endings import Cutter
 from charrnn.sampling.rules import (
     apply_min_p,
     apply_rules,
@@ -32,7 +34,6 @@ from charrnn.sampling.rules import (
 )
 from charrnn.sampling.streams import Place, Step, StepModel, generate
 from charrnn.sampling.text import (
-    Cutter,
     Sample,
     encode_prompt,
     generate_samples,

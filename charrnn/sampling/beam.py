@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from charrnn.errors import UsageError
 from charrnn.sampling.config import SamplingConfig, check_run
+from charrnn.sampling.endings import Ending
 from charrnn.sampling.repeats import NoRepeat
 from charrnn.sampling.rules import Ids, ban, check_finite, log_softmax
 from charrnn.sampling.streams import Place, StepModel, begin, read
-from charrnn.sampling.text import Ending, Sample, banned_symbols, encode_prompt
+from charrnn.sampling.text import Sample, banned_symbols, encode_prompt
 from charrnn.tokenizers import Tokenizer
 
 

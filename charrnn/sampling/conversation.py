@@ -9,9 +9,10 @@ import numpy as np
 
 from charrnn.errors import UsageError
 from charrnn.sampling.config import WINDOW, SamplingConfig, check_run
+from charrnn.sampling.endings import Speller
 from charrnn.sampling.rules import Ids
 from charrnn.sampling.streams import Place, StepModel, begin, read, uniforms, write
-from charrnn.sampling.text import Speller, banned_symbols, encode_prompt
+from charrnn.sampling.text import banned_symbols, encode_prompt
 from charrnn.tokenizers import Tokenizer
 
 TURNS = 1000  # that can be taken back; each keeps one state of the model
