@@ -107,14 +107,16 @@ def draw(logits: Logits, config: SamplingConfig, uniform: npt.NDArray[np.float64
         ModelFileError: A stream's largest logit is not finite.
     """
     logits = check_finite(np.asarray(logits, dtype=np.float64))
-    reached = np.cumsum(softmax(apply_rules(logits, config)), axis=-1)
+    reached = np.exp(apply_rules(logits, config)).cumsum(axis=-1)
     # The first symbol whose sum exceeds the target: never one of probability 0, whose sum is its neighbour's.
     ids: npt.NDArray[np.int64] = (reached <= (uniform * reached[:, -1])[:, None]).sum(axis=-1)
     return ids
 
 
 def check_finite(logits: Logits) -> Logits:
-    """Return `logits`; raise `ModelFileError` if the largest of a stream is not finite."""
-    if not np.isfinite(logits.max(axis=-1)).all():
+    """Move the largest of each stream to 0; raise `ModelFileError` if it is not finite."""
+    peaks = logits.max(axis=-1, keepdims=True)
+    if not np.isfinite(peaks).all():
         raise ModelFileError("The model predicts numbers that are not finite: its weights have grown too large to use.")
-    return logits
+    moved: Logits = logits - peaks
+    return moved

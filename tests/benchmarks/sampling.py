@@ -72,7 +72,7 @@ def main() -> None:
             lambda count: model.generate_many(num=args.num, length=count // args.num), 500 * args.num
         ),
     }
-    speeds: dict[str, float] = {name: 0.0 for name in rows}
+    speeds: dict[str, float] = dict.fromkeys(rows, 0.0)
     for name, measure in list(rows.items()) * args.rounds:
         speeds[name] = max(speeds[name], measure())
     print("| | characters/s | times nn.LSTM |\n|---|---|---|")
