@@ -94,7 +94,7 @@ def test_nothing_comes_after_the_end() -> None:
 @pytest.mark.parametrize(
     ("stop", "expected"),
     [("c", "a\nb"), ("a", ""), ("d\nX", "a\nbcd"), ("zz", "a\nbcd")],
-    ids=lambda value: repr(value),
+    ids=repr,
 )
 def test_whichever_comes_first_ends_the_text(stop: str, expected: str) -> None:
     ending = Ending(SamplingConfig(stop=stop, until="2lines"))  # type: ignore[arg-type]
