@@ -74,4 +74,6 @@ def random_table(seed: int = 0) -> TableModel:
 def small_numpy_model() -> NumpyModel:
     config = ModelConfig(vocab_size=FakeTokenizer.size, hidden_size=8, embedding_size=4)
     rng = np.random.default_rng(5)
-    return NumpyModel(config, {name: rng.normal(size=shape) for name, shape in weight_shapes(config).items()})
+    return NumpyModel(
+        config, {name: rng.normal(scale=0.6, size=shape) for name, shape in weight_shapes(config).items()}
+    )

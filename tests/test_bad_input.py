@@ -117,10 +117,7 @@ TABLE: dict[str, tuple[str, int, str]] = {
     **{f"sample: model: {name}": (f"sample {path}", 4, line) for name, (path, line) in MODELS.items()},
     **{f"eval: model: {name}": (f"eval {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
     **{f"novelty: model: {name}": (f"novelty {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
-    **{
-        f"novelty: text: {name}": (f"novelty {{model}} {path}", 3, line)
-        for name, (path, line) in TEXTS.items()
-    },
+    **{f"novelty: text: {name}": (f"novelty {{model}} {path}", 3, line) for name, (path, line) in TEXTS.items()},
     **{f"info: model: {name}": (f"info {path}", 4, line) for name, (path, line) in MODELS.items()},
     **{
         f"init-from: {name}": (f"train {{text}} {NEW} --init-from {path}", 4, line)
@@ -191,7 +188,11 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "sample: seed": ("sample {model} --seed -1", 2, r"--seed must be at least 0, not -1\."),
     "sample: none": ("sample {model} --num 0", 2, r"--num must be at least 1 and at most 65536, not 0\."),
     "sample: min-p": ("sample {model} --min-p 0", 2, r"--min-p must be greater than 0 and at most 1, not 0\.0\."),
-    "sample: no-repeat": ("sample {model} --no-repeat 1", 2, r"--no-repeat must be at least 2 and at most 1000, not 1\."),
+    "sample: no-repeat": (
+        "sample {model} --no-repeat 1",
+        2,
+        r"--no-repeat must be at least 2 and at most 1000, not 1\.",
+    ),
     "sample: until": (
         "sample {model} --until 3words",
         2,
@@ -199,8 +200,16 @@ TABLE: dict[str, tuple[str, int, str]] = {
     ),
     "sample: no beam": ("sample {model} --beam 0", 2, r"--beam must be at least 1 and at most 1024, not 0\."),
     "sample: beams": ("sample {model} --beam 2 --num 3", 2, r"--num must be at most --beam, which is 2, not 3\."),
-    "sample: beam and temperature": ("sample {model} --beam 2 -t 1", 2, r"--beam looks .*: --temperature has no meaning.*"),
-    "sample: beam and seed": ("sample {model} --beam 2 --seed 1", 2, r"--beam looks .*: --seed has no meaning with it\."),
+    "sample: beam and temperature": (
+        "sample {model} --beam 2 -t 1",
+        2,
+        r"--beam looks .*: --temperature has no meaning.*",
+    ),
+    "sample: beam and seed": (
+        "sample {model} --beam 2 --seed 1",
+        2,
+        r"--beam looks .*: --seed has no meaning with it\.",
+    ),
     "sample: two prompts": (
         "sample {model} the --prompt-file {text}",
         2,

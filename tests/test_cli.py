@@ -32,8 +32,8 @@ TRAIN_OPTIONS = """
     --activation --layer-norm --residual --tied --forget-bias --orthogonal --lr-floor --warmup --encoding --help
 """
 OTHER_OPTIONS = {
-    "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p --no-repeat --beam --seed --num "
-    "--unknown --echo --interactive --json --help",
+    "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p --no-repeat --beam --seed "
+    "--num --unknown --echo --interactive --json --help",
     "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p --no-repeat --seed "
     "--json --help",
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help",
@@ -42,7 +42,9 @@ OTHER_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["novelty"]], ids=["charrnn", "train", "sample", "novelty"])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["sample"], ["novelty"]], ids=["charrnn", "train", "sample", "novelty"]
+)
 def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
     """With UPDATE_SNAPSHOTS=1 the files are written anew: read the difference."""
     shown = process(CHARRNN, *command, "--help")
@@ -374,7 +376,9 @@ def test_the_order_of_the_options_does_not_matter(model: Path, charrnn: Terminal
     assert charrnn.ok("sample", model, *there) == charrnn.ok("sample", model, *back)
 
 
-@pytest.mark.parametrize("options", [["--min-p", 0.2], ["--no-repeat", 4], ["--until", "1line"], ["--stop", "t"]], ids=str)
+@pytest.mark.parametrize(
+    "options", [["--min-p", 0.2], ["--no-repeat", 4], ["--until", "1line"], ["--stop", "t"]], ids=str
+)
 def test_the_first_of_several_is_the_text_of_one(options: list[Any], model: Path, charrnn: Terminal) -> None:
     command = ["sample", model, "the ", "--seed", 9, "--length", 60, "--no-echo", *options]
     several = charrnn.ok(*command, "--num", 5).out
@@ -383,7 +387,9 @@ def test_the_first_of_several_is_the_text_of_one(options: list[Any], model: Path
 
 def test_the_prompt_need_not_be_repeated(model: Path, charrnn: Terminal) -> None:
     command = ["sample", model, "the ", "--seed", 3]
-    assert "the " + charrnn.ok(*command, "--no-echo").out == charrnn.ok(*command).out == charrnn.ok(*command, "--echo").out
+    assert (
+        "the " + charrnn.ok(*command, "--no-echo").out == charrnn.ok(*command).out == charrnn.ok(*command, "--echo").out
+    )
 
 
 def test_the_prompt_may_come_from_a_file(model: Path, tmp_path: Path, charrnn: Terminal) -> None:

@@ -91,7 +91,8 @@ for arguments, code in [
     (["train", "no-such-text.txt"], 3), (["eval", model, "no-such-text.txt"], 3), (["eval", "no-such-model", "x"], 4),
     (["sample", model, "--seed", "1", "--length", "9"], 0), (["sample", model, "--seed", "1", "--num", "3"], 0),
     (["sample", model, "--beam", "2"], 0),
-    (["sample", model, "--length", "0"], 2), (["novelty", model, sys.argv[2], "-n", "9"], 0), (["info", model], 0), (["data"], 0),
+    (["sample", model, "--length", "0"], 2), (["novelty", model, sys.argv[2], "-n", "9"], 0),
+    (["info", model], 0), (["data"], 0),
 ]:
     assert run(arguments) == code, arguments
     light(arguments)

@@ -36,15 +36,17 @@ def sample(path: Path, options: SampleOptions) -> None:
     if options.interactive:
         from charrnn.commands.interactive import converse
 
-        converse(model, prompt, options.settings, drawn_seed(options))
+        seed = drawn_seed(options)
+        tell_seed(options, seed)
+        converse(model, prompt, options.settings, seed)
     elif options.beam is not None:
         found = model.search(prompt, beam=options.beam, num=options.num, **options.settings)
         write_samples(model, prompt, options, found, {"beam": options.beam})
     elif options.as_json:
         seed = drawn_seed(options)
-        samples = list(model.samples(prompt, num=options.num, seed=seed, **options.settings))
+        samples = model.samples(prompt, num=options.num, seed=seed, **options.settings)
         tell_seed(options, seed)
-        write_samples(model, prompt, options, samples, {"seed": seed})
+        write_samples(model, prompt, options, list(samples), {"seed": seed})
     else:
         seed = drawn_seed(options)
         texts = model.stream_many(prompt, num=options.num, seed=seed, **options.settings)

@@ -3,8 +3,8 @@
     python tests/benchmarks/sampling.py checkpoints/shakespeare
 
 Rows: a plain nn.LSTM loop (one stream, torch, what a tutorial writes); charrnn with one stream; with --num streams side
-by side; and the seconds from starting the process `charrnn sample` to its first character. The three speeds are measured
-in turns, several times, and the best of each is shown: other work on the machine can only make one slower.
+by side; and the seconds from starting the process `charrnn sample` to its first character. The three speeds are
+measured in turns, several times, and the best of each is shown: other work on the machine can only make one slower.
 """
 
 import argparse
