@@ -42,6 +42,8 @@ def converse(model: Model, prompt: str, settings: dict[str, Any], seed: int) -> 
                 console.show_error(error)
             except KeyboardInterrupt:  # at the prompt: the line that was being typed is dropped
                 console.show_note("\nCtrl-D or /quit ends.")
+    if sys.stdin.isatty():
+        console.show_note("")  # the shell's prompt begins a line of its own
 
 
 def read_line() -> str:
