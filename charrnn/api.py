@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 from charrnn.checkpoints import SavedModel, load_model
 from charrnn.config import ModelConfig
 from charrnn.corpus import Encoded, encode, strangers
-from charrnn.errors import TextError
+from charrnn.errors import TextError, UsageError
 from charrnn.numpy_model import NumpyModel
-from charrnn.sampling import SamplingConfig, generate_text, generate_texts, unknown_error
+from charrnn.sampling import (
+    DRAWING,
+    Sample,
+    SamplingConfig,
+    generate_samples,
+    generate_text,
+    generate_texts,
+    search,
+    unknown_error,
+)
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -55,7 +64,8 @@ class Model:
         return self.saved.about
 
     @cached_property
-    def _sampler(self) -> NumpyModel:
+    def sampler(self) -> NumpyModel:
+        """The model as it predicts one symbol after the other, on the CPU."""
         return NumpyModel(self.config, self.saved.weights)
 
     def generate(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> str:
@@ -64,7 +74,8 @@ class Model:
         Args:
             prompt: What to go on from; empty begins as a text begins.
             seed: The same seed gives the same text.
-            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, stop, unknown.
+            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p, no_repeat, stop, until,
+                unknown.
 
         Raises:
             UsageError: A setting is out of range.
@@ -73,12 +84,44 @@ class Model:
         return "".join(self.stream(prompt, seed=seed, **settings))
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
-        """Yield the text of `generate` piece by piece, as it is made."""
-        return generate_text(self._sampler, self.tokenizer, prompt, SamplingConfig(**settings), seed=seed)
+        """Yield the text of `generate` piece by piece, as it is made; memory does not grow with its length."""
+        config = SamplingConfig(**settings)
+        return generate_text(self.sampler, self.tokenizer, prompt, config, seed=seed)
+
+    def stream_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> Iterator[Iterator[str]]:
+        """Yield `num` texts, each in pieces, to be read one after the other; the first is that of `stream`."""
+        config = SamplingConfig(**settings)
+        return generate_texts(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
 
     def generate_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> list[str]:
-        """Return `num` texts, drawn side by side; the settings are those of `generate`."""
-        return generate_texts(self._sampler, self.tokenizer, prompt, SamplingConfig(**settings), seed=seed, num=num)
+        """Return `num` texts, of which the first is that of `generate`; the settings are its too."""
+        return ["".join(pieces) for pieces in self.stream_many(prompt, num=num, seed=seed, **settings)]
+
+    def samples(self, prompt: str = "", *, num: int = 1, seed: int = 0, **settings: Any) -> Iterator[Sample]:
+        """Yield the texts of `generate_many`, each with its symbols and their log probabilities."""
+        config = SamplingConfig(**settings)
+        return generate_samples(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
+
+    def search(self, prompt: str = "", *, beam: int, num: int = 1, **settings: Any) -> list[Sample]:
+        """Return the `num` likeliest texts that a beam search finds, the likeliest per symbol first; no chance in it.
+
+        Args:
+            prompt: What to go on from.
+            beam: Texts that are followed at once, 1 to 1,024.
+            num: 1 to `beam`.
+            settings: length, no_repeat, stop, until and unknown, as in `generate`.
+
+        Raises:
+            UsageError: A setting is out of range, or is about drawing.
+            TextError: The prompt has characters that the model has never seen.
+        """
+        for name in settings:
+            if name in DRAWING:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"--beam looks for the likeliest text and draws nothing: {flag} has no meaning with it."
+                )
+        return search(self.sampler, self.tokenizer, prompt, SamplingConfig(**settings), beam=beam, num=num)
 
     def score(
         self,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from charrnn.errors import UsageError, did_you_mean
 
@@ -81,7 +81,7 @@ def check_field(name: str, value: Any, kind: Any, spec: dict[str, Any]) -> None:
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if value is None and NoneType in kinds:
         return
-    wanted = next(k for k in kinds if k is not NoneType)
+    wanted = next(get_origin(k) or k for k in kinds if k is not NoneType)
     flag = f"--{name.replace('_', '-')}"
     if type(value) is not wanted and not (wanted is float and type(value) is int):
         raise UsageError(f"{flag} must be {_kind_name(wanted)}, not {_shown(value)}.")
@@ -117,7 +117,7 @@ def _range_text(spec: dict[str, Any]) -> str:
 
 
 def _kind_name(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false", tuple: "a list"}[kind]
 
 
 def _shown(value: Any) -> str:

@@ -16,6 +16,7 @@ from charrnn.errors import CharRNNError
 from charrnn.sampling import visible as visible
 
 if TYPE_CHECKING:
+    from charrnn.novelty import Copied
     from charrnn.scoring import Score
 
 
@@ -86,6 +87,14 @@ def write_table(rows: list[tuple[str, str]], title: str = "") -> None:
         sys.stdout.write(f"  {name:<{width}}  {visible(value)}\n")
 
 
+def write_columns(header: list[str], rows: list[list[str]]) -> None:
+    """Write a table on standard output: names on the left, numbers on the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    for name, *cells in (header, *rows):
+        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        sys.stdout.write(f"  {name:<{widths[0]}}  {numbers}\n")
+
+
 def duration(seconds: float) -> str:
     """Write a duration as 4.2 s, 1:05 or 2:03:04."""
     if seconds < 10:
@@ -120,6 +129,20 @@ def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
     if score.unknown:
         rows.append(("perplexity without them", f"{score.perplexity_known:.4f}"))
     return [*rows, ("signature", signature)]
+
+
+def novelty_table(columns: Mapping[str, "Copied"]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of how much of some texts stands in a training text, and the longest passages."""
+    texts = list(columns.values())
+    rows = [
+        ["characters", *(f"{one.characters:,}" for one in texts)],
+        ["longest copied passage", *(f"{len(one.passage):,}" for one in texts)],
+    ]
+    for size in texts[0].shares:
+        shares = [one.shares[size] for one in texts]
+        name = f"substrings of {size} that are copied"
+        rows.append([name, *("-" if share is None else f"{share:.2%}" for share in shares)])
+    return ["", *columns], rows
 
 
 def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -13,14 +13,14 @@ ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "files", "sources", "corpus", "mapped", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "model", "numpy_model"),
-    ("scoring", "healing", "sampling"),
+    ("scoring", "sampling", "novelty"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console", "reading", "view"),
     ("commands", "cli", "__main__"),
 )
 PLACES = {room: (row, column) for row, rooms in enumerate(ROWS) for column, room in enumerate(rooms)}
 WITH_TERMINAL = {"console", "reading", "view", "cli", "__main__"}
-WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "healing", "sampling"}
+WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "sampling", "novelty"}
 
 ROOT = Path(__file__).parents[1] / "charrnn"
 SOURCES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}

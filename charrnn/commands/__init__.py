@@ -4,17 +4,21 @@ torch is imported inside the functions that need it, so that all others start at
 """
 
 from charrnn.commands.files import data, info, read_config, version
-from charrnn.commands.sample import sample
+from charrnn.commands.novelty import NoveltyOptions, novelty
+from charrnn.commands.sample import SampleOptions, sample
 from charrnn.commands.score import EvalOptions, evaluate
 from charrnn.commands.tokenize import tokenize
 from charrnn.commands.train import TrainOptions, train
 
 __all__ = [
     "EvalOptions",
+    "NoveltyOptions",
+    "SampleOptions",
     "TrainOptions",
     "data",
     "evaluate",
     "info",
+    "novelty",
     "read_config",
     "sample",
     "tokenize",

@@ -38,8 +38,7 @@ class Token:
 def tokenize(model: Path, text: str | None, *, as_json: bool) -> None:
     """Write a text's symbols: in colours on a terminal, and otherwise one on each line."""
     tokenizer = load(model).tokenizer
-    if text is None or text == "-":
-        text = read_prompt()
+    text = read_prompt("-" if text is None else text)
     tokens = tokens_of(tokenizer, text)
     if as_json:
         console.write_json([token.to_dict() for token in tokens])

@@ -5,32 +5,22 @@ After `Wha` a model of pieces would go on badly: it has read `What` as one symbo
 either the symbol that stood there, or one that begins with all that is left of the prompt, and may go on beyond it. The
 model's own probabilities decide between these. What is spelled again is not part of the new text.
 
-This is done by a model and a decoder that stand before the real ones, so that sampling need not know of it.
+This is done by a model that stands before the real one, so that sampling need not know of it.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.tokenizers import Decoder, Tokenizer
+from charrnn.sampling.streams import StepModel
+from charrnn.tokenizers import Tokenizer
 
 Ids = npt.NDArray[np.integer[Any]]
 State = tuple[Any, ...]
 FREE = -1  # the place of a stream that nothing binds any more
-
-
-class StepModel(Protocol):
-    """What of `charrnn.sampling.StepModel` is needed here."""
-
-    @property
-    def start(self) -> int: ...  # noqa: D102 (as there)
-
-    def initial_state(self, batch: int) -> State: ...  # noqa: D102
-
-    def step(self, ids: Ids, state: Any) -> tuple[npt.NDArray[Any], State]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -110,33 +100,3 @@ class BoundModel:
             logits[:] = -np.inf
             logits[self.tail.allowed[number]] = kept
         return place + 1
-
-
-class Continuation:
-    """A decoder that begins behind a prompt's tail, which was drawn again, and ends after some characters.
-
-    Attributes:
-        left: Characters that are still to come; 0 when it is full.
-    """
-
-    def __init__(self, decoder: Decoder, skip: int, length: int) -> None:
-        self.decoder, self.skip, self.left = decoder, skip, length
-
-    def feed(self, symbol: int) -> str:
-        """Take the next id and return what new text is certain now."""
-        return self._within(self.decoder.feed(symbol))
-
-    def flush(self) -> str:
-        """Return what was held back."""
-        return self._within(self.decoder.flush())
-
-    def _within(self, text: str) -> str:
-        new = text[self.skip :][: self.left]
-        self.skip -= min(self.skip, len(text))
-        self.left -= len(new)
-        return new
-
-
-def most_steps(tokenizer: Tokenizer, tail: Tail, length: int) -> int:
-    """Return how many symbols the tail and `length` characters take at most: four each, where bytes are symbols."""
-    return len(tail.ids) + (length if tokenizer.unknown is not None else 4 * length)
