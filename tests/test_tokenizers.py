@@ -175,3 +175,21 @@ def test_any_json_gives_a_tokenizer_or_our_error(values: Any) -> None:
     except ModelFileError:
         return
     assert tokenizer.to_dict() == values
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.text("ab\u00e9", max_size=9)))
+def test_pieces_of_ascii_and_of_more_are_learned_and_encoded_alike(chunks: list[str]) -> None:
+    text = "".join(chunks) or "a"
+    tokenizer = CharTokenizer.train([*chunks, "" if "".join(chunks) else "a"])
+    assert tokenizer.characters == "".join(sorted(set(text)))
+    assert np.concatenate([*tokenizer.encode_chunks(chunks), []]).tolist() == [
+        tokenizer.characters.index(character) + 1 for character in "".join(chunks)
+    ]
+
+
+def test_ascii_is_encoded_beside_more_symbols_than_bytes_can_count() -> None:
+    far = CharTokenizer("".join(map(chr, [*range(0x4E00, 0x4F00), *range(97, 123)])))  # "a" is beyond 255
+    near = CharTokenizer("".join(map(chr, [*range(97, 123), *range(0x4E00, 0x4F00)])))
+    assert far.encode("abz?").tolist() == [257, 258, 282, 0]
+    assert near.encode("abz?").tolist() == [1, 2, 26, 0]
+    assert near.encode("abz?").dtype == far.encode("abz?").dtype == np.uint16

@@ -54,7 +54,7 @@ class CharTokenizer:
         """Return one id for each code point; see `Tokenizer.encode`."""
         if text.isascii() and self.ascii_ids is not None:  # three times as fast
             return np.frombuffer(text.encode().translate(self.ascii_ids), np.uint8).astype(self.ids.dtype, copy=False)
-        return self.ids[code_points(text)]
+        return self.ids.take(code_points(text))  # twice as fast as brackets
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of each piece; see `Tokenizer.encode_chunks`."""
@@ -139,11 +139,11 @@ def to_text(points: NDArray[np.uint32]) -> str:
 def distinct_characters(chunks: Iterable[str]) -> str:
     """Return each code point of a text, which comes in pieces, once, in code point order."""
     seen = np.zeros(0x110000, dtype=bool)  # marking beats sorting: the text is long, Unicode is not
-    known = b""  # of ASCII: after the first pieces nothing is left when these are deleted
+    known = b""  # of ASCII; after the first pieces nothing is left when these are deleted, and no mark is missing
     for chunk in chunks:
         if chunk.isascii():
             known += bytes(set(chunk.encode().translate(None, known)))
-        else:
-            seen[code_points(chunk)] = True
+        elif not seen.take(points := code_points(chunk)).all():
+            seen[points] = True
     seen[list(known)] = True
     return to_text(np.flatnonzero(seen).astype(np.uint32))
