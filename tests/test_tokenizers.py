@@ -3,8 +3,10 @@
 import json
 import math
 import sys
+from functools import partial
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers import KINDS, CharTokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, spelled, tokenizer_from_dict, train_tokenizer
 from charrnn.tokenizers.base import MAX_SIZE
 
+ENTRIES = ["kind", "characters", "units", "model", "x"]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 NASTY = {
     "nul": "a\0b",
@@ -27,7 +30,13 @@ NASTY = {
     "lone cr": "a\rb\r",
     "replacement character": "\ufffd?",
     "ends of the planes": "\ud7ff\ue000\uffff\U00010000\U0010ffff",
-    "literal symbols": "<unk></s>\t  ",
+    "literal symbols": "<unk></s>\t  <s> <0x41> <0xE2><pad>",
+    "sentencepiece's own signs": "\u2585\u2047 \u2581\u2581",
+    "white space only": " \t\t\n\n\n   \u00a0\u3000",
+    "a word without end": "a" * 5000,
+    "spaces without end": " " * 5000,
+    "no spaces": "\u4e2d\u6587" * 1500,
+    "scripts": "\u0915\u093f\u0924\u093e\u092c \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 l'homme d\u2019affaires \U00010330",
 }
 
 
@@ -36,39 +45,112 @@ def model_of(text: str) -> dict[str, int]:
     return {character: i for i, character in enumerate(sorted(set(text)), start=1)}
 
 
+BASE = "the cat sat on the mat. a dog ran to the hat.\n"
+
+
+def trained(kind: str, text: str) -> Tokenizer:
+    """Train on a text that has something to learn from for every kind, and on `text`."""
+    return train_tokenizer(kind, [BASE * 3 + text])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
 def test_nasty_text_comes_back(kind: str, text: str) -> None:
-    tokenizer = train_tokenizer(kind, [text])
+    tokenizer = trained(kind, text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
+    together = text.join(NASTY.values())
+    if tokenizer.unknown is None:
+        assert tokenizer.decode(tokenizer.encode(together)) == together
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(text=TEXTS.filter(bool))
+@given(text=TEXTS)
 def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
-    trained = train_tokenizer(kind, [text])
-    read_back = tokenizer_from_dict(json.loads(json.dumps(trained.to_dict())))
-    assert read_back == trained
-    assert read_back.decode(trained.encode(text)) == text
+    tokenizer = trained(kind, text)
+    read_back = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
+    assert (read_back, read_back.size) == (tokenizer, tokenizer.size)
+    assert read_back.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "char"])
+@given(text=TEXTS)
+def test_to_all_kinds_but_char_nothing_is_unknown(kind: str, text: str) -> None:
+    tokenizer = trained(kind, "")
+    assert (tokenizer.unknown, tokenizer.unknown_nats, tokenizer.unknown_characters(text)) == (None, 0, [])
+    ids = tokenizer.encode(text)
+    assert ids.dtype == np.min_scalar_type(tokenizer.size)
+    assert tokenizer.decode(ids) == text
+    assert b"".join(tokenizer.spell(id_) for id_ in ids.tolist()) == text.encode()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(text=TEXTS.filter(bool), cuts=st.lists(st.integers(0, 50)))
-def test_where_a_text_is_cut_makes_no_difference(kind: str, text: str, cuts: list[int]) -> None:
+@given(text=TEXTS.filter(bool), cuts=st.lists(st.integers(0, 50)), length=st.sampled_from([3, 1 << 16]))
+def test_where_a_text_is_cut_makes_no_difference(kind: str, text: str, cuts: list[int], length: int) -> None:
+    """Also where blocks are so short that nearly every word is cut by them."""
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     chunks = [text[begin:end] for begin, end in pairwise(places)]
-    tokenizer = train_tokenizer(kind, chunks)
-    assert tokenizer == train_tokenizer(kind, [text])
-    assert np.concatenate([*tokenizer.encode_chunks(chunks)]).tolist() == tokenizer.encode(text).tolist()
+    tokenizer = trained(kind, text)
+    assert tokenizer == train_tokenizer(kind, [BASE * 3, *chunks])
+    whole = tokenizer.encode(text).tolist()
+    with patch("charrnn.tokenizers.spelled.regrouped", partial(spelled.regrouped, length=length)):
+        assert np.concatenate([*tokenizer.encode_chunks(chunks)]).tolist() == whole
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(text=TEXTS.filter(bool))
+@given(text=TEXTS)
 def test_symbols_decoded_one_by_one_make_the_text(kind: str, text: str) -> None:
-    tokenizer = train_tokenizer(kind, [text])
+    tokenizer = trained(kind, text)
     decoder = tokenizer.decoder()
     pieces = [decoder.feed(symbol) for symbol in tokenizer.encode(text).tolist()]
+    assert "\ufffd" in text or "\ufffd" not in "".join(pieces), "half of a character was shown"
     assert "".join([*pieces, decoder.flush()]) == text
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "char"])
+@given(ids=st.lists(st.integers(0, 255)))
+def test_bytes_that_are_no_text_are_shown_as_python_shows_them(kind: str, ids: list[int]) -> None:
+    tokenizer = trained(kind, "")
+    decoder = tokenizer.decoder()
+    expected = bytes(ids).decode(errors="replace")
+    assert tokenizer.decode(ids) == expected
+    assert "".join([*map(decoder.feed, ids), decoder.flush()]) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_id_outside_the_vocabulary_is_refused(kind: str) -> None:
+    tokenizer = trained(kind, "")
+    for wrong in (-1, tokenizer.size):
+        with pytest.raises(
+            UsageError, match=rf"Id {wrong} is outside the vocabulary: ids are 0 to {tokenizer.size - 1}"
+        ):
+            tokenizer.decode([0, wrong])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", ["", "ab\udcff"], ids=["nothing", "a lone surrogate"])
+def test_what_cannot_be_learned_from_is_refused(kind: str, text: str) -> None:
+    with pytest.raises(TextError, match="empty" if not text else r"offset 2 .*U\+DCFF"):
+        train_tokenizer(kind, [text])
+    if text:
+        with pytest.raises(TextError, match=r"U\+DCFF"):
+            trained(kind, "").encode(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(ENTRIES), inner),
+    )
+)
+def test_any_json_gives_a_tokenizer_or_our_error(kind: str, values: Any) -> None:
+    if isinstance(values, dict):
+        values["kind"] = kind
+    try:
+        tokenizer = tokenizer_from_dict(values)
+    except ModelFileError:
+        return
+    assert tokenizer.to_dict() == values
 
 
 @given(train=TEXTS.filter(bool), text=TEXTS)
@@ -159,22 +241,6 @@ def test_training_needs_text_and_a_known_kind() -> None:
 def test_a_description_that_is_wrong_is_refused(values: Any, message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         tokenizer_from_dict(values)
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["kind", "characters", "x"]), inner),
-    )
-)
-def test_any_json_gives_a_tokenizer_or_our_error(values: Any) -> None:
-    if isinstance(values, dict):
-        values["kind"] = "char"
-    try:
-        tokenizer = tokenizer_from_dict(values)
-    except ModelFileError:
-        return
-    assert tokenizer.to_dict() == values
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.text("ab\u00e9", max_size=9)))
