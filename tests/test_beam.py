@@ -44,6 +44,26 @@ def test_with_a_place_for_every_text_it_is_exhaustive(stop: str | None, seed: in
         assert sample.text == FAKE.decode(ids).partition(stop or "\0")[0]
 
 
+def followed(model: TableModel, beam: int, length: int, stop: str) -> list[tuple[int, ...]]:
+    """The definition with lists: an ended text keeps one of the places, the others go to the likeliest extensions."""
+    growing: list[tuple[int, ...]] = [()]
+    ended: list[tuple[int, ...]] = []
+    for step in range(length):
+        longer = sorted(((*ids, symbol) for ids in growing for symbol in KNOWN), key=lambda ids: -total(model, 7, ids))
+        kept = longer[: beam - len(ended)]
+        ended += [ids for ids in kept if stop in FAKE.decode(ids) or step == length - 1]
+        growing = [ids for ids in kept if ids not in ended]
+    return sorted(ended, key=lambda ids: -total(model, 7, ids) / len(ids))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_narrow_search_follows_what_the_definition_does(seed: int) -> None:
+    model: Any = random_table(seed)
+    found = search(model, FAKE, "", SamplingConfig(length=9, stop="b"), beam=5, num=5)  # type: ignore[arg-type]
+    assert [sample.ids for sample in found] == followed(model, 5, 9, "b")
+    assert len(found) == 5
+
+
 @pytest.mark.parametrize("model", [random_table, small_numpy_model], ids=["table", "numpy"])
 def test_one_beam_is_greedy(model: Any) -> None:
     (greedy,) = generate_samples(model(), FAKE, "ab", SamplingConfig(length=30, temperature=0), seed=1, num=1)

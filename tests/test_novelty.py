@@ -29,6 +29,14 @@ def test_matches_are_those_of_brute_force_however_the_training_text_is_cut(text:
         assert matches(text, training).tolist() == longest_matches(text, training)
 
 
+@given(st.text("ab", min_size=3, max_size=6), st.text("ab", min_size=60, max_size=200))
+def test_passages_that_are_cut_between_parts_are_found(text: str, training: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(novelty, "PART", 1)
+        assert len(list(novelty.parts(training, len(text)))) > 2
+        assert matches(text, training).tolist() == longest_matches(text, training)
+
+
 @given(st.text("abc", max_size=40), st.data())
 def test_a_passage_taken_from_the_training_text_is_found(training: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(training)))
