@@ -1,4 +1,4 @@
-"""Words and pieces: the rule by hand, vocabularies by counting, memory and time on texts without an end to hold on to."""
+"""Words and pieces: the rule by hand, vocabularies by counting, memory and time on endless texts."""
 
 import base64
 import tracemalloc
