@@ -35,7 +35,7 @@ def id_of(text: str) -> int:
 
 
 def test_the_last_word_may_go_on() -> None:
-    words = WordTokenizer.train(["the then the then the the"])
+    words = WordTokenizer.train(["the\nthe then the then the"])
     the, then = (int(words.encode(f"the{unit}")[1]) for unit in (" the", " then"))
     tail = open_end(words, words.encode("the the"))
     assert (tail.ids, tail.begin, tail.characters) == ((the,), 1, 4)
