@@ -19,6 +19,7 @@ def places(tmp_path: Path, text: Path, model: Path) -> dict[str, Path]:
         "empty.txt": b"",
         "blank.txt": b" \n\t\n",
         "short.txt": b"abc",
+        "tabs.txt": "\u2581\u2585".encode() * 20,
         "latin.txt": b"first line\nit\x92s a cat\n",
         "cut.txt": "caf\u00e9".encode()[:-1],
         "image.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff",
@@ -80,6 +81,7 @@ VALUES = {
     "--dropout": ("1", r"--dropout must be at least 0 and at most 0\.95, not 1\.0\."),
     "--forget-bias": ("nan", r"--forget-bias must be at least -20 and at most 20, not nan\."),
     "--tokenizer": ("chars", r"--tokenizer must be one of .*, not 'chars'\."),
+    "--vocab-size": ("100", r"--vocab-size must be at least 260 and at most 1048576, not 100\."),
     "--batcher": ("sequental", r"--batcher must be one of sequential, random, not 'sequental'\."),
     "--batch-size": ("-1", r"--batch-size must be at least 1 and at most 65536, not -1\."),
     "--seq-len": ("0", r"--seq-len must be at least 1 and at most .*, not 0\."),
@@ -159,6 +161,32 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--hidden-size cannot differ from the --init-from model's, which is 8\.",
     ),
+    "vocabulary: of characters": (
+        f"train {{text}} {NEW} --quiet --vocab-size 300",
+        2,
+        r"--vocab-size does not go with --tokenizer char\.",
+    ),
+    "vocabulary: too large": (
+        f"train {{text}} {NEW} --quiet --tokenizer bpe --vocab-size 9000",
+        2,
+        r"--vocab-size 9000 is more than the text can fill: it has \d+ bpe symbols\.",
+    ),
+    "vocabulary: nothing to learn": (
+        f"train {{tmp}}/tabs.txt {NEW} --quiet --tokenizer unigram",
+        3,
+        r"The text is too small to train unigram on: it has 36 characters\.",
+    ),
+    "vocabulary: another kind": (
+        f"train {{text}} {NEW} --quiet --init-from {{model}} --tokenizer word",
+        2,
+        r"--tokenizer cannot differ from the --init-from model's, which is char\.",
+    ),
+    "vocabulary: another size": (
+        f"train {{text}} {NEW} --quiet --init-from {{model}} --vocab-size 300",
+        2,
+        r"--vocab-size cannot differ from the --init-from model's, which is 16\.",
+    ),
+    "tokenize: lone surrogate": ("tokenize {model} a\udcff", 3, r"The character at offset 1 is half of a surrogate .*"),
     "config: broken": (
         f"train {{text}} {NEW} --config {{tmp}}/settings.json",
         2,
@@ -274,6 +302,8 @@ HINTS = {
     "sample: strangers": "--unknown skip",
     "cuda": "--device cpu",
     "tied": "--embedding-size 8",
+    "vocabulary: of characters": "word, bpe, unigram",
+    "vocabulary: too large": "Give --vocab-size",
 }
 
 

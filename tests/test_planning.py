@@ -219,7 +219,7 @@ def test_another_shape_than_that_of_the_model_to_start_from_is_refused(name: str
     ("settings", "message"),
     [
         ({"hiden_size": 3}, "Unknown setting 'hiden_size'"),
-        ({"vocab_size": 3}, "Unknown setting 'vocab_size'"),
+        ({"vocab_size": 3}, "--vocab-size must be at least 260"),
         ({"hidden_size": 0}, "--hidden-size must be at least 1"),
         ({"lr": -1.0}, "--lr must be greater than 0"),
         ({"tied": True, "embedding_size": 7, "hidden_size": 9}, "--tied needs"),

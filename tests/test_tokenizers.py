@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
@@ -48,6 +48,7 @@ def model_of(text: str) -> dict[str, int]:
 BASE = "the cat sat on the mat. a dog ran to the hat.\n"
 
 
+@cache
 def trained(kind: str, text: str) -> Tokenizer:
     """Train on a text that has something to learn from for every kind, and on `text`."""
     return train_tokenizer(kind, [BASE * 3 + text])
@@ -138,7 +139,7 @@ def test_what_cannot_be_learned_from_is_refused(kind: str, text: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(
-    st.recursive(
+    values=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(ENTRIES), inner),
     )

@@ -113,12 +113,11 @@ class PieceTokenizer(SpelledTokenizer):
             size = processor.vocab_size()
             signs = [processor.id_to_piece(id_) for id_ in range(min(size, 1 + len(BYTES)))]
             odd = [id_ for id_ in range(1, size) if processor.is_byte(id_) != (id_ <= len(BYTES))]
+            empty = not all(self.spellings)
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelFileError(f"The {self.kind} tokenizer's model is damaged.") from error
-        if size > MAX_SIZE or signs[1:] != [f"<0x{value:02X}>" for value in range(256)] or odd:
+        if size > MAX_SIZE or signs[1:] != [f"<0x{value:02X}>" for value in range(256)] or odd or empty:
             raise ModelFileError(f"The {self.kind} tokenizer's model has not the 256 bytes and then pieces.")
-        if not all(self.spellings):
-            raise ModelFileError(f"The {self.kind} tokenizer's model has an empty piece.")
 
     @cached_property
     def _table(self) -> tuple[bytes, ...]:

@@ -101,7 +101,7 @@ def cut(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
     """
     held = ""
     for block in regrouped(chunks):
-        to_bytes(block)  # refuses surrogates
+        to_bytes(block)  # raises at a surrogate
         units = pattern.findall(held + block)
         held = ""
         while units and len(held) < 2:
@@ -115,9 +115,13 @@ def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
 
     A text that is no longer than `most` is returned whole; of a longer one, at least half as much as could be. Memory:
     the sample, and one chunk.
+
+    Raises:
+        TextError: The text holds a surrogate.
     """
     kept, length, stride = list[str](), 0, 1
     for number, block in enumerate(regrouped(chunks)):
+        to_bytes(block)
         length += len(block)
         if number % stride == 0:
             kept.append(block)

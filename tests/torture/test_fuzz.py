@@ -1,5 +1,6 @@
 """A hundred thousand files that went wrong, or were made to: only charrnn's own errors, and little memory."""
 
+import base64
 import json
 import random
 import sys
@@ -23,7 +24,7 @@ from charrnn.errors import CharRNNError, ModelFileError
 from charrnn.planning import Request, make_plan
 from charrnn.runs import RunFolder
 from charrnn.shapes import weight_shapes
-from charrnn.tokenizers import CharTokenizer, tokenizer_from_dict
+from charrnn.tokenizers import KINDS, CharTokenizer, tokenizer_from_dict, train_tokenizer
 
 KEPT = Path(__file__).parents[1] / "legacy" / "format-1" / "run"
 MODEL = (KEPT / "model.safetensors").read_bytes()
@@ -116,16 +117,35 @@ def one_step(folder: Path) -> None:
             next(session.trainer.run(), None)
 
 
-def test_tokenizers(counts: Counter[str], amount: Amount) -> None:
-    rng = random.Random(5)
-    for _ in range(amount(500, 10_000)):
-        values = mutated_json({"kind": "char", "characters": "\n abcdeé\U0001f600"}, rng)
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokenizers(kind: str, counts: Counter[str], amount: Amount) -> None:
+    rng, good = random.Random(5), train_tokenizer(kind, [TEXT + "\u00e9\U0001f600"]).to_dict()
+    for _ in range(amount(300, 5_000)):
+        values = mutated_json(good, rng)
         tokenizer = outcome(lambda: tokenizer_from_dict(values))  # noqa: B023
         if tokenizer is not None:
-            known = tokenizer.decode(range(1, tokenizer.size))
+            known = tokenizer.decode(range(int(kind == "char"), tokenizer.size))
             assert tokenizer.decode(tokenizer.encode(known)) == known
             assert tokenizer.to_dict() == values
         counts["files fuzzed"] += 1
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_sentencepiece_models_with_changed_bytes(
+    kind: str, counts: Counter[str], amount: Amount, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever one of these is believed to be, a text that it encodes comes back."""
+    rng, good = random.Random(9), train_tokenizer(kind, [TEXT])
+    model, believed = base64.b64decode(good.to_dict()["model"]), 0
+    for _ in range(amount(500, 20_000)):
+        values = {"kind": kind, "model": base64.b64encode(mutated_bytes(model, rng)).decode()}
+        tokenizer = outcome(lambda: tokenizer_from_dict(values))  # noqa: B023
+        if tokenizer is not None:
+            believed += 1
+            assert tokenizer.decode(tokenizer.encode(TEXT[:500] + "<unk>\u2581\0")) == TEXT[:500] + "<unk>\u2581\0"
+        counts["files fuzzed"] += 1
+    assert believed > 10
+    assert capfd.readouterr() == ("", "")
 
 
 def test_settings(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:

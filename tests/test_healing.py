@@ -1,0 +1,147 @@
+"""Prompts that end inside of a word: what may follow, by looking at every symbol; what is written, by its text."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import ModelConfig
+from charrnn.healing import BoundModel, Continuation, open_end
+from charrnn.numpy_model import NumpyModel
+from charrnn.sampling import SamplingConfig, generate_text, generate_texts
+from charrnn.shapes import weight_shapes
+from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
+
+VERSE = "What was that? Whatever: that cat sat on the mat, the hat, the chat.\n" * 8
+TOKENIZERS = {kind: train_tokenizer(kind, [VERSE]) for kind in KINDS}
+HEALED = ("word", "bpe", "unigram")
+WORDS = WordTokenizer.train([VERSE])
+
+
+def random_model(tokenizer: Tokenizer) -> NumpyModel:
+    config = ModelConfig(vocab_size=tokenizer.size, hidden_size=8, embedding_size=4, num_layers=1)
+    rng = np.random.default_rng(3)
+    return NumpyModel(config, {name: rng.normal(size=shape) for name, shape in weight_shapes(config).items()})
+
+
+MODELS: dict[str, Any] = {kind: random_model(tokenizer) for kind, tokenizer in TOKENIZERS.items()}
+
+
+def id_of(text: str) -> int:
+    (id_,) = WORDS.encode(text).tolist()
+    return int(id_)
+
+
+def test_the_last_word_may_go_on() -> None:
+    words = WordTokenizer.train(["the\nthe then the then the"])
+    the, then = (int(words.encode(f"the{unit}")[1]) for unit in (" the", " then"))
+    tail = open_end(words, words.encode("the the"))
+    assert (tail.ids, tail.begin, tail.characters) == ((the,), 1, 4)
+    assert tail.allowed == [sorted([the, then])]
+
+
+def test_a_word_that_is_spelled_may_become_one_that_is_not() -> None:
+    ids = WORDS.encode("What wa")
+    assert ids.tolist() == [id_of("What"), *b" wa"]
+    tail = open_end(WORDS, ids)
+    assert tail.ids == tuple(b" wa")
+    assert tail.allowed == [[ord(" "), id_of(" was")], [ord("w")], [ord("a")]]
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+@given(prompt=st.text(st.sampled_from("What sad?\n")))
+def test_characters_and_bytes_have_no_open_end(kind: str, prompt: str) -> None:
+    tail = open_end(TOKENIZERS[kind], TOKENIZERS[kind].encode(prompt))
+    assert (tail.ids, tail.begin, tail.characters) == ((), len(prompt), 0)
+
+
+@pytest.mark.parametrize("kind", HEALED)
+@given(end=st.integers(0, 140), extra=st.sampled_from(["", "\u00e9", "\u2581", "qu", " "]))
+def test_every_symbol_that_goes_beyond_the_prompt_is_considered(kind: str, end: int, extra: str) -> None:
+    tokenizer = TOKENIZERS[kind]
+    prompt = VERSE[:end] + extra
+    ids = tokenizer.encode(prompt)
+    tail = open_end(tokenizer, ids)
+    assert [*ids[: tail.begin].tolist(), *tail.ids] == ids.tolist()
+    for place in range(len(ids)):
+        rest = b"".join(tokenizer.spell(id_) for id_ in ids[place:].tolist())
+        beyond = {id_ for id_ in range(tokenizer.size) if tokenizer.spell(id_).startswith(rest)}
+        if place < tail.begin:
+            assert beyond <= {int(ids[place])}
+        else:
+            assert set(tail.allowed[place - tail.begin]) == beyond | {int(ids[place])}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25)
+@given(end=st.integers(0, 140), seed=st.integers(0, 99), length=st.integers(1, 30))
+def test_the_prompt_is_spelled_again_and_not_repeated(kind: str, end: int, seed: int, length: int) -> None:
+    """Whatever a model without sense draws: what it read and what it wrote begin with the prompt, to the byte."""
+    tokenizer, prompt = TOKENIZERS[kind], VERSE[:end]
+    if kind == "char" and not end:
+        return
+    read: list[int] = []
+
+    class Noting(NumpyModel):
+        def step(self, ids: Any, state: Any) -> Any:
+            read.append(int(ids[0]))
+            return super().step(ids, state)
+
+    model = Noting(MODELS[kind].config, weights_of(kind))
+    text = "".join(generate_text(model, tokenizer, prompt, SamplingConfig(length=length, temperature=2.0), seed=seed))
+    assert len(text) == length
+    spelled = b"".join(tokenizer.spell(id_) for id_ in read[1:])
+    assert spelled.startswith(prompt.encode()) or prompt.encode().startswith(spelled)
+    assert (prompt + text).startswith(spelled.decode(errors="replace").rstrip("\ufffd")[: len(prompt) + length])
+
+
+def weights_of(kind: str) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    return {name: rng.normal(size=shape) for name, shape in weight_shapes(MODELS[kind].config).items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_are_bound_each_by_itself(kind: str) -> None:
+    """Some go on with a longer symbol at once, others spell: the first is always the stream alone."""
+    rules = SamplingConfig(length=12, temperature=3.0)
+    texts = generate_texts(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4, num=6)
+    assert {len(text) for text in texts} == {12}
+    assert texts[0] == "".join(generate_text(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4))
+
+
+def test_probabilities_decide_between_the_word_and_its_beginning() -> None:
+    class Sure:
+        """Predicts one symbol, whatever it reads."""
+
+        start = WORDS.size
+
+        def __init__(self, symbol: int) -> None:
+            self.logits = np.zeros(WORDS.size)
+            self.logits[symbol] = 60
+
+        def initial_state(self, batch: int) -> Any:
+            return ()
+
+        def step(self, ids: Any, state: Any) -> Any:
+            return np.tile(self.logits, (len(ids), 1)), ()
+
+    rules = SamplingConfig(length=3)
+    assert "".join(generate_text(Sure(id_of(" was")), WORDS, "What wa", rules, seed=0)) == "s w"
+    assert "".join(generate_text(Sure(ord(" ")), WORDS, "What wa", rules, seed=0)) == "   "
+
+
+def test_a_bound_model_leaves_the_state_that_it_is_given() -> None:
+    tail = open_end(WORDS, WORDS.encode("What wa"))
+    bound = BoundModel(MODELS["word"], tail)
+    state = bound.initial_state(2)
+    before = [part.copy() for part in state]
+    bound.step(np.array([WORDS.size, WORDS.size]), state)
+    assert all((old == new).all() for old, new in zip(before, state, strict=True))
+
+
+def test_a_continuation_skips_the_tail_and_ends_after_the_length() -> None:
+    continuation = Continuation(CharTokenizer("abcdef").decoder(), skip=2, length=3)
+    assert [continuation.feed(id_) for id_ in (1, 2, 3, 4, 5, 6)] == ["", "", "c", "d", "e", ""]
+    assert (continuation.left, continuation.flush()) == (0, "")
