@@ -1,19 +1,20 @@
 """The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.checkpoints import SavedModel, load_model
 from charrnn.config import ModelConfig
-from charrnn.corpus import encode
+from charrnn.corpus import Encoded, encode
 from charrnn.errors import TextError
 from charrnn.numpy_model import NumpyModel
 from charrnn.sampling import SamplingConfig, generate_text, generate_texts, unknown_error
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from charrnn.model import CharRNN
     from charrnn.scoring import Score, ScoringProtocol
 
 
@@ -101,28 +102,34 @@ class Model:
         Raises:
             TextError: The text is empty, or has unknown characters and `unknown` is "error".
         """
-        from charrnn.machine import autocast, choose_device, choose_precision
         from charrnn.scoring import ScoringProtocol, evaluate
 
+        encoded = self.encode(text, unknown=unknown)
+        model, autocast = self.network(device=device, precision=precision)
+        return evaluate(model, self.tokenizer, encoded, protocol or ScoringProtocol.carried(), autocast=autocast)
+
+    def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
+        """Return a text as `charrnn.scoring` takes it; the arguments and errors are those of `score`."""
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error" and (strangers := self.tokenizer.unknown_characters(text)):
             raise unknown_error(strangers, "text", "--unknown charge to price them honestly")
-        place = choose_device(device)
-        kind = choose_precision(precision, place)
-        return evaluate(
-            self._torch_model().to(place),
-            self.tokenizer,
-            encode(self.tokenizer, text),
-            protocol or ScoringProtocol.carried(),
-            autocast=lambda: autocast(kind, place),
-        )
+        return encode(self.tokenizer, text)
 
-    def _torch_model(self) -> Any:
+    def network(self, *, device: str = "cpu", precision: str = "fp32") -> "tuple[CharRNN, Callable[[], Any]]":
+        """Return a new torch model with these weights, and what makes the context for it to run in.
+
+        Args:
+            device: Where to compute: auto, cpu, cuda or mps.
+            precision: Number format: auto, fp32, bf16 or fp16.
+        """
         import torch
 
+        from charrnn.machine import autocast, choose_device, choose_precision
         from charrnn.model import CharRNN
 
+        place = choose_device(device)
+        kind = choose_precision(precision, place)
         model = CharRNN(self.config)
         model.load_state_dict({name: torch.from_numpy(value) for name, value in self.saved.weights.items()})
-        return model.eval()
+        return model.eval().to(place), lambda: autocast(kind, place)

@@ -11,12 +11,14 @@ segments scored so far, which served as well (a gain of 5.9 % against 6.0) and n
 """
 
 import copy
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from charrnn.config import DynamicConfig
 from charrnn.model import CharRNN, detach
@@ -45,7 +47,7 @@ def dynamic_nats(model: CharRNN, ids: Ids, config: DynamicConfig) -> Iterator[tu
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             logits, state = learner(inputs[None, part].to(model.device), state)
             losses = functional.cross_entropy(logits[0], targets[part].to(model.device), reduction="none")
-            gradients = torch.autograd.grad(losses.mean(), step.weights)
+            gradients = torch.autograd.grad(losses.mean(), step.parameters, materialize_grads=True)
         yield np.arange(begin, begin + len(losses)), losses.detach().cpu().numpy().astype(np.float64)
         step(gradients)
         state = detach(state)
@@ -55,7 +57,8 @@ class Step:
     """Moves a model's weights by a segment's gradients; see the equation at the top of this file.
 
     Attributes:
-        weights: The model's, in its own order.
+        parameters: The model's, in its own order; each is a view of its part of `weights`.
+        weights: All of them in one row.
         trained: What they were at first.
         squares: Sums of squared gradients over the segments so far.
         segments: How many there were.
@@ -63,23 +66,20 @@ class Step:
 
     def __init__(self, model: CharRNN, config: DynamicConfig) -> None:
         self.config = config
-        self.weights = list(model.parameters())
-        self.trained = [weight.detach().clone() for weight in self.weights]
-        self.squares = [torch.zeros_like(weight) for weight in self.weights]
-        self.count = sum(weight.numel() for weight in self.weights)
+        self.parameters = list(model.parameters())
+        self.trained = parameters_to_vector(self.parameters).detach()
+        self.weights = self.trained.clone()
+        vector_to_parameters(self.weights, self.parameters)
+        self.squares = torch.zeros_like(self.weights)
         self.segments = 0
 
     @torch.no_grad()
-    def __call__(self, gradients: tuple[Tensor, ...]) -> None:
-        """Take one step. The lists are worked on as a whole: a segment is short, and so must this be."""
+    def __call__(self, gradients: Sequence[Tensor]) -> None:
+        """Take one step."""
+        gradient = torch.cat([part.flatten() for part in gradients])
+        self.squares.addcmul_(gradient, gradient)
         self.segments += 1
-        torch._foreach_addcmul_(self.squares, gradients, gradients)
-        rms = torch._foreach_sqrt(self.squares)
-        torch._foreach_div_(rms, self.segments**0.5)
-        if self.config.dynamic_decay:
-            mean = float(sum(part.sum() for part in rms)) / self.count
-            pull = torch._foreach_mul(rms, self.config.dynamic_decay / max(mean, 1e-30))
-            torch._foreach_clamp_max_(pull, 1.0)
-            torch._foreach_lerp_(self.weights, self.trained, pull)
-        torch._foreach_add_(rms, EPSILON)
-        torch._foreach_addcdiv_(self.weights, gradients, rms, value=-self.config.dynamic_lr)
+        rms = (self.squares / self.segments).sqrt_()
+        strength = self.config.dynamic_decay / max(float(rms.mean()), sys.float_info.min)
+        self.weights.lerp_(self.trained, (rms * strength).clamp_(max=1))
+        self.weights.addcdiv_(gradient, rms.add_(EPSILON), value=-self.config.dynamic_lr)

@@ -48,7 +48,7 @@ class Score:
     @property
     def nats_per_token(self) -> float:
         """Cross entropy in nats for each token."""
-        return self.nats / self.tokens
+        return _per(self.nats, self.tokens)
 
     @property
     def perplexity(self) -> float:
@@ -58,12 +58,12 @@ class Score:
     @property
     def bits_per_char(self) -> float:
         """Bits for each code point of the text: comparable between all tokenizers."""
-        return self.nats / LN2 / self.characters
+        return _per(self.nats / LN2, self.characters)
 
     @property
     def bits_per_byte(self) -> float:
         """Bits for each UTF-8 byte of the text: comparable between all tokenizers, and with compressors."""
-        return self.nats / LN2 / self.bytes
+        return _per(self.nats / LN2, self.bytes)
 
     @property
     def perplexity_known(self) -> float:
@@ -72,14 +72,18 @@ class Score:
         return _exp((self.nats - self.unknown_nats) / known) if known else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and all that is derived from them, as JSON values; a perplexity beyond floats is None."""
+        """Return the fields and all that is derived from them, as JSON values; what is no finite number is None."""
         derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
         values = vars(self) | {name: getattr(self, name) for name in derived}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
+def _per(total: float, count: int) -> float:
+    return total / count if count else math.nan  # an empty line has a score too
+
+
 def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats >= 700 else math.exp(nats)
 
 
 @dataclass(frozen=True)
@@ -240,9 +244,7 @@ def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[Places, P
         yield begins, np.minimum(group + size, length)[:, None]
 
 
-def _steps(
-    ids: Ids, begins: Places, ends: Places, start: int
-) -> Iterator[tuple[Places, Tensor, Tensor]]:
+def _steps(ids: Ids, begins: Places, ends: Places, start: int) -> Iterator[tuple[Places, Tensor, Tensor]]:
     """Walk along all rows at once: (columns, inputs, targets), each (rows, steps), the start symbol first."""
     first = begins[:, :1]
     for offset in range(0, int((ends - first).max()), CHUNK):

@@ -84,7 +84,9 @@ def surprisals(
     found = predictions(model, encoded.ids, groups, in_detail, autocast=autocast)
     decoder, shown = tokenizer.decoder(), 0
     for places, values in in_order(found):
-        for symbol, nats, rank, entropy in zip(encoded.ids[places].tolist(), *map(np.ndarray.tolist, values), strict=True):
+        for symbol, nats, rank, entropy in zip(
+            encoded.ids[places].tolist(), *map(np.ndarray.tolist, values), strict=True
+        ):
             begin, shown = shown, shown + len(decoder.feed(symbol))
             unknown = symbol == tokenizer.unknown
             bits = (nats + unknown * tokenizer.unknown_nats) / math.log(2)

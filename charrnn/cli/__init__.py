@@ -10,7 +10,7 @@ import typer
 from charrnn import commands
 from charrnn.cli.files import data, info
 from charrnn.cli.sample import sample
-from charrnn.cli.score import evaluate
+from charrnn.cli.score import compare, evaluate
 from charrnn.cli.train import train
 
 app = typer.Typer(
@@ -25,7 +25,13 @@ app.command(epilog="Examples: charrnn train shakespeare.txt   |   charrnn train 
     train
 )
 app.command(epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7')(sample)
-app.command("eval", epilog="Example: charrnn eval checkpoints/shakespeare held_out.txt --json")(evaluate)
+app.command(
+    "eval",
+    epilog="Examples: charrnn eval checkpoints/shakespeare held_out.txt --dynamic   |   ... - --by-line < names.txt",
+)(evaluate)
+app.command(epilog="Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train train.txt")(
+    compare
+)
 app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
 app.command(epilog="Example: charrnn data python-docs")(data)
 

@@ -3,9 +3,23 @@
 torch is imported inside the functions that need it, so that all others start at once.
 """
 
+from charrnn.commands.compare import CompareOptions, compare
+from charrnn.commands.evaluate import evaluate
 from charrnn.commands.files import data, info, read_config, version
 from charrnn.commands.sample import sample
-from charrnn.commands.score import EvalOptions, evaluate
+from charrnn.commands.score import EvalOptions
 from charrnn.commands.train import TrainOptions, train
 
-__all__ = ["EvalOptions", "TrainOptions", "data", "evaluate", "info", "read_config", "sample", "train", "version"]
+__all__ = [
+    "CompareOptions",
+    "EvalOptions",
+    "TrainOptions",
+    "compare",
+    "data",
+    "evaluate",
+    "info",
+    "read_config",
+    "sample",
+    "train",
+    "version",
+]

@@ -1,76 +1,141 @@
-"""`charrnn eval`: how well a model predicts a text."""
+"""`charrnn eval`: how well a model predicts a text, and what the text costs without it."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import charrnn
-from charrnn import console
-from charrnn.api import load
+from charrnn import baselines, bootstrap, console
+from charrnn.api import Model
+from charrnn.baselines import Cost
+from charrnn.config import DynamicConfig
 from charrnn.corpus import read_texts, split
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.scoring import ScoringProtocol
+    from charrnn.scoring import ScoringProtocol, Tally
+
+CHEAP = 4_000_000  # characters: a few seconds for the baselines
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """What `charrnn eval` was asked."""
+    """What `charrnn eval` was asked; `learning` are fields of `DynamicConfig` that were given."""
 
     texts: Sequence[str]
+    train: Sequence[str]
     encoding: str
     valid_fraction: float | None
     reset_every: int | None
     exact: bool
     unknown: str
+    baselines: bool | None
+    dynamic: bool
+    learning: dict[str, float]
+    views: Sequence[str]
     device: str
     precision: str
     threads: int | None
+    json: bool
+
+    def check(self) -> DynamicConfig:
+        """Raise `UsageError` if the options contradict each other; return how to learn while scoring."""
+        if self.unknown not in ("charge", "error"):
+            raise UsageError(f"--unknown must be one of charge, error, not {self.unknown!r}.")
+        if len(self.views) > 1:
+            raise UsageError(f"--{self.views[0]} and --{self.views[1]} are two outputs.", "Give one of them.")
+        for option, wanted in self._beside().items():
+            if wanted and self.views:
+                raise UsageError(f"{option} has no part in --{self.views[0]}.", "Leave one of them out.")
+        if self.dynamic and self.reset_every is not None:
+            raise UsageError("--dynamic carries on what it learns and --reset-every drops it.", "Give one of them.")
+        for name in self.learning:
+            if not self.dynamic:
+                raise UsageError(f"--{name.replace('_', '-')} needs --dynamic.")
+        if self.exact and self.reset_every is not None:
+            raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
+        if self.reset_every is not None and self.reset_every < 1:
+            raise UsageError(f"--reset-every must be at least 1, not {self.reset_every}.")
+        return DynamicConfig(**self.learning)  # type: ignore[arg-type]
+
+    def _beside(self) -> dict[str, bool]:
+        """Return whether each option was given that not every view has a use for."""
+        given = {"--dynamic": self.dynamic, "--train": bool(self.train), "--baselines": self.baselines is True}
+        if self.views and self.views[0] == "by-line":
+            given |= {"--exact": self.exact, "--reset-every": self.reset_every is not None}
+            given |= {"--valid-fraction": self.valid_fraction is not None}
+        return given | {"--json": self.json and "show" in self.views}
 
 
-def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
-    """Score a text."""
-    loaded = load(model)
-    text = read_texts(options.texts, encoding=options.encoding)
-    for note in text.notes:
-        console.show_note(note)
-    part = text.text if options.valid_fraction is None else split(text.text, options.valid_fraction)[1]
-    from charrnn.machine import use_threads
+def report(loaded: Model, train: str, text: str, learning: DynamicConfig, options: EvalOptions) -> None:
+    """Score a text as a whole, and show it beside what the text costs without the model."""
+    from charrnn.dynamic import dynamic_nats
+    from charrnn.scoring import tally, token_nats
 
-    use_threads(options.threads)
-    protocol = scoring_protocol(options)
-    score = loaded.score(
-        part, protocol=protocol, unknown=options.unknown, device=options.device, precision=options.precision
-    )
-    signature = "|".join(
-        [
-            f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}",
-            str(protocol),
-            f"precision:{options.precision}",
-            f"text:{hashlib.sha256(part.encode()).hexdigest()[:12]}",
-            f"model:{loaded.saved.sha256[:12]}",
-            f"charrnn:{charrnn.__version__}",
-        ]
-    )
-    if as_json:
-        console.write_json(score.to_dict() | {"signature": signature})
+    encoded, protocol = loaded.encode(text, unknown=options.unknown), scoring_protocol(options)
+    network, autocast = loaded.network(device=options.device, precision=options.precision)
+    found = tally(token_nats(network, encoded.ids, protocol, autocast=autocast), loaded.tokenizer, encoded)
+    facts = found.score.to_dict() | {"interval": interval(found)}
+    facts["signature"] = signature(loaded, str(protocol), options.precision, text)
+    if options.dynamic:
+        dynamic = tally(dynamic_nats(network, encoded.ids, learning), loaded.tokenizer, encoded).score
+        facts["dynamic"] = dynamic.to_dict() | {"signature": signature(loaded, str(learning), "fp32", text)}
+    costs = baseline_costs(train, text, wanted=options.baselines)
+    if costs and not train:
+        nats = found.score.tokens * math.log(loaded.tokenizer.size)
+        nats += found.score.unknown * loaded.tokenizer.unknown_nats
+        costs.insert(0, Cost.of(f"uniform over the model's {loaded.tokenizer.size:,} symbols", nats, text))
+    facts["baselines"] = [cost.to_dict() for cost in costs]
+    if options.json:
+        console.write_json(facts)
     else:
-        console.write_table(console.score_rows(score, signature))
+        console.write_score(found.score, facts)
+
+
+def interval(found: "Tally") -> list[float] | None:
+    """Return the bootstrap interval of a score in bits per character, tokens per character taken as they are."""
+    bounds = bootstrap.interval(found.nats, found.tokens)
+    per_character = found.score.tokens / found.score.characters / math.log(2)
+    return None if bounds is None else [bound * per_character for bound in bounds]
+
+
+def read_parts(
+    texts: Sequence[str], train: Sequence[str], encoding: str, valid_fraction: float | None
+) -> tuple[str, str]:
+    """Return the text that baselines may learn from, which may be empty, and the text to score."""
+    read = [read_texts(paths, encoding=encoding) if paths else None for paths in (texts, train)]
+    for text in read:
+        for note in text.notes if text else ():
+            console.show_note(note)
+    whole, given = (text.text if text else "" for text in read)
+    before, scored = ("", whole) if valid_fraction is None else split(whole, valid_fraction)
+    return given or before, scored
+
+
+def baseline_costs(train: str, text: str, *, wanted: bool | None) -> list[Cost]:
+    """Return what `text` costs without a model; if nobody asked, only where that takes no more than seconds."""
+    if wanted is None and len(train) + len(text) > CHEAP:
+        console.show_note("No baselines: they would take a while for texts of this length. --baselines wants them.")
+        return []
+    if wanted is False:
+        return []
+    return list(baselines.primed(train, text) if train else baselines.unprimed(text))
+
+
+def signature(loaded: Model, state: str, precision: str, text: str | None = None) -> str:
+    """Say all that a score depends on; without `text`, for lines that come one by one."""
+    parts = [f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}", state, f"precision:{precision}"]
+    if text is not None:
+        parts.append(f"text:{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+    return "|".join([*parts, f"model:{loaded.saved.sha256[:12]}", f"charrnn:{charrnn.__version__}"])
 
 
 def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":
     """Return how the state is to run."""
     from charrnn.scoring import ScoringProtocol
 
-    if options.unknown not in ("charge", "error"):
-        raise UsageError(f"--unknown must be one of charge, error, not {options.unknown!r}.")
-    if options.reset_every is None:
-        return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()
-    if options.exact:
-        raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
-    if options.reset_every < 1:
-        raise UsageError(f"--reset-every must be at least 1, not {options.reset_every}.")
-    return ScoringProtocol.reset(options.reset_every)
+    if options.reset_every is not None:
+        return ScoringProtocol.reset(options.reset_every)
+    return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()
