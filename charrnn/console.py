@@ -113,18 +113,19 @@ def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]
 def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
     """Write a score's table, and below it the model beside dynamic evaluation and the baselines."""
     write_table(score_rows(score, facts))
-    rows = [{"name": "model", "bits_per_char": score.bits_per_char, "bits_per_byte": score.bits_per_byte}]
+    rows: list[Mapping[str, Any]] = [{"name": "model"} | score.to_dict()]
     if dynamic := facts.get("dynamic"):
-        rows.append({"name": "model, learning as it goes (dynamic)"} | dynamic)
+        rows.append({"name": "model, dynamic evaluation"} | dynamic)
     rows += facts["baselines"]
     if len(rows) > 1:
         shown = [[row["name"], f"{row['bits_per_char']:.4f}", f"{row['bits_per_byte']:.4f}"] for row in rows]
         sys.stdout.write("\n")
         write_columns([["", "bits/char", "bits/byte"], *shown])
     if dynamic:
-        gain = 1 - dynamic["nats"] / score.nats
+        change = 1 - dynamic["nats"] / score.nats
         sys.stdout.write("\n")
-        write_table([("dynamic", f"{gain:+.2%} of bits saved"), ("signature", dynamic["signature"])])
+        said = f"{abs(change):.2%} {'fewer' if change >= 0 else 'more'} bits than without"
+        write_table([("dynamic evaluation", said), ("signature", dynamic["signature"])])
 
 
 def write_comparison(models: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> None:

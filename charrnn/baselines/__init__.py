@@ -7,7 +7,7 @@ one, which is priced as a model's is; the others are the standard library's comp
 
 from collections.abc import Iterator
 
-from charrnn.baselines.compressors import COMPRESSORS, compressed
+from charrnn.baselines.compressors import COMPRESSORS, REACH, compressed
 from charrnn.baselines.cost import Cost
 from charrnn.baselines.ngram import ORDER, Alphabet, ngram_nats, uniform_nats, unigram_nats
 
@@ -22,7 +22,8 @@ def primed(train: str, text: str) -> Iterator[Cost]:
     yield Cost.of(f"uniform over {alphabet.size} characters", uniform_nats(ids, alphabet.size) + charge, text)
     yield Cost.of("unigram, add-one", unigram_nats(seen, ids, alphabet.size) + charge, text)
     yield Cost.of(f"{ORDER}-gram, Witten-Bell", ngram_nats(seen, ids, alphabet.size).sum() + charge, text)
-    yield from (Cost.of_bytes(name, compressed(name, train, text), text) for name in COMPRESSORS)
+    for name, reach in REACH.items():
+        yield Cost.of_bytes(f"{name}, primed with {reach}", compressed(name, train, text), text)
 
 
 def unprimed(text: str) -> Iterator[Cost]:

@@ -8,7 +8,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,10 @@ def write_lines(loaded: Model, options: EvalOptions) -> None:
 
     network, autocast = loaded.network(device=options.device, precision=options.precision)
     write = json_line if options.json else tabbed_line
-    explain(options, ("nats", "bits per character", "perplexity per token", "line"), loaded, "state:reset-line")
     count = 0
     for lines in line_batches(options.texts, options.encoding):
+        if not count:
+            explain(options, ("nats", "bits per character", "perplexity per token", "line"), loaded, "state:reset-line")
         for number, line in enumerate(lines, count + 1) if options.unknown == "error" else ():
             if strangers := loaded.tokenizer.unknown_characters(line):
                 raise unknown_error(strangers, f"text, in line {number:,},", "--unknown charge to price them honestly")
@@ -87,9 +88,8 @@ def lines_of(path: str, decoder: codecs.IncrementalDecoder) -> Iterator[list[str
     """Yield the lines of one file, a batch for each read."""
     if path == "-" and sys.stdin is None:
         raise UsageError("Standard input is closed.", "Name a text file instead of '-'.")
-    opened = OPEN.get(Path(path).suffix.lower(), lambda name: Path(name).open("rb"))
     held, first = "", True
-    with nullcontext(sys.stdin.buffer) if path == "-" else opened(path) as stream:
+    with opened(path) as stream:
         while raw := stream.read1(READ):
             text = decoder.decode(raw)
             *lines, held = (held + (text.removeprefix("\ufeff") if first else text)).split("\n")
@@ -99,6 +99,14 @@ def lines_of(path: str, decoder: codecs.IncrementalDecoder) -> Iterator[list[str
     held += decoder.decode(b"", final=True)
     if held:
         yield [held.removesuffix("\r")]
+
+
+def opened(path: str) -> AbstractContextManager[Any]:
+    """Open a file, unpacked if its name says that it is compressed; standard input stays open."""
+    if path == "-":
+        return nullcontext(sys.stdin.buffer)
+    unpack = OPEN.get(Path(path).suffix.lower())
+    return unpack(path) if unpack else Path(path).open("rb")
 
 
 def write_tokens(loaded: Model, text: str, options: EvalOptions) -> None:
