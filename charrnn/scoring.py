@@ -232,12 +232,16 @@ def predictions(
         model.train(training)
 
 
-ROWS, CHUNK = 64, 256  # segments side by side, steps at a time: what bounds the memory, and changes no result
+# What bounds the memory, and changes no result: segments side by side, steps at a time, tokens and logits in one run.
+ROWS, CHUNK, TOKENS, LOGITS = 64, 256, 4096, 1 << 25
+STREAMS, LONGEST = 64, 8  # a long text has so many segments, longer ones, so that less of the work is warm-up
 
 
 def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[Places, Places]]:
     """Cut 0 .. length into groups of segments: arrays of (first token read, first token scored) and of the end."""
     size = protocol.segment or max(1, length)
+    if protocol.segment and protocol.warmup > 1:
+        size = max(size, min(LONGEST * size, -(-length // STREAMS)))
     scored = np.arange(0, length, size)
     for group in np.split(scored, range(ROWS, len(scored), ROWS)):
         begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
@@ -247,8 +251,10 @@ def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[Places, P
 def _steps(ids: Ids, begins: Places, ends: Places, start: int) -> Iterator[tuple[Places, Tensor, Tensor]]:
     """Walk along all rows at once: (columns, inputs, targets), each (rows, steps), the start symbol first."""
     first = begins[:, :1]
-    for offset in range(0, int((ends - first).max()), CHUNK):
-        columns = first + np.arange(offset, min(offset + CHUNK, int((ends - first).max())))
+    longest = int((ends - first).max())
+    steps = max(1, min(CHUNK, TOKENS // len(first), LOGITS // (len(first) * start)))
+    for offset in range(0, longest, steps):
+        columns = first + np.arange(offset, min(offset + steps, longest))
         inputs = ids[np.clip(columns - 1, 0, len(ids) - 1)].astype(np.int64)
         if offset == 0:
             inputs[:, 0] = start

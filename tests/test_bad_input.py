@@ -235,7 +235,11 @@ TABLE: dict[str, tuple[str, int, str]] = {
         r"--valid-fraction has no part in --by-line\.",
     ),
     "eval: lines carried": ("eval {model} {text} --by-line --exact", 2, r"--exact has no part in --by-line\."),
-    "eval: lines of nothing": ("eval {model} {tmp}/nowhere.txt --by-line", 3, r"Cannot read .*nowhere\.txt: No such .*"),
+    "eval: lines of nothing": (
+        "eval {model} {tmp}/nowhere.txt --by-line",
+        3,
+        r"Cannot read .*nowhere\.txt: No such .*",
+    ),
     "eval: lines of a folder": ("eval {model} {tmp} --by-line", 3, r"Cannot read .*: Is a directory\."),
     "eval: lines of nonsense": ("eval {model} {tmp}/broken.gz --by-line", 3, r"Cannot read .*broken\.gz: .*\."),
     "eval: lines encoded": (
@@ -244,7 +248,10 @@ TABLE: dict[str, tuple[str, int, str]] = {
         r"--encoding 'utf-9' is not a text encoding that Python knows\.",
     ),
     "eval: primer": ("eval {model} {text} --train {tmp}/empty.txt", 3, r"There is no text in '.*empty\.txt'\."),
-    **{f"compare: model: {name}": (f"compare {{model}} {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
+    **{
+        f"compare: model: {name}": (f"compare {{model}} {path} {{text}}", 4, line)
+        for name, (path, line) in MODELS.items()
+    },
     "compare: no model": ("compare {text}", 2, r"No model is given, only the text .*animals\.txt\."),
     "compare: no text": ("compare {model}", 2, r"The last argument should be the text, but .*animals is a model\."),
     "compare: other way round": (

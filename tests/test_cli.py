@@ -40,7 +40,9 @@ OTHER_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["eval"], ["compare"]], ids=lambda words: " ".join(words) or "charrnn")
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["sample"], ["eval"], ["compare"]], ids=lambda words: " ".join(words) or "charrnn"
+)
 def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
     """With UPDATE_SNAPSHOTS=1 the files are written anew: read the difference."""
     shown = process(CHARRNN, *command, "--help")
@@ -63,7 +65,8 @@ def test_the_options_are_these(command: str) -> None:
 
 def test_every_setting_can_be_given() -> None:
     named = {
-        option.removeprefix("--").replace("-", "_") for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"] + OTHER_OPTIONS["eval"]).split()
+        option.removeprefix("--").replace("-", "_")
+        for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"] + OTHER_OPTIONS["eval"]).split()
     }
     assert SPECS.keys() - {"vocab_size"} <= named
 

@@ -32,9 +32,11 @@ def test_models_stand_side_by_side_with_the_baselines(model: Path, other: Path, 
         assert found["baselines"] == score["baselines"]
     table = charrnn.ok("compare", model, other, *options).out.splitlines()
     assert len(table) == 1 + 2 + 6
-    assert table[0].split() == "parameters tokens/char perplexity/token bits/char bits/byte chars/s".split()
+    assert table[0].split() == ["parameters", "tokens/char", "perplexity/token", "bits/char", "bits/byte", "chars/s"]
     assert table[1].split()[:3] == [str(model), f"{found['models'][0]['parameters']:,}", "1.000"]
-    assert table[-1].split()[-2:] == [f"{found['baselines'][-1][name]:.4f}" for name in ("bits_per_char", "bits_per_byte")]
+    assert table[-1].split()[-2:] == [
+        f"{found['baselines'][-1][name]:.4f}" for name in ("bits_per_char", "bits_per_byte")
+    ]
 
 
 def test_one_model_twice_and_a_model_file_are_models_too(model: Path, text: Path, charrnn: Terminal) -> None:
@@ -53,7 +55,9 @@ def test_a_text_in_several_files_is_one_folder(model: Path, tmp_path: Path, char
     assert found["baselines"] == []
 
 
-def test_every_model_is_checked_before_any_is_scored(model: Path, text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_every_model_is_checked_before_any_is_scored(
+    model: Path, text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     damaged = tmp_path / "damaged.safetensors"
     whole = (model / "model.safetensors").read_bytes()
     damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

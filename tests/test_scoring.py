@@ -174,7 +174,7 @@ def test_segments_hold_every_token_once_and_their_warm_up(
         assert len(begins) == len(ends) <= rows
         for (read, scored), end in zip(begins.tolist(), ends[:, 0].tolist(), strict=True):
             assert read == max(0, scored - warmup)
-            assert 0 < end - scored <= (segment or length)
+            assert 0 < end - scored <= (segment * scoring.LONGEST if segment else length)
             tokens += range(scored, end)
     assert tokens == list(range(length))
 

@@ -86,7 +86,7 @@ def ngram_nats(train: Ids, ids: Ids, size: int, order: int = ORDER) -> Nats:
         whole = since >= length
         learned = ~held_out & whole
         counts = np.bincount(gram[learned], minlength=len(first))
-        totals = np.bincount(context[learned], minlength=context.max() + 1)
+        totals = np.bincount(context[learned], minlength=context.max(initial=0) + 1)
         kinds = np.bincount(context[first[counts > 0]], minlength=len(totals))
         asked = context[held_out]
         total, kind = totals[asked], kinds[asked]

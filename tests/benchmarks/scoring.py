@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def speed(model: Model, text: str) -> list[Row]:
     rows = []
     for name, protocol in {"segments": ScoringProtocol.carried(), "serial": ScoringProtocol.exact()}.items():
         evaluate(network, model.tokenizer, model.encode(text[:20_000]), protocol)  # a warm start for both
-        score, seconds = timed(lambda protocol=protocol: evaluate(network, model.tokenizer, encoded, protocol))
+        score, seconds = timed(partial(evaluate, network, model.tokenizer, encoded, protocol))
         rows.append(row(f"{name}, {encoded.characters:,} characters", score, seconds))
     (fast, slow) = rows
     fast["beside"] = f"{slow['seconds'] / fast['seconds']:.1f} times the serial pass"
@@ -83,7 +84,13 @@ def table(rows: list[Row], head: str) -> str:
     lines = [head, "", "| figure | nats/char | bits/char | seconds | chars/s | |", "|---|---|---|---|---|---|"]
     for line in rows:
         nats = line["nats/char"]
-        cells = [line["figure"], f"{nats:.4f}", f"{nats / LN2:.4f}", f"{line['seconds']:.2f}", f"{line['chars/s']:,.0f}"]
+        cells = [
+            line["figure"],
+            f"{nats:.4f}",
+            f"{nats / LN2:.4f}",
+            f"{line['seconds']:.2f}",
+            f"{line['chars/s']:,.0f}",
+        ]
         lines.append(f"| {' | '.join([*cells, line.get('beside', '')])} |")
     return "\n".join(lines)
 
