@@ -91,6 +91,16 @@ def test_dynamic_evaluation_is_reported_beside_the_score_and_never_instead(
     assert (model / "model.safetensors").read_bytes() == before
 
 
+def test_a_signature_names_the_precision_that_auto_came_to(
+    model: Path, text: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    options = ("--device", "cpu", "--precision", "auto")
+    found = json.loads(charrnn.ok("eval", model, text, "--json", *options).out)
+    assert "|precision:bf16|" in found["signature"]
+    assert "|precision:bf16|" in charrnn.ok("eval", model, text, "--by-token", *options).err
+
+
 def test_lines_go_through_as_they_come(
     model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from charrnn import console
 from charrnn.api import Model, load
-from charrnn.commands.score import baseline_costs, read_parts, signature
+from charrnn.commands.score import baseline_costs, precision_used, read_parts, signature
 from charrnn.errors import ModelFileError, UsageError
 from charrnn.files import shown
 from charrnn.shapes import parameter_count
@@ -93,5 +93,5 @@ def scored(loaded: Model, text: str, options: CompareOptions) -> dict[str, Any]:
         "tokens_per_char": score.tokens / score.characters,
         **score.to_dict(),
         "chars_per_second": score.characters / seconds,
-        "signature": signature(loaded, str(protocol), options.precision, text),
+        "signature": signature(loaded, str(protocol), precision_used(options.device, options.precision), text),
     }

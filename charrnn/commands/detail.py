@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn import console
 from charrnn.api import Model
-from charrnn.commands.score import EvalOptions, scoring_protocol, signature
+from charrnn.commands.score import EvalOptions, precision_used, scoring_protocol, signature
 from charrnn.errors import TextError, UsageError
 from charrnn.files import shown
 from charrnn.heat import Heat
@@ -118,7 +118,7 @@ def write_tokens(loaded: Model, text: str, options: EvalOptions) -> None:
     network, autocast = loaded.network(device=options.device, precision=options.precision)
     tokens = surprisals(network, loaded.tokenizer, text, protocol, autocast=autocast)
     if "show" in options.views:
-        console.show_note(signature(loaded, str(protocol), options.precision, text))
+        explain(options, (), loaded, str(protocol), text)
         heat = Heat()
         for token in tokens:
             heat.add(token.text, token.bits)
@@ -142,6 +142,7 @@ def json_token(token: "Surprisal") -> str:
 
 def explain(options: EvalOptions, columns: Sequence[str], loaded: Model, state: str, text: str | None = None) -> None:
     """Say on standard error what the columns are and what they depend on: standard output is for sort and cut."""
-    if not options.json:
+    if columns and not options.json:
         console.show_note(f"columns: {', '.join(columns)}")
-    console.show_note(signature(loaded, state, options.precision, text))
+    precision = precision_used(options.device, options.precision)
+    console.show_note(signature(loaded, state, precision, text))

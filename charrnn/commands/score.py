@@ -78,7 +78,7 @@ def report(loaded: Model, train: str, text: str, learning: DynamicConfig, option
     network, autocast = loaded.network(device=options.device, precision=options.precision)
     found = tally(token_nats(network, encoded.ids, protocol, autocast=autocast), loaded.tokenizer, encoded)
     facts = found.score.to_dict() | {"interval": interval(found)}
-    facts["signature"] = signature(loaded, str(protocol), options.precision, text)
+    facts["signature"] = signature(loaded, str(protocol), precision_used(options.device, options.precision), text)
     if options.dynamic:
         dynamic = tally(dynamic_nats(network, encoded.ids, learning), loaded.tokenizer, encoded).score
         facts["dynamic"] = dynamic.to_dict() | {"signature": signature(loaded, str(learning), "fp32", text)}
@@ -130,6 +130,13 @@ def signature(loaded: Model, state: str, precision: str, text: str | None = None
     if text is not None:
         parts.append(f"text:{hashlib.sha256(text.encode()).hexdigest()[:12]}")
     return "|".join([*parts, f"model:{loaded.saved.sha256[:12]}", f"charrnn:{charrnn.__version__}"])
+
+
+def precision_used(device: str, precision: str) -> str:
+    """Return the number format that the options come to on this machine, which is what a signature has to name."""
+    from charrnn.machine import choose_device, choose_precision
+
+    return choose_precision(precision, choose_device(device))
 
 
 def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":

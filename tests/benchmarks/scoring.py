@@ -42,17 +42,22 @@ def row(figure: str, score: Score, seconds: float) -> Row:
 
 
 def speed(model: Model, text: str) -> list[Row]:
-    """Score the beginning of a text in parallel segments and in one serial pass."""
-    network, _ = model.network()
-    encoded = model.encode(text[:CHARACTERS])
-    rows = []
-    for name, protocol in {"segments": ScoringProtocol.carried(), "serial": ScoringProtocol.exact()}.items():
-        evaluate(network, model.tokenizer, model.encode(text[:20_000]), protocol)  # a warm start for both
-        score, seconds = timed(partial(evaluate, network, model.tokenizer, encoded, protocol))
-        rows.append(row(f"{name}, {encoded.characters:,} characters", score, seconds))
-    (fast, slow) = rows
-    fast["beside"] = f"{slow['seconds'] / fast['seconds']:.1f} times the serial pass"
-    slow["beside"] = f"{abs(slow['nats/char'] - fast['nats/char']):.6f} nats apart"
+    """Score the beginning of a text in one serial pass and in segments side by side, also in `auto` precision."""
+    encoded, rows = model.encode(text[:CHARACTERS]), list[Row]()
+    for name, protocol, precision in (
+        ("serial, fp32", ScoringProtocol.exact(), "fp32"),
+        ("segments, fp32", ScoringProtocol.carried(), "fp32"),
+        ("segments, auto", ScoringProtocol.carried(), "auto"),
+    ):
+        network, autocast = model.network(precision=precision)
+        score_it = partial(evaluate, network, model.tokenizer, protocol=protocol, autocast=autocast)
+        score_it(model.encode(text[:20_000]))  # a warm start
+        score, seconds = timed(partial(score_it, encoded))
+        found = row(f"{name}, {encoded.characters:,} characters", score, seconds)
+        if rows:
+            apart = abs(found["nats/char"] - rows[0]["nats/char"])
+            found["beside"] = f"{rows[0]['seconds'] / seconds:.1f} times the serial pass, {apart:.6f} nats apart"
+        rows.append(found)
     return rows
 
 
