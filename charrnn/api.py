@@ -1,6 +1,6 @@
 """The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from charrnn.sampling import (
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from charrnn.model import CharRNN
     from charrnn.scoring import Score, ScoringProtocol
 
 
@@ -145,35 +146,39 @@ class Model:
         Raises:
             TextError: The text is empty, or has unknown characters and `unknown` is "error".
         """
-        from charrnn.machine import autocast, choose_device, choose_precision
         from charrnn.scoring import ScoringProtocol, evaluate
 
-        if isinstance(text, str):
-            if not text:
-                raise TextError("There is no text to score: it is empty.")
-            if unknown == "error":
-                self.refuse_strangers([text])
-            text = encode(self.tokenizer, text)
-        place = choose_device(device)
-        kind = choose_precision(precision, place)
-        return evaluate(
-            self._torch_model().to(place),
-            self.tokenizer,
-            text,
-            protocol or ScoringProtocol.carried(),
-            autocast=lambda: autocast(kind, place),
-        )
+        encoded = self.encode(text, unknown=unknown) if isinstance(text, str) else text
+        model, autocast = self.network(device=device, precision=precision)
+        return evaluate(model, self.tokenizer, encoded, protocol or ScoringProtocol.carried(), autocast=autocast)
+
+    def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
+        """Return a text as `charrnn.scoring` takes it; the arguments and errors are those of `score`."""
+        if not text:
+            raise TextError("There is no text to score: it is empty.")
+        if unknown == "error":
+            self.refuse_strangers([text])
+        return encode(self.tokenizer, text)
 
     def refuse_strangers(self, chunks: Iterable[str]) -> None:
         """Raise `TextError` if a text has characters that the model has never seen."""
         if unknown := strangers(self.tokenizer, chunks):
             raise unknown_error(unknown, "text", "--unknown charge to price them honestly")
 
-    def _torch_model(self) -> Any:
+    def network(self, *, device: str = "cpu", precision: str = "fp32") -> "tuple[CharRNN, Callable[[], Any]]":
+        """Return a new torch model with these weights, and what makes the context for it to run in.
+
+        Args:
+            device: Where to compute: auto, cpu, cuda or mps.
+            precision: Number format: auto, fp32, bf16 or fp16.
+        """
         import torch
 
+        from charrnn.machine import autocast, choose_device, choose_precision
         from charrnn.model import CharRNN
 
+        place = choose_device(device)
+        kind = choose_precision(precision, place)
         model = CharRNN(self.config)
         model.load_state_dict({name: torch.from_numpy(value) for name, value in self.saved.weights.items()})
-        return model.eval()
+        return model.eval().to(place), lambda: autocast(kind, place)

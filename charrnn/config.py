@@ -200,3 +200,16 @@ class TrainConfig(Checked):
             raise UsageError(f"--bptt-stride {self.bptt_stride} must be at most --seq-len {self.seq_len}.")
         if self.batcher == "random" or self.bptt != "fixed":
             raise UsageError("--bptt-stride needs --batcher sequential and --bptt fixed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicConfig(Checked):
+    """How a model goes on learning while it is scored; see `charrnn.dynamic`."""
+
+    dynamic_lr: float = option(3e-4, "Size of the step that --dynamic takes after each segment", above=0, high=1)
+    dynamic_decay: float = option(1e-3, "Strength of the pull back to the trained weights", low=0, high=1)
+    dynamic_segment: int = option(32, "Tokens that are scored between two steps", low=1, high=1 << 16)
+
+    def __str__(self) -> str:
+        """Name the protocol, for a score's signature."""
+        return f"state:dynamic-{self.dynamic_segment}-lr-{self.dynamic_lr:g}-decay-{self.dynamic_decay:g}"

@@ -7,7 +7,7 @@ model or a file made is never read as markup.
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -87,12 +87,13 @@ def write_table(rows: list[tuple[str, str]], title: str = "") -> None:
         sys.stdout.write(f"  {name:<{width}}  {visible(value)}\n")
 
 
-def write_columns(header: list[str], rows: list[list[str]]) -> None:
-    """Write a table on standard output: names on the left, numbers on the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-    for name, *cells in (header, *rows):
-        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        sys.stdout.write(f"  {name:<{widths[0]}}  {numbers}\n")
+def write_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Write rows of cells, of which the first one names the columns, on standard output, aligned."""
+    names, *others = ([visible(cell) for cell in column] for column in zip(*rows, strict=True))
+    columns = [[cell.ljust(max(map(len, names))) for cell in names]]
+    columns += [[cell.rjust(max(map(len, column))) for cell in column] for column in others]
+    for cells in zip(*columns, strict=True):
+        sys.stdout.write(f"  {'  '.join(cells).rstrip()}\n")
 
 
 def duration(seconds: float) -> str:
@@ -114,10 +115,12 @@ def switched_on(config: Mapping[str, Any]) -> list[str]:
     return [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
 
 
-def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
-    """Return the lines of a score's table."""
-    rows = [
-        ("bits per character", f"{score.bits_per_char:.4f}"),
+def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines of a score's table; `facts` are what `charrnn eval --json` writes of it."""
+    rows = [("bits per character", f"{score.bits_per_char:.4f}")]
+    if facts.get("interval"):
+        rows.append(("95 % interval", "{:.4f} to {:.4f}".format(*facts["interval"])))
+    rows += [
         ("bits per byte", f"{score.bits_per_byte:.4f}"),
         ("nats per token", f"{score.nats_per_token:.4f}"),
         ("perplexity per token", f"{score.perplexity:.4f}"),
@@ -128,11 +131,51 @@ def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
     ]
     if score.unknown:
         rows.append(("perplexity without them", f"{score.perplexity_known:.4f}"))
-    return [*rows, ("signature", signature)]
+    return [*rows, ("signature", facts["signature"])]
 
 
-def novelty_table(columns: Mapping[str, "Copied"]) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the lines of how much of some texts stands in a training text, and the longest passages."""
+def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
+    """Write a score's table, and below it the model beside dynamic evaluation and the baselines."""
+    write_table(score_rows(score, facts))
+    rows: list[Mapping[str, Any]] = [{"name": "model"} | score.to_dict()]
+    if dynamic := facts.get("dynamic"):
+        rows.append({"name": "model, dynamic evaluation"} | dynamic)
+    rows += facts["baselines"]
+    if len(rows) > 1:
+        shown = [[row["name"], f"{row['bits_per_char']:.4f}", f"{row['bits_per_byte']:.4f}"] for row in rows]
+        sys.stdout.write("\n")
+        write_columns([["", "bits/char", "bits/byte"], *shown])
+    if dynamic:
+        change = 1 - dynamic["nats"] / score.nats
+        sys.stdout.write("\n")
+        said = f"{abs(change):.2%} {'fewer' if change >= 0 else 'more'} bits than without"
+        write_table([("dynamic evaluation", said), ("signature", dynamic["signature"])])
+
+
+def write_comparison(models: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> None:
+    """Write models side by side, and the baselines below them, on standard output."""
+    head = ["", "parameters", "tokens/char", "perplexity/token", "bits/char", "bits/byte", "chars/s"]
+    rows = [head]
+    for model in models:
+        perplexity = model["perplexity"]
+        rows.append(
+            [
+                model["model"],
+                f"{model['parameters']:,}",
+                f"{model['tokens_per_char']:.3f}",
+                "over 1e300" if perplexity is None else f"{perplexity:,.2f}",
+                f"{model['bits_per_char']:.4f}",
+                f"{model['bits_per_byte']:.4f}",
+                f"{model['chars_per_second']:,.0f}",
+            ]
+        )
+    for cost in baselines:
+        rows.append([cost["name"], "", "", "", f"{cost['bits_per_char']:.4f}", f"{cost['bits_per_byte']:.4f}", ""])
+    write_columns(rows)
+
+
+def novelty_table(columns: Mapping[str, "Copied"]) -> list[list[str]]:
+    """Return the rows that say how much of some texts stands in a training text, and the longest passages."""
     texts = list(columns.values())
     rows = [
         ["characters", *(f"{one.characters:,}" for one in texts)],
@@ -142,7 +185,7 @@ def novelty_table(columns: Mapping[str, "Copied"]) -> tuple[list[str], list[list
         shares = [one.shares[size] for one in texts]
         name = f"substrings of {size} that are copied"
         rows.append([name, *("-" if share is None else f"{share:.2%}" for share in shares)])
-    return ["", *columns], rows
+    return [["", *columns], *rows]
 
 
 def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ Only nats are added up. Everything shown is derived from a `Score`, and names it
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,6 +21,8 @@ from charrnn.model import CharRNN
 from charrnn.tokenizers import Tokenizer
 
 Ids = npt.NDArray[np.integer[Any]]
+Places = npt.NDArray[np.int64]
+Nats = npt.NDArray[np.float64]
 LN2 = math.log(2)
 
 
@@ -47,7 +49,7 @@ class Score:
     @property
     def nats_per_token(self) -> float:
         """Cross entropy in nats for each token."""
-        return self.nats / self.tokens
+        return _per(self.nats, self.tokens)
 
     @property
     def perplexity(self) -> float:
@@ -57,12 +59,12 @@ class Score:
     @property
     def bits_per_char(self) -> float:
         """Bits for each code point of the text: comparable between all tokenizers."""
-        return self.nats / LN2 / self.characters
+        return _per(self.nats / LN2, self.characters)
 
     @property
     def bits_per_byte(self) -> float:
         """Bits for each UTF-8 byte of the text: comparable between all tokenizers, and with compressors."""
-        return self.nats / LN2 / self.bytes
+        return _per(self.nats / LN2, self.bytes)
 
     @property
     def perplexity_known(self) -> float:
@@ -71,14 +73,18 @@ class Score:
         return _exp((self.nats - self.unknown_nats) / known) if known else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and all that is derived from them, as JSON values; a perplexity beyond floats is None."""
+        """Return the fields and all that is derived from them, as JSON values; what is no finite number is None."""
         derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
         values = vars(self) | {name: getattr(self, name) for name in derived}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
+def _per(total: float, count: int) -> float:
+    return total / count if count else math.nan  # an empty line has a score too
+
+
 def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats >= 700 else math.exp(nats)
 
 
 @dataclass(frozen=True)
@@ -138,57 +144,118 @@ def evaluate(
         protocol: How the state runs.
         autocast: Makes the context in which the model runs, for lower precision; None computes in the weights' own.
     """
+    return tally(token_nats(model, text.ids, protocol, autocast=autocast), tokenizer, text).score
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A score, and how it is spread over the text.
+
+    Attributes:
+        score: Of the whole text.
+        nats: What each piece of `PIECE` tokens costs, (pieces,), in the order of the text; the last may be shorter.
+        tokens: Tokens in each piece.
+    """
+
+    score: Score
+    nats: Nats
+    tokens: Places
+
+
+PIECE = 100  # ten of them are a block of the bootstrap
+
+
+def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Encoded) -> Tally:
+    """Add up what each token of a text costs: pairs of places in `text.ids` and their nats, in any order."""
     total = unknown_nats = 0.0
-    unknown = 0
-    for targets, nats in token_nats(model, text.ids, protocol, autocast=autocast):
+    unknown, pieces = 0, np.zeros(-(-len(text.ids) // PIECE))
+    for places, nats in losses:
         total += float(nats.sum())
-        if tokenizer.unknown is not None:
-            unknown_nats += float(nats[targets == tokenizer.unknown].sum())
-            unknown += int((targets == tokenizer.unknown).sum())
+        strangers = text.ids[places] == tokenizer.unknown
+        unknown_nats += float(nats[strangers].sum())
+        unknown += int(strangers.sum())
+        np.add.at(pieces, places // PIECE, nats + strangers * tokenizer.unknown_nats)
     penalty = unknown * tokenizer.unknown_nats
-    return Score(
+    score = Score(
         total + penalty, len(text.ids), text.characters, text.bytes, unknown, unknown_nats + penalty if unknown else 0.0
     )
+    return Tally(score, pieces, np.diff(np.minimum(np.arange(len(pieces) + 1) * PIECE, len(text.ids))))
 
 
 def token_nats(
     model: CharRNN, ids: Ids, protocol: ScoringProtocol, *, autocast: Callable[[], Any] | None = None
-) -> Iterator[tuple[Ids, npt.NDArray[np.float64]]]:
-    """Yield tokens and the negative log likelihood in nats of each, every token once, in the order they were scored."""
+) -> Iterator[tuple[Places, Nats]]:
+    """Yield places in `ids` and the negative log likelihood in nats of the token at each, every place once."""
+    yield from nats_of(predictions(model, ids, segments(len(ids), protocol), autocast=autocast))
+
+
+def nats_of(found: Iterable[tuple[Places, tuple[npt.NDArray[Any], ...]]]) -> Iterator[tuple[Places, Nats]]:
+    """Take the losses out of what `predictions` yields, in a type that sums of millions are safe in."""
+    for places, (losses, *_) in found:
+        yield places, losses.astype(np.float64)
+
+
+def losses_only(logits: Tensor, targets: Tensor) -> tuple[Tensor]:
+    """Return the negative log likelihoods of the targets in nats."""
+    return (functional.cross_entropy(logits, targets, reduction="none"),)
+
+
+def predictions(
+    model: CharRNN,
+    ids: Ids,
+    groups: Iterable[tuple[Places, Places]],
+    measure: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = losses_only,
+    *,
+    autocast: Callable[[], Any] | None = None,
+) -> Iterator[tuple[Places, tuple[npt.NDArray[Any], ...]]]:
+    """Predict every token once and yield places in `ids` with what is measured there, in the order of scoring.
+
+    Args:
+        model: Put into evaluation mode for the while.
+        ids: The text.
+        groups: What is scored side by side, as `segments` yields it.
+        measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), which it must not change; returns
+            tensors (tokens,).
+        autocast: As for `evaluate`.
+    """
     training = model.training
     model.eval()
     try:
-        for begins, ends in segments(len(ids), protocol):
+        for begins, ends in groups:
             state = None
             for columns, inputs, targets in _steps(ids, begins, ends, model.start):
+                wanted = (columns >= begins[:, 1:]) & (columns < ends)
                 with torch.inference_mode(), (autocast or nullcontext)():
                     logits, state = model(inputs.to(model.device), state)
-                    losses = functional.cross_entropy(logits.float().mT, targets.to(model.device), reduction="none")
-                wanted = (columns >= begins[:, 1:]) & (columns < ends)
-                yield take(ids, columns[wanted]), losses.cpu().numpy()[wanted].astype(np.float64)
+                    found = measure(logits.float().flatten(0, 1), targets.to(model.device).flatten())
+                yield columns[wanted], tuple(value.cpu().numpy()[wanted.ravel()] for value in found)
     finally:
         model.train(training)
 
 
-ROWS, CHUNK = 64, 256  # segments side by side, steps at a time: what bounds the memory, and changes no result
+# What bounds the memory, and changes no result: segments side by side, steps at a time, tokens and logits in one run.
+ROWS, CHUNK, TOKENS, LOGITS = 64, 256, 4096, 1 << 25
+STREAMS, LONGEST = 64, 8  # a long text has so many segments, longer ones, so that less of the work is warm-up
 
 
-def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[Places, Places]]:
     """Cut 0 .. length into groups of segments: arrays of (first token read, first token scored) and of the end."""
     size = protocol.segment or max(1, length)
+    if protocol.segment and protocol.warmup > 1:
+        size = max(size, min(LONGEST * size, -(-length // STREAMS)))
     for first in range(0, length, ROWS * size):
         group = np.arange(first, min(first + ROWS * size, length), size)
         begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
         yield begins, np.minimum(group + size, length)[:, None]
 
 
-def _steps(
-    ids: Ids, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], start: int
-) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
+def _steps(ids: Ids, begins: Places, ends: Places, start: int) -> Iterator[tuple[Places, Tensor, Tensor]]:
     """Walk along all rows at once: (columns, inputs, targets), each (rows, steps), the start symbol first."""
     first = begins[:, :1]
-    for offset in range(0, int((ends - first).max()), CHUNK):
-        columns = first + np.arange(offset, min(offset + CHUNK, int((ends - first).max())))
+    longest = int((ends - first).max())
+    steps = max(1, min(CHUNK, TOKENS // len(first), LOGITS // (len(first) * start)))
+    for offset in range(0, longest, steps):
+        columns = first + np.arange(offset, min(offset + steps, longest))
         inputs = take(ids, np.clip(columns - 1, 0, len(ids) - 1))
         if offset == 0:
             inputs[:, 0] = start

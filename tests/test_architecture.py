@@ -13,14 +13,14 @@ ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "files", "sources", "corpus", "mapped", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "model", "numpy_model"),
-    ("scoring", "sampling", "novelty"),
+    ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "sampling", "novelty"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
-    ("signals", "console", "reading", "view"),
+    ("signals", "console", "heat", "reading", "view"),
     ("commands", "cli", "__main__"),
 )
 PLACES = {room: (row, column) for row, rooms in enumerate(ROWS) for column, room in enumerate(rooms)}
-WITH_TERMINAL = {"console", "reading", "view", "cli", "__main__"}
-WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "sampling", "novelty"}
+WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "baselines", "bootstrap", "sampling", "novelty"}
+WITH_TERMINAL = {"console", "heat", "reading", "view", "cli", "__main__"}
 
 ROOT = Path(__file__).parents[1] / "charrnn"
 SOURCES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}

@@ -284,6 +284,51 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--valid-fraction must be above 0 and at most 0\.9, .*",
     ),
+    **{
+        f"eval: {option}": (f"eval {{model}} {{text}} --dynamic {option} {value}", 2, line)
+        for option, (value, line) in {
+            "--dynamic-lr": ("-1", r"--dynamic-lr must be greater than 0 and at most 1, not -1\.0\."),
+            "--dynamic-decay": ("2", r"--dynamic-decay must be at least 0 and at most 1, not 2\.0\."),
+            "--dynamic-segment": ("0", r"--dynamic-segment must be at least 1 and at most 65536, not 0\."),
+            "--reset-every": ("9", r"--dynamic carries on what it learns and --reset-every drops it\."),
+            "--by-line": ("", r"--dynamic has no part in --by-line\."),
+        }.items()
+    },
+    "eval: learning": ("eval {model} {text} --dynamic-lr 0.1", 2, r"--dynamic-lr needs --dynamic\."),
+    "eval: two views": ("eval {model} {text} --by-token --by-line", 2, r"--by-line and --by-token are two outputs\."),
+    "eval: shown as JSON": ("eval {model} {text} --show --json", 2, r"--json has no part in --show\."),
+    "eval: share of lines": (
+        "eval {model} {text} --by-line --valid-fraction 0.1",
+        2,
+        r"--valid-fraction has no part in --by-line\.",
+    ),
+    "eval: lines carried": ("eval {model} {text} --by-line --exact", 2, r"--exact has no part in --by-line\."),
+    "eval: lines of nothing": (
+        "eval {model} {tmp}/nowhere.txt --by-line",
+        3,
+        r"Cannot read .*nowhere\.txt: No such .*",
+    ),
+    "eval: lines of a folder": ("eval {model} {tmp} --by-line", 3, r"Cannot read .*: Is a directory\."),
+    "eval: lines of nonsense": ("eval {model} {tmp}/broken.gz --by-line", 3, r"Cannot read .*broken\.gz: .*\."),
+    "eval: lines encoded": (
+        "eval {model} {text} --by-line --encoding utf-9",
+        2,
+        r"--encoding 'utf-9' is not a text encoding that Python knows\.",
+    ),
+    "eval: primer": ("eval {model} {text} --train {tmp}/empty.txt", 3, r"There is no text in '.*empty\.txt'\."),
+    **{
+        f"compare: model: {name}": (f"compare {{model}} {path} {{text}}", 4, line)
+        for name, (path, line) in MODELS.items()
+    },
+    "compare: no model": ("compare {text}", 2, r"No model is given, only the text .*animals\.txt\."),
+    "compare: no text": ("compare {model}", 2, r"The last argument should be the text, but .*animals is a model\."),
+    "compare: other way round": (
+        "compare {text} {model}",
+        2,
+        r"The last argument should be the text, but .*animals is a model\.",
+    ),
+    "compare: two texts": ("compare {model} {text} {text}", 4, r".*animals\.txt is text\."),
+    "compare: empty": ("compare {model} {tmp}/empty.txt", 3, r"There is no text in '.*empty\.txt'\."),
     "data: no such": ("data shakespear", 2, r"There is no dataset 'shakespear'; there are python-docs, shakespeare\."),
     "no such command": ("trian {text}", 2, r"No such command 'trian'\. Did you mean 'train'\?"),
     "no such option": ("train {text} --hiden-size 9", 2, r"No such option: --hiden-size .*--hidden-size.*"),

@@ -36,7 +36,9 @@ OTHER_OPTIONS = {
     "--num --unknown --echo --interactive --json --help",
     "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p --no-repeat --seed "
     "--json --help",
-    "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help",
+    "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help"
+    " --train --baselines --dynamic --dynamic-lr --dynamic-decay --dynamic-segment --by-line --by-token --show",
+    "compare": "--valid-fraction --train --baselines --device --precision --threads --encoding --json --help",
     "info": "--json --help",
     "tokenize": "--json --help",
     "data": "--folder --help",
@@ -44,7 +46,9 @@ OTHER_OPTIONS = {
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["sample"], ["novelty"]], ids=["charrnn", "train", "sample", "novelty"]
+    "command",
+    [[], ["train"], ["sample"], ["eval"], ["compare"], ["novelty"]],
+    ids=lambda words: " ".join(words) or "charrnn",
 )
 def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
     """With UPDATE_SNAPSHOTS=1 the files are written anew: read the difference."""
@@ -68,7 +72,8 @@ def test_the_options_are_these(command: str) -> None:
 
 def test_every_setting_can_be_given() -> None:
     named = {
-        option.removeprefix("--").replace("-", "_") for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"]).split()
+        option.removeprefix("--").replace("-", "_")
+        for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"] + OTHER_OPTIONS["eval"]).split()
     }
     assert SPECS.keys() - {"vocab_size"} <= named
 
@@ -425,7 +430,7 @@ def test_json_tells_all_about_a_sample(model: Path, charrnn: Terminal) -> None:
 def test_a_score_is_a_table_or_json(model: Path, text: Path, charrnn: Terminal) -> None:
     score: dict[str, Any] = json.loads(charrnn.ok("eval", model, text, "--json").out)
     table = charrnn.ok("eval", model, text).out
-    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in table.splitlines())
+    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in table.partition("\n\n")[0].splitlines())
     assert rows["bits per character"] == f"{score['bits_per_char']:.4f}"
     assert rows["perplexity per token"] == f"{score['perplexity']:.4f}"
     assert rows["characters"] == rows["bytes"] == str(len(TEXT))

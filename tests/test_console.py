@@ -97,6 +97,11 @@ def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "Title\n  a          1\n  long name  2\\x07\n"
 
 
+def test_columns_are_aligned_names_to_the_left_and_figures_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+    console.write_columns([["", "bits", "n"], ["a long name", "1.5", ""], ["b\x07", "10.25", "3"]])
+    assert capsys.readouterr().out == "                bits  n\n  a long name    1.5\n  b\\x07        10.25  3\n"
+
+
 def test_events_are_shown_line_by_line_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,12 +146,12 @@ def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_score_names_its_units_and_counts_what_was_unknown() -> None:
-    rows = dict(console.score_rows(score(unknown=5, unknown_nats=60.0), "signature of it"))
+    rows = dict(console.score_rows(score(unknown=5, unknown_nats=60.0), {"signature": "signature of it"}))
     assert rows["bits per character"] == f"{2 / math.log(2):.4f}"
     assert rows["perplexity per token"] == f"{math.exp(2):.4f}"
     assert rows["perplexity without them"] == f"{math.exp(140 / 95):.4f}"
     assert rows["signature"] == "signature of it"
-    assert "perplexity without them" not in dict(console.score_rows(score(), ""))
+    assert "perplexity without them" not in dict(console.score_rows(score(), {"signature": ""}))
 
 
 TRAIN = ["--steps", "6", "--eval-every", "3", "--save-every", "2", "--sample-every", "5"]

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from charrnn.healing import BoundModel, Continuation, open_end
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
-from charrnn.healing import BoundModel, Continuation, open_end
 from charrnn.numpy_model import NumpyModel
 from charrnn.sampling import SamplingConfig, generate_text, generate_texts
 from charrnn.shapes import weight_shapes

@@ -16,7 +16,7 @@ from charrnn import scoring
 from charrnn.config import CELLS, ModelConfig, TrainConfig
 from charrnn.corpus import Encoded, encode
 from charrnn.model import CharRNN, build
-from charrnn.scoring import Score, ScoringProtocol, evaluate, segments, token_nats
+from charrnn.scoring import Score, ScoringProtocol, evaluate, segments, tally, token_nats
 from charrnn.tokenizers import CharTokenizer
 from charrnn.training import Trainer
 
@@ -94,7 +94,7 @@ def test_a_score_is_the_sum_over_tokens_taken_one_by_one(protocol: ScoringProtoc
 def test_in_one_pass_tokens_come_in_the_order_of_the_text() -> None:
     text = text_of(700)
     found = list(token_nats(model_of(), text.ids, EXACT))
-    assert np.array_equal(np.concatenate([targets for targets, _ in found]), text.ids)
+    assert np.array_equal(np.concatenate([places for places, _ in found]), np.arange(700))
     expected = nats_one_by_one(model_of(), text.ids, EXACT)
     np.testing.assert_allclose(np.concatenate([nats for _, nats in found]), expected, rtol=1e-4, atol=1e-5)
 
@@ -174,7 +174,7 @@ def test_segments_hold_every_token_once_and_their_warm_up(
         assert len(begins) == len(ends) <= rows
         for (read, scored), end in zip(begins.tolist(), ends[:, 0].tolist(), strict=True):
             assert read == max(0, scored - warmup)
-            assert 0 < end - scored <= (segment or length)
+            assert 0 < end - scored <= (segment * scoring.LONGEST if segment else length)
             tokens += range(scored, end)
     assert tokens == list(range(length))
 
@@ -192,6 +192,36 @@ def test_an_unknown_symbol_costs_the_models_price_and_a_choice_among_all_that_is
     assert score.unknown_nats == pytest.approx(nats[strangers].sum() + strangers.sum() * math.log(outside), rel=1e-5)
     assert score.nats == pytest.approx(nats[~strangers].sum() + score.unknown_nats, rel=1e-5)
     assert score.perplexity_known == pytest.approx(math.exp(nats[~strangers].mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 99, 100, 101, 250])
+@every_protocol
+def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(protocol: ScoringProtocol, length: int) -> None:
+    text = text_of(length, symbols="abZ")
+    found = tally(token_nats(model_of(), text.ids, protocol), TOKENIZER, text)
+    nats = np.array(nats_one_by_one(model_of(), text.ids, protocol))
+    nats += (text.ids == TOKENIZER.unknown) * TOKENIZER.unknown_nats
+    cuts = range(scoring.PIECE, length, scoring.PIECE)
+    np.testing.assert_allclose(found.nats, [part.sum() for part in np.split(nats, cuts)], rtol=1e-5)
+    assert found.tokens.tolist() == [len(part) for part in np.split(nats, cuts)]
+
+
+def test_a_long_text_has_longer_segments_so_that_less_is_warm_up() -> None:
+    protocol = ScoringProtocol(segment=10, warmup=5)
+    for length, size in ((640, 10), (641, 11), (64 * 30, 30), (64 * 200, 80)):
+        begins, ends = next(segments(length, protocol))
+        assert ends[0, 0] - begins[0, 1] == size
+    begins, ends = next(segments(64 * 200, ScoringProtocol.reset(10)))
+    assert ends[0, 0] - begins[0, 1] == 10, "a block is what was asked for"
+
+
+def test_a_large_vocabulary_takes_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "LOGITS", 3 * VOCAB * 64)
+    shapes: list[tuple[int, ...]] = []
+    model = model_of()
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+    evaluate(model, TOKENIZER, text_of(3000), ScoringProtocol(segment=10, warmup=5))
+    assert max(steps for rows, steps in shapes if rows == 64) == 3
 
 
 def test_without_unknown_symbols_nothing_is_charged() -> None:

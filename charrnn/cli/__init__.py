@@ -11,7 +11,7 @@ from charrnn import commands
 from charrnn.cli.files import data, info, tokenize
 from charrnn.cli.novelty import novelty
 from charrnn.cli.sample import sample
-from charrnn.cli.score import evaluate
+from charrnn.cli.score import compare, evaluate
 from charrnn.cli.train import train
 
 app = typer.Typer(
@@ -26,7 +26,13 @@ app.command(epilog="Examples: charrnn train shakespeare.txt   |   charrnn train 
     train
 )
 app.command(epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7')(sample)
-app.command("eval", epilog="Example: charrnn eval checkpoints/shakespeare held_out.txt --json")(evaluate)
+app.command(
+    "eval",
+    epilog="Examples: charrnn eval checkpoints/shakespeare held_out.txt --dynamic   |   ... - --by-line < names.txt",
+)(evaluate)
+app.command(epilog="Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train train.txt")(
+    compare
+)
 app.command(epilog="Example: charrnn novelty checkpoints/shakespeare shakespeare.txt")(novelty)
 app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
 app.command(epilog='Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"')(tokenize)

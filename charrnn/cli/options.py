@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import DynamicConfig, ModelConfig, TrainConfig
 from charrnn.presets import SETTLED
 from charrnn.sampling import SamplingConfig
 
-SPECS = {spec.name: spec for kind in (ModelConfig, TrainConfig, SamplingConfig) for spec in fields(kind)}
+SPECS = {spec.name: spec for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig) for spec in fields(kind)}
 
 
 def whole(text: str | int) -> int:
@@ -73,6 +73,7 @@ def default_shown(name: str) -> str:
 
 MODEL, DATA, LEARN, LENGTH, REPORT = "Model", "Text and batches", "Learning", "Length", "Reports and files"
 WRITE, COMPUTE = "Writing", "Computing"
+BASELINES, DYNAMIC, DETAIL = "Baselines", "Dynamic evaluation", "Where the text surprises the model"
 Texts = Annotated[
     list[str],
     typer.Argument(
@@ -86,3 +87,34 @@ Encoding = Annotated[
     str, typer.Option(help="Encoding of the text, if it is not UTF-8.", metavar="NAME", rich_help_panel=DATA)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")]
+ScoredShare = Annotated[
+    float | None,
+    typer.Option(
+        help="Score only this share of the text, at its end: 0.1 is what training held out.",
+        parser=decimal,
+        metavar="X",
+        show_default=False,
+    ),
+]
+Primer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train",
+        help="Text that the baselines learn from; what --valid-fraction leaves, if not given.",
+        metavar="TEXT",
+        rich_help_panel=BASELINES,
+        show_default=False,
+    ),
+]
+Baselines = Annotated[
+    bool | None,
+    typer.Option(
+        help="Also score uniform, unigram, n-gram, gzip, bz2, xz (default: up to 4 million characters).",
+        rich_help_panel=BASELINES,
+        show_default=False,
+    ),
+]
+FullPrecision = Annotated[
+    str,
+    typer.Option(help="Number format of the matrix products.", metavar="fp32|bf16|fp16|auto", rich_help_panel=COMPUTE),
+]

@@ -1,25 +1,33 @@
-"""The options of `charrnn eval`."""
+"""The options of `charrnn eval` and `charrnn compare`."""
 
+from dataclasses import fields
 from typing import Annotated
 
 import typer
 
 from charrnn import commands
-from charrnn.cli.options import COMPUTE, Encoding, Json, ModelPath, Texts, decimal, setting, whole
+from charrnn.cli.options import (
+    COMPUTE,
+    DETAIL,
+    DYNAMIC,
+    Baselines,
+    Encoding,
+    FullPrecision,
+    Json,
+    ModelPath,
+    Primer,
+    ScoredShare,
+    Texts,
+    setting,
+    whole,
+)
+from charrnn.config import DynamicConfig
 
 
 def evaluate(
     model: ModelPath,
     texts: Texts,
-    valid_fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="Score only this share of the text, at its end: 0.1 is what training held out.",
-            parser=decimal,
-            metavar="X",
-            show_default=False,
-        ),
-    ] = None,
+    valid_fraction: ScoredShare = None,
     reset_every: Annotated[
         int | None,
         typer.Option(
@@ -35,27 +43,95 @@ def evaluate(
     unknown: Annotated[
         str, typer.Option(help="Charge unknown characters honestly, or refuse them.", metavar="charge|error")
     ] = "charge",
-    device: Annotated[str | None, setting("device", COMPUTE)] = None,
-    precision: Annotated[
-        str,
+    train: Primer = None,
+    baselines: Baselines = None,
+    dynamic: Annotated[
+        bool,
         typer.Option(
-            help="Number format of the matrix products.", metavar="fp32|bf16|fp16|auto", rich_help_panel=COMPUTE
+            "--dynamic",
+            help="Also score a copy of the model that learns from each segment once it is scored.",
+            rich_help_panel=DYNAMIC,
         ),
-    ] = "fp32",
+    ] = False,
+    dynamic_lr: Annotated[float | None, setting("dynamic_lr", DYNAMIC, float)] = None,
+    dynamic_decay: Annotated[float | None, setting("dynamic_decay", DYNAMIC, float)] = None,
+    dynamic_segment: Annotated[int | None, setting("dynamic_segment", DYNAMIC, int)] = None,
+    by_line: Annotated[
+        bool,
+        typer.Option(
+            "--by-line",
+            help="Score each line by itself, as it comes: nats, bits per character, perplexity, line.",
+            rich_help_panel=DETAIL,
+        ),
+    ] = False,
+    by_token: Annotated[
+        bool,
+        typer.Option(
+            "--by-token", help="Write each token with its bits, its rank and the entropy.", rich_help_panel=DETAIL
+        ),
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the text coloured by its surprise.", rich_help_panel=DETAIL)
+    ] = False,
+    device: Annotated[str | None, setting("device", COMPUTE)] = None,
+    precision: FullPrecision = "fp32",
     threads: Annotated[int | None, setting("threads", COMPUTE, int)] = None,
     encoding: Encoding = "utf-8",
     json_: Json = False,
 ) -> None:
-    """Score a text: perplexity, bits per character and per byte."""
+    """Score a text: perplexity, bits per character and per byte, and what it costs without the model."""
+    given = locals()
+    views = [name.replace("_", "-") for name in ("by_line", "by_token", "show") if given[name]]
+    learning = {spec.name: given[spec.name] for spec in fields(DynamicConfig) if given[spec.name] is not None}
     options = commands.EvalOptions(
         texts=texts,
+        train=train or (),
         encoding=encoding,
         valid_fraction=valid_fraction,
         reset_every=reset_every,
         exact=exact,
         unknown=unknown,
+        baselines=baselines,
+        dynamic=dynamic,
+        learning=learning,
+        views=views,
         device=device or "auto",
         precision=precision,
         threads=threads,
+        json=json_,
     )
-    commands.evaluate(model, options, as_json=json_)
+    commands.evaluate(model, options)
+
+
+def compare(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL... TEXT",
+            help="Models (run folders or model files) and, last, the text.",
+            show_default=False,
+        ),
+    ],
+    valid_fraction: ScoredShare = None,
+    train: Primer = None,
+    baselines: Baselines = None,
+    device: Annotated[str | None, setting("device", COMPUTE)] = None,
+    precision: FullPrecision = "fp32",
+    threads: Annotated[int | None, setting("threads", COMPUTE, int)] = None,
+    encoding: Encoding = "utf-8",
+    json_: Json = False,
+) -> None:
+    """Score models side by side on one text that none of them was trained on."""
+    options = commands.CompareOptions(
+        models=paths[:-1],
+        text=paths[-1],
+        train=train or (),
+        encoding=encoding,
+        valid_fraction=valid_fraction,
+        baselines=baselines,
+        device=device or "auto",
+        precision=precision,
+        threads=threads,
+        json=json_,
+    )
+    commands.compare(options)

@@ -3,18 +3,22 @@
 torch is imported inside the functions that need it, so that all others start at once.
 """
 
+from charrnn.commands.compare import CompareOptions, compare
+from charrnn.commands.evaluate import evaluate
 from charrnn.commands.files import data, info, read_config, version
 from charrnn.commands.novelty import NoveltyOptions, novelty
 from charrnn.commands.sample import SampleOptions, sample
-from charrnn.commands.score import EvalOptions, evaluate
+from charrnn.commands.score import EvalOptions
 from charrnn.commands.tokenize import tokenize
 from charrnn.commands.train import TrainOptions, train
 
 __all__ = [
+    "CompareOptions",
     "EvalOptions",
     "NoveltyOptions",
     "SampleOptions",
     "TrainOptions",
+    "compare",
     "data",
     "evaluate",
     "info",

@@ -40,7 +40,7 @@ def novelty(path: Path, options: NoveltyOptions, *, as_json: bool) -> None:
         settings = SamplingConfig(**options.settings).to_dict()
         console.write_json(told | {"seed": options.seed, "settings": settings, "model": model.saved.sha256})
     else:
-        console.write_columns(*console.novelty_table(columns))
+        console.write_columns(console.novelty_table(columns))
         console.write_table([(f"copied in the {name}", repr(one.passage[:SHOWN])) for name, one in columns.items()])
 
 

@@ -1,87 +1,195 @@
-"""`charrnn eval`: how well a model predicts a text."""
+"""`charrnn eval`: how well a model predicts a text, and what the text costs without it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import charrnn
-from charrnn import console
-from charrnn.api import load
-from charrnn.corpus import Encoded, Size, cut, read_texts, training_part
+from charrnn import baselines, bootstrap, console
+from charrnn.api import Model
+from charrnn.baselines import Cost
+from charrnn.config import DynamicConfig
+from charrnn.corpus import Encoded, Size, Text, cut, read_texts, training_part
 from charrnn.errors import UsageError
 from charrnn.mapped import encode_once
 from charrnn.reading import ReadingView
 
 if TYPE_CHECKING:
-    from charrnn.scoring import ScoringProtocol
+    from charrnn.scoring import ScoringProtocol, Tally
+
+CHEAP = 4_000_000  # characters: a few seconds for the baselines
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """What `charrnn eval` was asked."""
+    """What `charrnn eval` was asked; `learning` are fields of `DynamicConfig` that were given."""
 
     texts: Sequence[str]
+    train: Sequence[str]
     encoding: str
     valid_fraction: float | None
     reset_every: int | None
     exact: bool
     unknown: str
+    baselines: bool | None
+    dynamic: bool
+    learning: dict[str, float]
+    views: Sequence[str]
     device: str
     precision: str
     threads: int | None
+    json: bool
+
+    def check(self) -> DynamicConfig:
+        """Raise `UsageError` if the options contradict each other; return how to learn while scoring."""
+        if self.unknown not in ("charge", "error"):
+            raise UsageError(f"--unknown must be one of charge, error, not {self.unknown!r}.")
+        if len(self.views) > 1:
+            raise UsageError(f"--{self.views[0]} and --{self.views[1]} are two outputs.", "Give one of them.")
+        for option, wanted in self._beside().items():
+            if wanted and self.views:
+                raise UsageError(f"{option} has no part in --{self.views[0]}.", "Leave one of them out.")
+        if self.dynamic and self.reset_every is not None:
+            raise UsageError("--dynamic carries on what it learns and --reset-every drops it.", "Give one of them.")
+        for name in self.learning:
+            if not self.dynamic:
+                raise UsageError(f"--{name.replace('_', '-')} needs --dynamic.")
+        if self.exact and self.reset_every is not None:
+            raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
+        if self.reset_every is not None and self.reset_every < 1:
+            raise UsageError(f"--reset-every must be at least 1, not {self.reset_every}.")
+        return DynamicConfig(**self.learning)  # type: ignore[arg-type]
+
+    def _beside(self) -> dict[str, bool]:
+        """Return whether each option was given that not every view has a use for."""
+        given = {"--dynamic": self.dynamic, "--train": bool(self.train), "--baselines": self.baselines is True}
+        if self.views and self.views[0] == "by-line":
+            given |= {"--exact": self.exact, "--reset-every": self.reset_every is not None}
+            given |= {"--valid-fraction": self.valid_fraction is not None}
+        return given | {"--json": self.json and "show" in self.views}
 
 
-def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
-    """Score a text."""
-    loaded = load(model)
-    part, encoded = read_part(loaded, options)
-    from charrnn.machine import use_threads
+@dataclass(frozen=True)
+class Part:
+    """A text, or a piece of one, that can be read as often as it takes.
 
-    use_threads(options.threads)
-    protocol = scoring_protocol(options)
-    score = loaded.score(encoded, protocol=protocol, device=options.device, precision=options.precision)
-    signature = "|".join(
-        [
-            f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}",
-            str(protocol),
-            f"precision:{options.precision}",
-            f"text:{part.sha256[:12]}",
-            f"model:{loaded.saved.sha256[:12]}",
-            f"charrnn:{charrnn.__version__}",
-        ]
-    )
-    if as_json:
-        console.write_json(score.to_dict() | {"signature": signature})
-    else:
-        console.write_table(console.score_rows(score, signature))
+    Attributes:
+        text: The whole.
+        at: Characters before the place where it is divided.
+        first: The part is what stands before that place, not what stands behind it.
+    """
 
+    text: Text
+    at: int = 0
+    first: bool = False
 
-def read_part(model: charrnn.Model, options: EvalOptions) -> tuple[Size, Encoded]:
-    """Read the text, or its end, and encode it; show what there is to know about the reading."""
-    with ReadingView(console.stderr_console()) as reading:
-        text = read_texts(options.texts, encoding=options.encoding, watch=reading.measured)
-        for note in text.notes:
-            console.show_note(note)
-        fraction = options.valid_fraction
-        before = 0 if fraction is None else training_part(text.characters, fraction)
-        if options.unknown == "error":
-            model.refuse_strangers(cut(text.chunks(), before)[1])
+    @property
+    def characters(self) -> int:
+        """Length of the part."""
+        return self.at if self.first else self.text.characters - self.at
+
+    def chunks(self, reading: ReadingView | None = None) -> Iterator[str]:
+        """Yield the part in pieces, and show how far the whole was read."""
+        chunks = self.text.chunks() if reading is None else reading.passing("Encoding", self.text)
+        return cut(chunks, self.at)[0 if self.first else 1]
+
+    def whole(self) -> str:
+        """Return the part in one piece."""
+        return "".join(self.chunks())
+
+    def encode(self, model: Model, *, unknown: str) -> tuple[str, Encoded]:
+        """Return its SHA-256 and its ids in a mapped file; refuse unknown characters if `unknown` is "error"."""
+        if unknown == "error":
+            model.refuse_strangers(self.chunks())
         size = Size()
-        (encoded,) = encode_once(model.tokenizer, [size.measuring(cut(reading.passing("Encoding", text), before)[1])])
-    return size, encoded
+        with ReadingView(console.stderr_console()) as reading:
+            (encoded,) = encode_once(model.tokenizer, [size.measuring(self.chunks(reading))])
+        return size.sha256, encoded
+
+
+def report(loaded: Model, train: Part | None, text: Part, learning: DynamicConfig, options: EvalOptions) -> None:
+    """Score a text as a whole, and show it beside what the text costs without the model."""
+    from charrnn.dynamic import dynamic_nats
+    from charrnn.scoring import tally, token_nats
+
+    (sha256, encoded), protocol = text.encode(loaded, unknown=options.unknown), scoring_protocol(options)
+    network, autocast = loaded.network(device=options.device, precision=options.precision)
+    found = tally(token_nats(network, encoded.ids, protocol, autocast=autocast), loaded.tokenizer, encoded)
+    facts = found.score.to_dict() | {"interval": interval(found)}
+    facts["signature"] = signature(loaded, str(protocol), precision_used(options.device, options.precision), sha256)
+    if options.dynamic:
+        dynamic = tally(dynamic_nats(network, encoded.ids, learning), loaded.tokenizer, encoded).score
+        facts["dynamic"] = dynamic.to_dict() | {"signature": signature(loaded, str(learning), "fp32", sha256)}
+    costs = baseline_costs(train, text, wanted=options.baselines)
+    if costs and not train:
+        nats = found.score.tokens * math.log(loaded.tokenizer.size)
+        nats += found.score.unknown * loaded.tokenizer.unknown_nats
+        costs.insert(0, Cost.of(f"uniform over the model's {loaded.tokenizer.size:,} symbols", nats, text.whole()))
+    facts["baselines"] = [cost.to_dict() for cost in costs]
+    if options.json:
+        console.write_json(facts)
+    else:
+        console.write_score(found.score, facts)
+
+
+def interval(found: "Tally") -> list[float] | None:
+    """Return the bootstrap interval of a score in bits per character, tokens per character taken as they are."""
+    bounds = bootstrap.interval(found.nats, found.tokens)
+    per_character = found.score.tokens / found.score.characters / math.log(2)
+    return None if bounds is None else [bound * per_character for bound in bounds]
+
+
+def read_parts(
+    texts: Sequence[str], train: Sequence[str], encoding: str, valid_fraction: float | None
+) -> tuple[Part | None, Part]:
+    """Return the text that baselines may learn from, if there is one, and the text to score."""
+    whole, given = (read_part(paths, encoding) if paths else None for paths in (texts, train))
+    assert whole is not None
+    if valid_fraction is None:
+        return given, whole
+    at = training_part(whole.characters, valid_fraction)
+    return given or Part(whole.text, at, first=True), Part(whole.text, at)
+
+
+def read_part(paths: Sequence[str], encoding: str) -> Part:
+    """Read a text, and show what there is to know about the reading."""
+    with ReadingView(console.stderr_console()) as reading:
+        text = read_texts(paths, encoding=encoding, watch=reading.measured)
+    for note in text.notes:
+        console.show_note(note)
+    return Part(text)
+
+
+def baseline_costs(train: Part | None, text: Part, *, wanted: bool | None) -> list[Cost]:
+    """Return what `text` costs without a model; if nobody asked, only where that takes no more than seconds."""
+    if wanted is None and text.characters + (train.characters if train else 0) > CHEAP:
+        console.show_note("No baselines: they would take a while for texts of this length. --baselines wants them.")
+        return []
+    if wanted is False:
+        return []
+    return list(baselines.primed(train.whole(), text.whole()) if train else baselines.unprimed(text.whole()))
+
+
+def signature(loaded: Model, state: str, precision: str, sha256: str = "") -> str:
+    """Say all that a score depends on; without the text's `sha256`, for lines that come one by one."""
+    parts = [f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}", state, f"precision:{precision}"]
+    if sha256:
+        parts.append(f"text:{sha256[:12]}")
+    return "|".join([*parts, f"model:{loaded.saved.sha256[:12]}", f"charrnn:{charrnn.__version__}"])
+
+
+def precision_used(device: str, precision: str) -> str:
+    """Return the number format that the options come to on this machine, which is what a signature has to name."""
+    from charrnn.machine import choose_device, choose_precision
+
+    return choose_precision(precision, choose_device(device))
 
 
 def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":
     """Return how the state is to run."""
     from charrnn.scoring import ScoringProtocol
 
-    if options.unknown not in ("charge", "error"):
-        raise UsageError(f"--unknown must be one of charge, error, not {options.unknown!r}.")
-    if options.reset_every is None:
-        return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()
-    if options.exact:
-        raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
-    if options.reset_every < 1:
-        raise UsageError(f"--reset-every must be at least 1, not {options.reset_every}.")
-    return ScoringProtocol.reset(options.reset_every)
+    if options.reset_every is not None:
+        return ScoringProtocol.reset(options.reset_every)
+    return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()

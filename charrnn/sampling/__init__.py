@@ -35,6 +35,7 @@ from charrnn.sampling.rules import (
 )
 from charrnn.sampling.streams import Place, Step, StepModel, generate
 from charrnn.sampling.text import (
+    ESCAPES,
     Sample,
     encode_prompt,
     generate_samples,
@@ -46,6 +47,7 @@ from charrnn.sampling.text import (
 
 __all__ = [
     "DRAWING",
+    "ESCAPES",
     "Conversation",
     "Cutter",
     "Place",

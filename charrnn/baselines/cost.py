@@ -1,0 +1,48 @@
+"""What a baseline charges for a text, in the units of a model's score."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+LN2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A text's price.
+
+    Attributes:
+        name: The baseline's.
+        nats: Negative log likelihood, or the length of a code for the text; natural logarithm.
+        characters: Code points of the text.
+        bytes: UTF-8 bytes of the text.
+    """
+
+    name: str
+    nats: float
+    characters: int
+    bytes: int
+
+    @classmethod
+    def of(cls, name: str, nats: float, text: str) -> Self:
+        """Take the denominators from the text."""
+        return cls(name, float(nats), len(text), len(text.encode()))
+
+    @classmethod
+    def of_bytes(cls, name: str, size: int, text: str) -> Self:
+        """Turn a number of bytes into nats."""
+        return cls.of(name, size * 8 * LN2, text)
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits for each code point of the text."""
+        return self.nats / LN2 / self.characters
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits for each UTF-8 byte of the text."""
+        return self.nats / LN2 / self.bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and what is derived from them, as JSON values."""
+        return vars(self) | {"bits_per_char": self.bits_per_char, "bits_per_byte": self.bits_per_byte}

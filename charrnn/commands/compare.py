@@ -1,0 +1,98 @@
+"""`charrnn compare`: models side by side on one held-out text, and what the text costs without any."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn import console
+from charrnn.api import Model, load
+from charrnn.commands.score import Part, baseline_costs, precision_used, read_parts, signature
+from charrnn.errors import ModelFileError, UsageError
+from charrnn.files import shown
+from charrnn.shapes import parameter_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What `charrnn compare` was asked."""
+
+    models: Sequence[str]
+    text: str
+    train: Sequence[str]
+    encoding: str
+    valid_fraction: float | None
+    baselines: bool | None
+    device: str
+    precision: str
+    threads: int | None
+    json: bool
+
+
+def compare(options: CompareOptions) -> None:
+    """Score models side by side on one text."""
+    check_order(options)
+    models = [load_named(name) for name in options.models]  # all of them, before time is spent on one
+    train, text = read_parts([options.text], options.train, options.encoding, options.valid_fraction)
+    from charrnn.machine import use_threads
+
+    use_threads(options.threads)
+    rows = [
+        {"model": name} | scored(loaded, text, options) for name, loaded in zip(options.models, models, strict=True)
+    ]
+    costs = [cost.to_dict() for cost in baseline_costs(train, text, wanted=options.baselines)]
+    if options.json:
+        console.write_json({"models": rows, "baselines": costs})
+    else:
+        console.write_comparison(rows, costs)
+
+
+def check_order(options: CompareOptions) -> None:
+    """Raise `UsageError` unless there are models and, last, something that is not one."""
+    order = "charrnn compare MODEL... TEXT"
+    if is_model(options.text):
+        raise UsageError(
+            f"The last argument should be the text, but {shown(Path(options.text))} is a model.", f"Use {order}."
+        )
+    if not options.models:
+        raise UsageError(f"No model is given, only the text {shown(Path(options.text))}.", f"Use {order}.")
+
+
+def is_model(path: str) -> bool:
+    """Return whether a path is a run folder or looks like a model file."""
+    return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
+
+
+def load_named(name: str) -> Model:
+    """Load one of several models.
+
+    Raises:
+        ModelFileError: It cannot be; the message names it.
+    """
+    try:
+        return load(name)
+    except ModelFileError as error:
+        error.hint = error.hint or "All arguments but the last are models: charrnn compare MODEL... TEXT."
+        raise
+
+
+def scored(loaded: Model, text: Part, options: CompareOptions) -> dict[str, Any]:
+    """Return what there is to say about one model."""
+    from charrnn.scoring import ScoringProtocol, evaluate
+
+    protocol, (sha256, encoded) = ScoringProtocol.carried(), text.encode(loaded, unknown="charge")
+    network, autocast = loaded.network(device=options.device, precision=options.precision)
+    beginning = loaded.encode(next(text.chunks())[:1000])
+    evaluate(network, loaded.tokenizer, beginning, protocol, autocast=autocast)  # for a warm start
+    began = time.perf_counter()
+    score = evaluate(network, loaded.tokenizer, encoded, protocol, autocast=autocast)
+    seconds = time.perf_counter() - began
+    return {
+        "parameters": parameter_count(loaded.config),
+        "tokenizer": loaded.tokenizer.kind,
+        "tokens_per_char": score.tokens / score.characters,
+        **score.to_dict(),
+        "chars_per_second": score.characters / seconds,
+        "signature": signature(loaded, str(protocol), precision_used(options.device, options.precision), sha256),
+    }

@@ -1,0 +1,126 @@
+"""Dynamic evaluation against its equation written out, and the rule that scoring comes before learning."""
+
+import numpy as np
+import pytest
+import torch
+from test_scoring import EXACT, TOKENIZER, model_of, nats_one_by_one, text_of, uniform_model
+from torch.nn import functional
+
+from charrnn.config import CELLS, DynamicConfig
+from charrnn.corpus import encode
+from charrnn.dynamic import EPSILON, dynamic_nats
+from charrnn.errors import UsageError
+from charrnn.model import CharRNN, detach
+from charrnn.scoring import evaluate, tally
+
+CONFIG = DynamicConfig(dynamic_lr=0.01, dynamic_decay=0.05, dynamic_segment=16)
+
+
+def losses(model: CharRNN, ids: np.ndarray, config: DynamicConfig = CONFIG) -> np.ndarray:
+    found = list(dynamic_nats(model, ids, config))
+    assert np.array_equal(np.concatenate([places for places, _ in found]), np.arange(len(ids)))
+    return np.concatenate([nats for _, nats in found])
+
+
+def losses_written_out(ids: np.ndarray, config: DynamicConfig) -> list[float]:
+    """Follow Krause et al. weight by weight, each parameter an array of its own."""
+    model, nats, state = model_of().eval(), list[float](), None
+    trained = [parameter.detach().numpy().copy() for parameter in model.parameters()]
+    squares = [np.zeros_like(weights) for weights in trained]
+    before = np.concatenate([[model.start], ids[:-1]])
+    for number, begin in enumerate(range(0, len(ids), config.dynamic_segment), 1):
+        part = slice(begin, begin + config.dynamic_segment)
+        logits, state = model(torch.tensor(before[part].astype(np.int64))[None], state)
+        loss = functional.cross_entropy(logits[0], torch.tensor(ids[part].astype(np.int64)), reduction="none")
+        nats += loss.tolist()
+        gradients = [g.numpy() for g in torch.autograd.grad(loss.mean(), list(model.parameters()))]
+        squares = [total + gradient**2 for total, gradient in zip(squares, gradients, strict=True)]
+        rms = [np.sqrt(total / number) for total in squares]
+        mean = np.concatenate([values.ravel() for values in rms]).mean()
+        for parameter, start, gradient, scale in zip(model.parameters(), trained, gradients, rms, strict=True):
+            weights = parameter.detach().numpy()
+            pull = np.minimum(1, config.dynamic_decay * scale / mean) * (start - weights)
+            step = config.dynamic_lr * gradient / (scale + EPSILON)
+            parameter.data = torch.from_numpy((weights + pull - step).astype(np.float32))
+        state = detach(state)
+    return nats
+
+
+def test_it_is_its_equation() -> None:
+    ids = text_of(100).ids
+    np.testing.assert_allclose(losses(model_of(), ids), losses_written_out(ids, CONFIG), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("changed", [17, 32, 40, 79, 95])
+def test_a_later_token_never_changes_an_earlier_loss(cell: str, changed: int) -> None:
+    """Bit for bit: what a token costs is settled before anything is learned from it."""
+    ids = text_of(100).ids
+    other = ids.copy()
+    other[changed] = 1 + ids[changed] % (TOKENIZER.size - 1)
+    first, second = losses(model_of(cell), ids), losses(model_of(cell), other)
+    assert np.array_equal(first[:changed], second[:changed])
+    assert first[changed] != second[changed]
+    later = (changed // 16 + 1) * 16
+    if later < 100:  # and something was learned from it
+        assert not np.array_equal(first[later:], second[later:])
+
+
+def test_the_first_segment_costs_what_it_costs_without_learning() -> None:
+    ids = text_of(100).ids
+    static = nats_one_by_one(model_of(), ids, EXACT)
+    found = losses(model_of(), ids)
+    np.testing.assert_allclose(found[:16], static[:16], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found[16:], static[16:], rtol=1e-3)
+
+
+def test_with_steps_of_almost_nothing_it_is_the_static_score() -> None:
+    text = text_of(200)
+    found = losses(model_of(), text.ids, DynamicConfig(dynamic_lr=1e-12, dynamic_decay=0.0))
+    assert found.sum() == pytest.approx(evaluate(model_of(), TOKENIZER, text, EXACT).nats, rel=1e-5)
+
+
+def test_a_full_pull_holds_the_weights_where_they_were() -> None:
+    """With a pull of 1 each step starts from the trained weights, so steps do not add up."""
+    text = encode(TOKENIZER, "ab" * 400)
+    free, held = (
+        losses(model_of(), text.ids, DynamicConfig(dynamic_lr=0.002, dynamic_decay=decay)) for decay in (0.0, 1.0)
+    )
+    static = evaluate(model_of(), TOKENIZER, text, EXACT).nats
+    assert free.sum() < held.sum() < static
+
+
+def test_a_text_that_repeats_itself_is_learned() -> None:
+    text = encode(TOKENIZER, "abcd" * 200)
+    found = losses(uniform_model(), text.ids, DynamicConfig(dynamic_lr=0.01))
+    assert found[:32].mean() == pytest.approx(np.log(TOKENIZER.size), rel=1e-5)
+    assert found[-100:].mean() < 0.3
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_the_model_and_every_generator_stay_as_they_were(training: bool) -> None:
+    model = model_of(dropout=0.5).train(training)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, second = losses(model, text_of(90).ids), losses(model, text_of(90).ids)
+    assert np.array_equal(first, second)
+    assert model.training == training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_tied_weights_learn_together_and_unknown_symbols_are_charged() -> None:
+    model = model_of(tied=True, embedding_size=8)
+    text = text_of(120, symbols="abZ")
+    score = tally(dynamic_nats(model, text.ids, CONFIG), TOKENIZER, text).score
+    assert score.unknown == (text.ids == TOKENIZER.unknown).sum() > 0
+    assert score.nats == pytest.approx(losses(model, text.ids).sum() + score.unknown * TOKENIZER.unknown_nats)
+
+
+def test_it_names_itself_and_checks_its_settings() -> None:
+    assert str(CONFIG) == "state:dynamic-16-lr-0.01-decay-0.05"
+    for name, value in (("dynamic_lr", -1.0), ("dynamic_decay", 2.0), ("dynamic_segment", 0)):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} must be"):
+            DynamicConfig(**{name: value})  # type: ignore[arg-type]
