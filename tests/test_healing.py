@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from charrnn.healing import BoundModel, Continuation, open_end
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
 from charrnn.numpy_model import NumpyModel
 from charrnn.sampling import SamplingConfig, generate_text, generate_texts
+from charrnn.sampling.endings import Speller
+from charrnn.sampling.healing import BoundModel, open_end
 from charrnn.shapes import weight_shapes
 from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
 
@@ -106,7 +107,8 @@ def weights_of(kind: str) -> dict[str, Any]:
 def test_streams_are_bound_each_by_itself(kind: str) -> None:
     """Some go on with a longer symbol at once, others spell: the first is always the stream alone."""
     rules = SamplingConfig(length=12, temperature=3.0)
-    texts = generate_texts(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4, num=6)
+    job = generate_texts(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4, num=6)
+    texts = ["".join(pieces) for pieces in job]
     assert {len(text) for text in texts} == {12}
     assert texts[0] == "".join(generate_text(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4))
 
@@ -141,7 +143,7 @@ def test_a_bound_model_leaves_the_state_that_it_is_given() -> None:
     assert all((old == new).all() for old, new in zip(before, state, strict=True))
 
 
-def test_a_continuation_skips_the_tail_and_ends_after_the_length() -> None:
-    continuation = Continuation(CharTokenizer("abcdef").decoder(), skip=2, length=3)
-    assert [continuation.feed(id_) for id_ in (1, 2, 3, 4, 5, 6)] == ["", "", "c", "d", "e", ""]
-    assert (continuation.left, continuation.flush()) == (0, "")
+def test_a_speller_skips_the_tail_and_ends_after_the_length() -> None:
+    speller = Speller(CharTokenizer("abcdef"), SamplingConfig(length=3), skip=2)
+    assert [speller.feed(id_) for id_ in (1, 2, 3, 4, 5, 6)] == ["", "", "c", "d", "e", ""]
+    assert (speller.ending.ended, speller.flush()) == (True, "")
