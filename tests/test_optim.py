@@ -194,6 +194,15 @@ def test_a_restored_optimizer_takes_the_same_steps_to_the_bit(kind: str, steps: 
 
 
 @every_optimizer
+def test_a_state_of_something_else_is_refused(kind: str) -> None:
+    optimizer = optimizer_of(model_of(), kind)
+    with pytest.raises(ValueError, match="does not fit"):
+        optimizer.restore(optimizer_of(model_of(num_layers=1), kind).state())
+    with pytest.raises(ValueError, match="-1 steps"):
+        optimizer.restore(optimizer.state() | {"steps": torch.tensor(-1)})
+
+
+@every_optimizer
 def test_the_state_covers_every_weight_once(kind: str) -> None:
     model = model_of()
     optimizer = optimizer_of(model, kind)
