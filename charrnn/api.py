@@ -1,15 +1,16 @@
 """The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.checkpoints import SavedModel, load_model
 from charrnn.config import ModelConfig
-from charrnn.corpus import encode
-from charrnn.errors import TextError
+from charrnn.errors import TextError, UsageError
 from charrnn.numpy_model import NumpyModel
+from charrnn.record_sampling import generate_records
+from charrnn.records import encode_text, saved_separator
 from charrnn.sampling import SamplingConfig, generate_text, generate_texts, unknown_error
 from charrnn.tokenizers import Tokenizer
 
@@ -34,10 +35,15 @@ class Model:
 
     Args:
         saved: What a model file holds.
+
+    Attributes:
+        separator: What ends a record, if the model was trained on records: it then writes one record, and scores each
+            from a state of zero.
     """
 
     def __init__(self, saved: SavedModel) -> None:
         self.saved = saved
+        self.separator = saved_separator(saved.about)
 
     @property
     def config(self) -> ModelConfig:
@@ -74,11 +80,38 @@ class Model:
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
         """Yield the text of `generate` piece by piece, as it is made."""
-        return generate_text(self._sampler, self.tokenizer, prompt, SamplingConfig(**settings), seed=seed)
+        return generate_text(self._sampler, self.tokenizer, prompt, self._rules(settings), seed=seed)
 
     def generate_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> list[str]:
         """Return `num` texts, drawn side by side; the settings are those of `generate`."""
-        return generate_texts(self._sampler, self.tokenizer, prompt, SamplingConfig(**settings), seed=seed, num=num)
+        return generate_texts(self._sampler, self.tokenizer, prompt, self._rules(settings), seed=seed, num=num)
+
+    def records(
+        self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
+    ) -> Iterator[str]:
+        """Yield `num` whole records that begin with `prompt`, which is part of them; their separator is not.
+
+        Args:
+            prompt: How each begins; empty leaves it to the model.
+            num: At least 1. Fewer come if nearly all that the model writes is known.
+            seed: The same seed gives the same records.
+            known: Records that are left out, such as those of the training text.
+            settings: As for `generate`; `length` is the limit for one record.
+
+        Raises:
+            UsageError: The model was not trained on records, the prompt goes beyond one, or a setting is out of range.
+            TextError: The prompt has characters that the model has never seen.
+        """
+        if self.separator is None:
+            raise UsageError("This model was not trained on records.", "Train one with --records lines.")
+        rules = SamplingConfig(**settings)
+        return generate_records(
+            self._sampler, self.tokenizer, prompt, rules, separator=self.separator, seed=seed, num=num, known=known
+        )
+
+    def _rules(self, settings: dict[str, Any]) -> SamplingConfig:
+        """Return the rules; a record ends at its separator if nothing else ends it."""
+        return SamplingConfig(**{"stop": self.separator} | settings)
 
     def score(
         self,
@@ -93,7 +126,7 @@ class Model:
 
         Args:
             text: At least one character.
-            protocol: How the state runs through it; by default carried from beginning to end.
+            protocol: How the state runs through it; by default carried from beginning to end, or by record.
             unknown: "charge" prices characters that the model has never seen; "error" refuses them.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
@@ -110,11 +143,12 @@ class Model:
             raise unknown_error(strangers, "text", "--unknown charge to price them honestly")
         place = choose_device(device)
         kind = choose_precision(precision, place)
+        encoded = encode_text(self.tokenizer, text, self.separator)
         return evaluate(
             self._torch_model().to(place),
             self.tokenizer,
-            encode(self.tokenizer, text),
-            protocol or ScoringProtocol.carried(),
+            encoded,
+            protocol or ScoringProtocol.of(encoded),
             autocast=lambda: autocast(kind, place),
         )
 

@@ -23,6 +23,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charrnn.errors import TextError, UsageError, did_you_mean
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
@@ -71,11 +74,13 @@ class Encoded:
         ids: One-dimensional, of the tokenizer's smallest unsigned type.
         characters: Code points of the original text.
         bytes: Bytes of the original text as UTF-8.
+        starts: If the text consists of records, where each begins in `ids`, ascending from 0; int64.
     """
 
     ids: Ids
     characters: int
     bytes: int
+    starts: NDArray[np.int64] | None = None
 
 
 def encode(tokenizer: Tokenizer, text: str) -> Encoded:

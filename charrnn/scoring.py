@@ -20,6 +20,7 @@ from charrnn.model import CharRNN
 from charrnn.tokenizers import Tokenizer
 
 Ids = npt.NDArray[np.integer[Any]]
+Places = npt.NDArray[np.int64]
 LN2 = math.log(2)
 
 
@@ -90,10 +91,12 @@ class ScoringProtocol:
     Attributes:
         segment: Tokens scored in one run of the state; None is the whole text in one serial pass.
         warmup: Tokens read before each segment, at most.
+        by_record: Each record is a segment, of its own length, read from the start symbol; without records, all is one.
     """
 
     segment: int | None
     warmup: int
+    by_record: bool = False
 
     @classmethod
     def carried(cls) -> Self:
@@ -106,12 +109,24 @@ class ScoringProtocol:
         return cls(segment=None, warmup=0)
 
     @classmethod
+    def records(cls) -> Self:
+        """State zero at the start of each record, as such a model was trained."""
+        return cls(segment=None, warmup=0, by_record=True)
+
+    @classmethod
+    def of(cls, text: Encoded) -> Self:
+        """Return how a text is scored if nothing else is asked for: by record if it has some, or else carried."""
+        return cls.carried() if text.starts is None else cls.records()
+
+    @classmethod
     def reset(cls, every: int) -> Self:
         """Context-free blocks of `every` tokens, each from the token before it: how transformers are often scored."""
         return cls(segment=every, warmup=1)
 
     def __str__(self) -> str:
         """Name the protocol, for a score's signature."""
+        if self.by_record:
+            return "state:records"
         if self.segment is None:
             return "state:carried-exact"
         return f"state:reset-{self.segment}" if self.warmup == 1 else f"state:carried-warmup-{self.warmup}"
@@ -139,7 +154,7 @@ def evaluate(
     """
     total = unknown_nats = 0.0
     unknown = 0
-    for targets, nats in token_nats(model, text.ids, protocol, autocast=autocast):
+    for targets, nats in token_nats(model, text.ids, protocol, autocast=autocast, starts=text.starts):
         total += float(nats.sum())
         if tokenizer.unknown is not None:
             unknown_nats += float(nats[targets == tokenizer.unknown].sum())
@@ -151,13 +166,20 @@ def evaluate(
 
 
 def token_nats(
-    model: CharRNN, ids: Ids, protocol: ScoringProtocol, *, autocast: Callable[[], Any] | None = None
+    model: CharRNN,
+    ids: Ids,
+    protocol: ScoringProtocol,
+    *,
+    autocast: Callable[[], Any] | None = None,
+    starts: Places | None = None,
 ) -> Iterator[tuple[Ids, npt.NDArray[np.float64]]]:
     """Yield tokens and the negative log likelihood in nats of each, every token once, in the order they were scored."""
     training = model.training
     model.eval()
     try:
-        for begins, ends in segments(len(ids), protocol):
+        records = starts if protocol.by_record else None
+        cut = segments(len(ids), protocol) if records is None else record_segments(records, len(ids))
+        for begins, ends in cut:
             state = None
             for columns, inputs, targets in _steps(ids, begins, ends, model.start):
                 with torch.inference_mode(), (autocast or nullcontext)():
@@ -179,6 +201,17 @@ def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[npt.NDArr
     for group in np.split(scored, range(ROWS, len(scored), ROWS)):
         begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
         yield begins, np.minimum(group + size, length)[:, None]
+
+
+def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Places]]:
+    """Group records by length; each is read and scored from its start on. Arrays as `segments` has them."""
+    ends = np.append(starts[1:], length)
+    order, done = np.argsort(starts - ends, kind="stable"), 0  # the longest first
+    while done < len(order):
+        longest = int((ends - starts)[order[done]])
+        group = order[done : done + ROWS * CHUNK // min(longest, CHUNK)]
+        yield starts[group, None].repeat(2, axis=1), ends[group, None]
+        done += len(group)
 
 
 def _steps(

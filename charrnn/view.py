@@ -70,6 +70,8 @@ class TrainingView:
             f"Text    {data.name}: {train.characters:,} characters to train on, {valid.characters:,} to validate; "
             f"{tokenizer.size:,} symbols"
         )
+        if train.starts is not None and valid.starts is not None:
+            self.say(f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate")
         unknown = int((valid.ids == tokenizer.unknown).sum()) if tokenizer.unknown is not None else 0
         if unknown:
             self.say(f"        {unknown:,} characters of the validation text do not occur in the training text")

@@ -11,15 +11,15 @@ import charrnn
 # Imports go down only; inside a row, only to the left.
 ROWS = (
     ("errors", "config", "shapes", "presets"),
-    ("tokenizers", "corpus", "files", "checkpoints", "runs", "datasets"),
+    ("tokenizers", "corpus", "records", "files", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "model", "numpy_model"),
-    ("scoring", "sampling"),
+    ("scoring", "sampling", "record_sampling"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console", "view"),
     ("commands", "cli", "__main__"),
 )
 PLACES = {room: (row, column) for row, rooms in enumerate(ROWS) for column, room in enumerate(rooms)}
-WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "sampling"}
+WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "sampling", "record_sampling"}
 WITH_TERMINAL = {"console", "view", "cli", "__main__"}
 
 ROOT = Path(__file__).parents[1] / "charrnn"

@@ -29,10 +29,24 @@ def sample(
     ] = None,
     num: Annotated[int, typer.Option(help="Texts to write, side by side.", parser=whole, metavar="N")] = 1,
     unknown: Annotated[str | None, setting("unknown", WRITE)] = None,
+    training_text: Annotated[
+        str | None,
+        typer.Option(
+            help="Mark the records that stand in this text, for a model trained with --records.",
+            metavar="TEXT",
+            rich_help_panel=WRITE,
+            show_default=False,
+        ),
+    ] = None,
+    novel: Annotated[
+        bool,
+        typer.Option("--novel", help="Leave out the records that stand in --training-text.", rich_help_panel=WRITE),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Write new text to standard output, as it is made."""
     options = locals()
     names = [spec.name for spec in fields(SamplingConfig)]
     settings = {name: options[name] for name in names if options[name] is not None}
-    commands.sample(model, prompt, settings, seed=seed, num=num, as_json=json_)
+    records = commands.RecordOptions(training_text=training_text, novel=novel)
+    commands.sample(model, prompt, settings, records, seed=seed, num=num, as_json=json_)

@@ -6,15 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import console
-from charrnn.api import load
+from charrnn.api import Model, load
+from charrnn.commands.records import RecordOptions, sample_records
 from charrnn.errors import TextError, UsageError
 
 
-def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | None, num: int, as_json: bool) -> None:
+def sample(
+    model: Path,
+    prompt: str,
+    settings: dict[str, Any],
+    records: RecordOptions,
+    *,
+    seed: int | None,
+    num: int,
+    as_json: bool,
+) -> None:
     """Write new text to standard output, as it is made."""
-    if not 1 <= num <= MOST_SAMPLES:
-        raise UsageError(f"--num must be at least 1 and at most {MOST_SAMPLES:,}, not {num}.")
     loaded = load(model)
+    check_num(num, loaded, records)
     prompt = read_prompt() if prompt == "-" else prompt
     drawn = secrets.randbelow(1 << 32) if seed is None else seed
     if drawn < 0:
@@ -22,7 +31,9 @@ def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | No
     pieces = loaded.stream(prompt, seed=drawn, **settings)  # nothing is written before all that was asked is checked
     if seed is None:
         console.show_note(f"--seed {drawn}")
-    if as_json:
+    if loaded.separator is not None:
+        sample_records(loaded, prompt, settings, records, seed=drawn, num=num, as_json=as_json)
+    elif as_json:
         texts = loaded.generate_many(prompt, num=num, seed=drawn, **settings)
         console.write_json({"prompt": prompt, "texts": texts, "seed": drawn, "model": loaded.saved.sha256})
     elif num == 1:
@@ -36,6 +47,14 @@ def sample(model: Path, prompt: str, settings: dict[str, Any], *, seed: int | No
 
 
 MOST_SAMPLES = 65_536
+
+
+def check_num(num: int, model: Model, records: RecordOptions) -> None:
+    """Raise `UsageError` if so many texts cannot be written side by side, or such a model writes no records."""
+    if num < 1 or (num > MOST_SAMPLES and model.separator is None):
+        raise UsageError(f"--num must be at least 1 and at most {MOST_SAMPLES:,}, not {num}.")
+    if records.training_text is not None and model.separator is None:
+        raise UsageError("--training-text is for models of records.", "Train one with charrnn train --records lines.")
 
 
 def read_prompt() -> str:

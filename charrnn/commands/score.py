@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import charrnn
 from charrnn import console
 from charrnn.api import load
-from charrnn.corpus import read_texts, split
+from charrnn.corpus import read_texts
 from charrnn.errors import UsageError
+from charrnn.records import divide
 
 if TYPE_CHECKING:
     from charrnn.scoring import ScoringProtocol
@@ -37,11 +38,13 @@ def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
     text = read_texts(options.texts, encoding=options.encoding)
     for note in text.notes:
         console.show_note(note)
-    part = text.text if options.valid_fraction is None else split(text.text, options.valid_fraction)[1]
+    part = (
+        text.text if options.valid_fraction is None else divide(text.text, options.valid_fraction, loaded.separator)[1]
+    )
     from charrnn.machine import use_threads
 
     use_threads(options.threads)
-    protocol = scoring_protocol(options)
+    protocol = scoring_protocol(options, records=loaded.separator is not None)
     score = loaded.score(
         part, protocol=protocol, unknown=options.unknown, device=options.device, precision=options.precision
     )
@@ -61,12 +64,16 @@ def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
         console.write_table(console.score_rows(score, signature))
 
 
-def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":
+def scoring_protocol(options: EvalOptions, *, records: bool) -> "ScoringProtocol":
     """Return how the state is to run."""
     from charrnn.scoring import ScoringProtocol
 
     if options.unknown not in ("charge", "error"):
         raise UsageError(f"--unknown must be one of charge, error, not {options.unknown!r}.")
+    if records:
+        if options.reset_every is not None:
+            raise UsageError("--reset-every does not suit a model of records: each is scored from a state of zero.")
+        return ScoringProtocol.records()
     if options.reset_every is None:
         return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()
     if options.exact:

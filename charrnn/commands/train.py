@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from charrnn import console
 from charrnn.api import load
 from charrnn.config import check_settings
-from charrnn.corpus import Text, encode, read_texts, split
+from charrnn.corpus import Text, read_texts
 from charrnn.errors import InterruptedRun, UsageError
+from charrnn.records import check_separator, count_blank, divide, encode_text, separator_of
 from charrnn.runs import RunFolder
 from charrnn.shapes import parameter_count
 from charrnn.signals import stop_requests
@@ -142,6 +143,11 @@ def prepare_data(
     """Divide the text first, then learn the tokenizer from the training part, then encode both."""
     from charrnn.session import Data
 
+    separator = separator_of(options.settings.get("records"))
+    if separator is not None:
+        check_separator(text.text, separator, text.name)
+        if blank := count_blank(text.text, separator):
+            view.say(f"Left out {blank:,} blank record{'s' if blank > 1 else ''}.")
     if options.valid:
         if "valid_fraction" in options.settings:
             raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
@@ -149,9 +155,9 @@ def prepare_data(
         parts, sha256 = (text.text, valid.text), hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
     else:
         fraction = options.settings.get("valid_fraction", 0.1)
-        parts, sha256 = split(text.text, fraction), text.sha256
+        parts, sha256 = divide(text.text, fraction, separator), text.sha256
     tokenizer = start_tokenizer(start, parts[0], view) if start else new_tokenizer(options, parts[0])
-    train_part, valid_part = (encode(tokenizer, part) for part in parts)
+    train_part, valid_part = (encode_text(tokenizer, part, separator) for part in parts)
     return tokenizer, Data(text.name, sha256, train_part, valid_part)
 
 
