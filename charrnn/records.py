@@ -61,23 +61,22 @@ def cut_records(text: str, separator: str) -> Iterator[str]:
 
     Joined and cut again, they are the same records.
     """
-    *parts, last = text.split(separator)
-    for part in parts:
-        if not part.isspace() and part:
-            yield part + separator
-    if last and not last.isspace():
-        yield last + separator[overlap(last, separator) :]
-
-
-def overlap(text: str, separator: str) -> int:
-    """Return how much of `separator` `text` ends with."""
-    return next(size for size in range(len(separator) - 1, -1, -1) if text.endswith(separator[:size]))
+    for content in _contents(text, separator):
+        if content and not content.isspace():
+            yield content + separator
 
 
 def count_blank(text: str, separator: str) -> int:
     """Return how many records `cut_records` leaves out."""
+    return sum(not content or content.isspace() for content in _contents(text, separator))
+
+
+def _contents(text: str, separator: str) -> list[str]:
+    """Return the records without their separators; of the last one's, a part may be there."""
     *parts, last = text.split(separator)
-    return sum(not part or part.isspace() for part in parts) + bool(last and last.isspace())
+    there = next(size for size in range(len(separator) - 1, -1, -1) if last.endswith(separator[:size]))
+    last = last[: len(last) - there]
+    return [*parts, last] if last else parts
 
 
 def divide(text: str, valid_fraction: float, separator: str | None) -> tuple[str, str]:
