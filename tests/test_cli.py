@@ -29,9 +29,11 @@ TRAIN_OPTIONS = """
     --patience --eval-every --save-every --log-every --sample-every --valid --valid-fraction --seed --device --precision
     --threads --config --init-from --dry-run --fresh --quiet --json
     --activation --layer-norm --residual --tied --forget-bias --orthogonal --lr-floor --warmup --encoding --help
+    --records
 """
 OTHER_OPTIONS = {
-    "sample": "--length --temperature --top-k --top-p --seed --num --stop --unknown --json --help",
+    "sample": "--length --temperature --top-k --top-p --seed --num --stop --unknown --json --help "
+    "--training-text --novel",
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help",
     "info": "--json --help",
     "data": "--folder --help",

@@ -202,7 +202,7 @@ def test_no_gradient_and_no_symbol_comes_from_another_record() -> None:
 
 def test_the_state_is_carried_along_a_record_that_is_longer_than_a_gradient_reaches() -> None:
     config = TrainConfig(records="lines", batch_size=2, seq_len=4, optimizer="adamw")
-    batcher = batcher_of([10, 10, 10, 10], config)
+    batcher = batcher_of([10] * 16, config)
     first, second, third, fourth = (batcher.next_batch() for _ in range(4))
     assert [batch.starts_stream for batch in (first, second, third, fourth)] == [True, False, False, True]
     assert torch.equal(second.inputs[:, 0], first.targets[:, -1])
