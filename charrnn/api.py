@@ -1,17 +1,29 @@
 """The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.checkpoints import SavedModel, load_model
 from charrnn.config import ModelConfig
+from charrnn.corpus import Encoded, strangers
 from charrnn.errors import TextError, UsageError
 from charrnn.numpy_model import NumpyModel
-from charrnn.record_sampling import generate_records
 from charrnn.records import encode_text, saved_separator
-from charrnn.sampling import SamplingConfig, generate_text, generate_texts, unknown_error
+from charrnn.sampling import (
+    DRAWING,
+    Sample,
+    SamplingConfig,
+    check_beginning,
+    ending_records,
+    generate_records,
+    generate_samples,
+    generate_text,
+    generate_texts,
+    search,
+    unknown_error,
+)
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -37,8 +49,8 @@ class Model:
         saved: What a model file holds.
 
     Attributes:
-        separator: What ends a record, if the model was trained on records: it then writes one record, and scores each
-            from a state of zero.
+        separator: What ends a record, if the model was trained on records: each text that it writes is one then, or
+            ends before, and each that it scores is read from a state of zero.
     """
 
     def __init__(self, saved: SavedModel) -> None:
@@ -61,7 +73,8 @@ class Model:
         return self.saved.about
 
     @cached_property
-    def _sampler(self) -> NumpyModel:
+    def sampler(self) -> NumpyModel:
+        """The model as it predicts one symbol after the other, on the CPU."""
         return NumpyModel(self.config, self.saved.weights)
 
     def generate(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> str:
@@ -70,7 +83,8 @@ class Model:
         Args:
             prompt: What to go on from; empty begins as a text begins.
             seed: The same seed gives the same text.
-            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, stop, unknown.
+            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p, no_repeat, stop, until,
+                unknown.
 
         Raises:
             UsageError: A setting is out of range.
@@ -79,17 +93,59 @@ class Model:
         return "".join(self.stream(prompt, seed=seed, **settings))
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
-        """Yield the text of `generate` piece by piece, as it is made."""
-        return generate_text(self._sampler, self.tokenizer, prompt, self._rules(settings), seed=seed)
+        """Yield the text of `generate` piece by piece, as it is made; memory does not grow with its length."""
+        config = self._rules(prompt, settings)
+        return generate_text(self.sampler, self.tokenizer, prompt, config, seed=seed)
+
+    def stream_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> Iterator[Iterator[str]]:
+        """Yield `num` texts, each in pieces, to be read one after the other; the first is that of `stream`."""
+        config = self._rules(prompt, settings)
+        return generate_texts(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
 
     def generate_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> list[str]:
-        """Return `num` texts, drawn side by side; the settings are those of `generate`."""
-        return generate_texts(self._sampler, self.tokenizer, prompt, self._rules(settings), seed=seed, num=num)
+        """Return `num` texts, of which the first is that of `generate`; the settings are its too."""
+        return ["".join(pieces) for pieces in self.stream_many(prompt, num=num, seed=seed, **settings)]
+
+    def samples(self, prompt: str = "", *, num: int = 1, seed: int = 0, **settings: Any) -> Iterator[Sample]:
+        """Yield the texts of `generate_many`, each with its symbols and their log probabilities."""
+        config = self._rules(prompt, settings)
+        return generate_samples(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
+
+    def search(self, prompt: str = "", *, beam: int, num: int = 1, **settings: Any) -> list[Sample]:
+        """Return the `num` likeliest texts that a beam search finds, the likeliest per symbol first; no chance in it.
+
+        Args:
+            prompt: What to go on from.
+            beam: Texts that are followed at once, 1 to 1,024.
+            num: 1 to `beam`.
+            settings: length, no_repeat, stop, until and unknown, as in `generate`.
+
+        Raises:
+            UsageError: A setting is out of range, or is about drawing.
+            TextError: The prompt has characters that the model has never seen.
+        """
+        for name in settings:
+            if name in DRAWING:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"--beam looks for the likeliest text and draws nothing: {flag} has no meaning with it."
+                )
+        return search(self.sampler, self.tokenizer, prompt, self._rules(prompt, settings), beam=beam, num=num)
 
     def records(
         self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
     ) -> Iterator[str]:
         """Yield `num` whole records that begin with `prompt`, which is part of them; their separator is not.
+
+        The arguments and errors are those of `record_samples`.
+        """
+        samples = self.record_samples(prompt, num=num, seed=seed, known=known, **settings)
+        return (prompt + sample.text for sample in samples)
+
+    def record_samples(
+        self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
+    ) -> Iterator[Sample]:
+        """Yield what follows `prompt` in `num` records, each with its symbols and their log probabilities.
 
         Args:
             prompt: How each begins; empty leaves it to the model.
@@ -104,18 +160,14 @@ class Model:
         """
         if self.separator is None:
             raise UsageError("This model was not trained on records.", "Train one with --records lines.")
-        rules = SamplingConfig(**settings)
+        config, end = SamplingConfig(**settings), self.separator
         return generate_records(
-            self._sampler, self.tokenizer, prompt, rules, separator=self.separator, seed=seed, num=num, known=known
+            self.sampler, self.tokenizer, prompt, config, separator=end, seed=seed, num=num, known=known
         )
-
-    def _rules(self, settings: dict[str, Any]) -> SamplingConfig:
-        """Return the rules; a record ends at its separator if nothing else ends it."""
-        return SamplingConfig(**{"stop": self.separator} | settings)
 
     def score(
         self,
-        text: str,
+        text: str | Encoded,
         *,
         protocol: "ScoringProtocol | None" = None,
         unknown: str = "charge",
@@ -125,9 +177,10 @@ class Model:
         """Return how well the model predicts `text`.
 
         Args:
-            text: At least one character.
+            text: At least one character; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
             protocol: How the state runs through it; by default carried from beginning to end, or by record.
-            unknown: "charge" prices characters that the model has never seen; "error" refuses them.
+            unknown: "charge" prices characters that the model has never seen; "error" refuses them, but for
+                ids, where they can no longer be named: see `refuse_strangers`.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
 
@@ -137,20 +190,31 @@ class Model:
         from charrnn.machine import autocast, choose_device, choose_precision
         from charrnn.scoring import ScoringProtocol, evaluate
 
-        if not text:
-            raise TextError("There is no text to score: it is empty.")
-        if unknown == "error" and (strangers := self.tokenizer.unknown_characters(text)):
-            raise unknown_error(strangers, "text", "--unknown charge to price them honestly")
+        if isinstance(text, str):
+            if not text:
+                raise TextError("There is no text to score: it is empty.")
+            if unknown == "error":
+                self.refuse_strangers([text])
+            text = encode_text(self.tokenizer, text, self.separator)
         place = choose_device(device)
         kind = choose_precision(precision, place)
-        encoded = encode_text(self.tokenizer, text, self.separator)
         return evaluate(
             self._torch_model().to(place),
             self.tokenizer,
-            encoded,
-            protocol or ScoringProtocol.of(encoded),
+            text,
+            protocol or ScoringProtocol.of(text),
             autocast=lambda: autocast(kind, place),
         )
+
+    def refuse_strangers(self, chunks: Iterable[str]) -> None:
+        """Raise `TextError` if a text has characters that the model has never seen."""
+        if unknown := strangers(self.tokenizer, chunks):
+            raise unknown_error(unknown, "text", "--unknown charge to price them honestly")
+
+    def _rules(self, prompt: str, settings: dict[str, Any]) -> SamplingConfig:
+        """Return the rules by which a text is written after `prompt`."""
+        check_beginning(prompt, self.separator)
+        return ending_records(SamplingConfig(**settings), self.separator)
 
     def _torch_model(self) -> Any:
         import torch

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from charrnn.errors import UsageError, did_you_mean
 
@@ -21,7 +21,7 @@ BPTT_MODES = ("fixed", "random", "full")
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-TOKENIZERS = ("char",)
+TOKENIZERS = ("char", "byte", "word", "bpe", "unigram")
 
 
 def option(
@@ -81,7 +81,7 @@ def check_field(name: str, value: Any, kind: Any, spec: dict[str, Any]) -> None:
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if value is None and NoneType in kinds:
         return
-    wanted = next(k for k in kinds if k is not NoneType)
+    wanted = next(get_origin(k) or k for k in kinds if k is not NoneType)
     flag = f"--{name.replace('_', '-')}"
     if type(value) is not wanted and not (wanted is float and type(value) is int):
         raise UsageError(f"{flag} must be {_kind_name(wanted)}, not {_shown(value)}.")
@@ -97,8 +97,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
     Settings that only contradict each other pass: whether they do depends on those that are not settled yet.
     """
+    # TrainConfig comes last: the vocab_size that can be asked for is its own, and the model's follows from the text
     specs = {spec.name: (kind, spec) for kind in (ModelConfig, TrainConfig) for spec in fields(kind)}
-    del specs["vocab_size"]  # the text decides it
     for name, value in settings.items():
         if name not in specs:
             raise UsageError(f"Unknown setting {str(name)[:80]!r}.", did_you_mean(str(name), specs))
@@ -117,7 +117,7 @@ def _range_text(spec: dict[str, Any]) -> str:
 
 
 def _kind_name(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false", tuple: "a list"}[kind]
 
 
 def _shown(value: Any) -> str:
@@ -156,6 +156,9 @@ class TrainConfig(Checked):
     """Everything about a run that changes the weights it ends with, and how often it reports and saves."""
 
     tokenizer: str = option("char", "What counts as one symbol", choices=TOKENIZERS)
+    vocab_size: int | None = option(
+        None, "Symbols of a word, bpe or unigram vocabulary; what suits the text if not given", low=260, high=1 << 20
+    )
     records: str | None = option(
         None, "Each line, or each part that ends with this string (\\n: a new line), is a sequence of its own"
     )

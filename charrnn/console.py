@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from charrnn.errors import CharRNNError
-from charrnn.sampling import visible
+from charrnn.sampling import visible as visible
 
 if TYPE_CHECKING:
+    from charrnn.novelty import Copied
     from charrnn.scoring import Score
 
 
@@ -44,7 +45,7 @@ def show_note(text: str) -> None:
 
 
 def write_json(value: Any) -> None:
-    """Write one JSON object on standard output."""
+    """Write one JSON value on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
@@ -54,6 +55,29 @@ def write_text(text: str) -> None:
     sys.stdout.flush()
 
 
+COLOURS = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
+
+
+def write_coloured(pieces: list[tuple[int, str, bool]]) -> bool:
+    r"""Write pieces of text on standard output in alternating colours, if it is a terminal that has any.
+
+    Args:
+        pieces: For each its number, its text with everything visible, and whether it is to be marked.
+
+    Returns:
+        Whether it was written.
+    """
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal or console.color_system is None or console.no_color:
+        return False
+    for number, (_, text, marked) in enumerate(pieces):
+        console.print(text, style="bold white on red" if marked else COLOURS[number % len(COLOURS)], end="")
+        if text.endswith("\\n"):
+            console.print()
+    console.print()
+    return True
+
+
 def write_table(rows: list[tuple[str, str]], title: str = "") -> None:
     """Write names and values on standard output, aligned."""
     width = max(len(name) for name, _ in rows)
@@ -61,6 +85,14 @@ def write_table(rows: list[tuple[str, str]], title: str = "") -> None:
         sys.stdout.write(f"{title}\n")
     for name, value in rows:
         sys.stdout.write(f"  {name:<{width}}  {visible(value)}\n")
+
+
+def write_columns(header: list[str], rows: list[list[str]]) -> None:
+    """Write a table on standard output: names on the left, numbers on the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    for name, *cells in (header, *rows):
+        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        sys.stdout.write(f"  {name:<{widths[0]}}  {numbers}\n")
 
 
 def duration(seconds: float) -> str:
@@ -97,6 +129,20 @@ def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:
     if score.unknown:
         rows.append(("perplexity without them", f"{score.perplexity_known:.4f}"))
     return [*rows, ("signature", signature)]
+
+
+def novelty_table(columns: Mapping[str, "Copied"]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of how much of some texts stands in a training text, and the longest passages."""
+    texts = list(columns.values())
+    rows = [
+        ["characters", *(f"{one.characters:,}" for one in texts)],
+        ["longest copied passage", *(f"{len(one.passage):,}" for one in texts)],
+    ]
+    for size in texts[0].shares:
+        shares = [one.shares[size] for one in texts]
+        name = f"substrings of {size} that are copied"
+        rows.append([name, *("-" if share is None else f"{share:.2%}" for share in shares)])
+    return ["", *columns], rows
 
 
 def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,17 +33,31 @@ def write_whole(path: Path, data: bytes, keep: Path | None = None) -> None:
     try:
         for target in (path,) if keep is None else (path, keep):
             only_regular(target)
-        _write_and_rename(path, data, keep)
+        _write_and_rename(path, [data], keep)
     except OSError as error:
         raise cannot("save", path, error, len(data)) from error
 
 
-def _write_and_rename(path: Path, data: bytes, keep: Path | None) -> None:
+def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
+    """Replace the file at `path` by `pieces`, joined, as `write_whole` does.
+
+    Raises:
+        MachineError: See `write_whole`. What making the pieces raises goes through, and all is left as it was.
+    """
+    try:
+        only_regular(path)
+        _write_and_rename(path, pieces, None)
+    except OSError as error:
+        raise cannot("save", path, error) from error
+
+
+def _write_and_rename(path: Path, pieces: Iterable[bytes], keep: Path | None) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         try:
-            write_all(descriptor, data)
+            for piece in pieces:
+                write_all(descriptor, piece)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -89,6 +89,18 @@ class Plan:
         return weights + activations
 
 
+def check_request(request: Request, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None) -> None:
+    """Raise what `make_plan` would raise about settings that do not go together, before a long text is encoded.
+
+    Args:
+        request: What was asked for.
+        tokenizer: Of the training text.
+        length: About how many symbols the training text has.
+        base: The model to start from.
+    """
+    TrainConfig(**_shapes(request, tokenizer, length, base)[1])
+
+
 def make_plan(
     request: Request,
     tokenizer: Tokenizer,
@@ -115,7 +127,7 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not there.
     """
-    model, settings = _shapes(request, tokenizer, train, base)
+    model, settings = _shapes(request, tokenizer, len(train.ids), base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
     batcher = make_batcher(train.ids, config, model.vocab_size, train.starts)
@@ -167,11 +179,11 @@ def steps_within(request: Request, speed: "Speed", characters: int, epoch: float
 
 
 def _shapes(
-    request: Request, tokenizer: Tokenizer, train: Encoded, base: ModelConfig | None
+    request: Request, tokenizer: Tokenizer, length: int, base: ModelConfig | None
 ) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's configuration and the training settings as far as they do not depend on the speed."""
     check_settings(request.settings)
-    chosen = shape_settings(find_preset(request.preset or "standard"), len(train.ids)) | dict(request.settings)
+    chosen = shape_settings(find_preset(request.preset or "standard"), length) | dict(request.settings)
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if base is not None:
         kept = base.to_dict() | {"vocab_size": tokenizer.size}
@@ -182,7 +194,8 @@ def _shapes(
             raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")
         shape = kept | {name: request.settings[name] for name in changed}
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
-    return model, {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
+    settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
+    return model, settings | {"tokenizer": tokenizer.kind}  # which --init-from brings along
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,22 @@ need not end with one; the last record is then completed. Blank records, of noth
 
 Whole records are held out for validation: those whose text has the smallest hash. A list may well be sorted, so its end
 would say little about the rest; and records that are equal end up on one side, so that none is scored that was learned.
+
+Texts come in chunks, and one chunk or one record is in memory. To divide a text, it is read three times: once to choose
+what validates, which takes some 50 bytes of memory for each record, and once for each side.
 """
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from fractions import Fraction
-from itertools import accumulate
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from charrnn.corpus import Encoded, encode, split
+from charrnn.corpus import Encoded, encode, exact_share
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.tokenizers.base import Tokenizer, to_bytes
 
@@ -56,88 +59,138 @@ def saved_separator(about: Mapping[str, Any]) -> str | None:
     return separator_of(records)
 
 
-def cut_records(text: str, separator: str) -> Iterator[str]:
-    """Yield the records of `text` that are not blank, each with its separator; the last one is completed.
+def cut_records(chunks: Iterable[str], separator: str) -> Iterator[str]:
+    """Yield the records of a text that are not blank, each with its separator; the last one is completed.
 
-    Joined and cut again, they are the same records.
+    Joined and cut again, they are the same records, wherever the text was cut into chunks.
     """
-    for content in _contents(text, separator):
-        if content and not content.isspace():
-            yield content + separator
+    return (content + separator for content, _ in _contents(chunks, separator) if not is_blank(content))
 
 
-def count_blank(text: str, separator: str) -> int:
-    """Return how many records `cut_records` leaves out."""
-    return sum(not content or content.isspace() for content in _contents(text, separator))
+def is_blank(content: str) -> bool:
+    """Return whether there is nothing but white space."""
+    return not content or content.isspace()
 
 
-def _contents(text: str, separator: str) -> list[str]:
-    """Return the records without their separators; of the last one's, a part may be there."""
-    *parts, last = text.split(separator)
-    there = next(size for size in range(len(separator) - 1, -1, -1) if last.endswith(separator[:size]))
-    last = last[: len(last) - there]
-    return [*parts, last] if last else parts
+def _contents(chunks: Iterable[str], separator: str) -> Iterator[tuple[str, bool]]:
+    """Yield each record without its separator, and whether that was there; of the last one's, a part may be."""
+    last = ""
+    for chunk in chunks:
+        *parts, last = (last + chunk).split(separator)
+        yield from ((part, True) for part in parts)
+    begun = next(size for size in range(len(separator) - 1, -1, -1) if last.endswith(separator[:size]))
+    if len(last) > begun:
+        yield last[: len(last) - begun], False
 
 
-def divide(text: str, valid_fraction: float, separator: str | None) -> tuple[str, str]:
-    """Divide `text` into what trains and what validates: its end, or if it consists of records, some of them.
+@dataclass(frozen=True)
+class Survey:
+    """The records of a text, as far as it takes to divide them.
 
-    Args:
-        text: All of it.
-        valid_fraction: Share of the characters that validate, rounded to whole records, and one at least on each side.
-        separator: What ends a record; None is a text that does not consist of records.
+    Attributes:
+        separator: What ends each.
+        hashes: The first 64 bits of each one's SHA-256, uint64.
+        lengths: Characters of each with its separator, int64.
+        blank: How many blank ones were left out.
+    """
+
+    separator: str
+    hashes: NDArray[np.uint64]
+    lengths: NDArray[np.int64]
+    blank: int
+
+    @property
+    def characters(self) -> int:
+        """Characters of all records."""
+        return int(self.lengths.sum())
+
+    def divided(self, valid_fraction: float) -> "Sides":
+        """Choose the records that validate.
+
+        Args:
+            valid_fraction: Share of the characters, rounded to whole records, and one at least on each side.
+
+        Raises:
+            UsageError: `valid_fraction` is not in (0, 0.9].
+            TextError: There is one record only.
+        """
+        wanted = float(exact_share(valid_fraction) * self.characters)
+        hashes, group = np.unique(self.hashes, return_inverse=True)
+        if len(hashes) < 2:
+            raise TextError(
+                "The text has one record only: there is nothing to validate on.",
+                "Give a text of its own for validation with --valid, or check the separator.",
+            )
+        sizes = np.bincount(group, weights=self.lengths).cumsum()
+        nearest = int(np.abs(sizes[:-1] - wanted).argmin())
+        return Sides(self.separator, int(hashes[nearest]), self.characters - int(sizes[nearest]))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which records train and which validate.
+
+    Attributes:
+        separator: What ends each.
+        last_hash: Those whose hash is at most this validate. Equal records have equal hashes.
+        train: Characters of those that train.
+    """
+
+    separator: str
+    last_hash: int
+    train: int
+
+    def training(self, chunks: Iterable[str]) -> Iterator[str]:
+        """Yield the records of a text that train, in its order."""
+        return (record for record in cut_records(chunks, self.separator) if _hash(record) > self.last_hash)
+
+    def validating(self, chunks: Iterable[str]) -> Iterator[str]:
+        """Yield the records of a text that validate, in its order."""
+        return (record for record in cut_records(chunks, self.separator) if _hash(record) <= self.last_hash)
+
+
+def survey(chunks: Iterable[str], separator: str, name: str) -> Survey:
+    """Read a text once to know its records.
 
     Raises:
-        UsageError: `valid_fraction` is not in (0, 0.9].
-        TextError: There is nothing to put on one of the sides.
+        TextError: None ends with the separator, so it is not that of the text named; or all are blank.
     """
-    if separator is None:
-        return split(text, valid_fraction)
-    split("ab" * 100, valid_fraction)  # refuses a fraction out of range
-    records = list(cut_records(text, separator))
-    held_out = _held_out(Counter(records), valid_fraction)
-    sides: tuple[list[str], list[str]] = [], []
-    for record in records:
-        sides[record in held_out].append(record)
-    return "".join(sides[0]), "".join(sides[1])
-
-
-def _held_out(counts: Counter[str], valid_fraction: float) -> set[str]:
-    """Choose the distinct records that validate."""
-    if len(counts) < 2:
-        raise TextError(
-            f"The text has {'no record' if not counts else 'one record only'}: there is nothing to validate on.",
-            "Give a text of its own for validation with --valid, or check the separator.",
-        )
-    order = sorted(counts, key=lambda record: hashlib.sha256(to_bytes(record)).digest())
-    sizes = list(accumulate(len(record) * counts[record] for record in order))
-    wanted = Fraction(str(valid_fraction)) * sizes[-1]
-    nearest = min(range(len(order) - 1), key=lambda last: abs(sizes[last] - wanted))
-    return set(order[: nearest + 1])
-
-
-def check_separator(text: str, separator: str, name: str) -> None:
-    """Raise `TextError` if no record of the text ends with its separator: it is not that text's, then."""
-    if separator not in text:
+    hashes, lengths, blank, occurs = array("Q"), array("q"), 0, False
+    for content, ended in _contents(chunks, separator):
+        occurs = occurs or ended
+        if is_blank(content):
+            blank += 1
+            continue
+        hashes.append(_hash(content + separator))
+        lengths.append(len(content) + len(separator))
+    if not occurs:
         raise TextError(
             f"The separator {separator!r} never occurs in {name}, so it would be one record.",
             r"Records end with it: try --records lines, or --records '\n\n' for what blank lines separate.",
         )
+    if not lengths:
+        raise TextError(f"There is no record in {name}: all are blank.")
+    return Survey(separator, np.frombuffer(hashes, np.uint64), np.frombuffer(lengths, np.int64), blank)
+
+
+def _hash(record: str) -> int:
+    return int.from_bytes(hashlib.sha256(to_bytes(record)).digest()[:8], "big")
 
 
 def encode_text(tokenizer: Tokenizer, text: str, separator: str | None) -> Encoded:
     """Turn `text` into ids, record by record if it consists of records, so that no token reaches from one to the next.
+
+    `charrnn.mapped` does it for a text of any size.
 
     Raises:
         TextError: The text has a lone surrogate, or no record.
     """
     if separator is None:
         return encode(tokenizer, text)
-    parts, characters, size = [], 0, 0
-    for record in cut_records(text, separator):
-        parts.append(tokenizer.encode(record))
-        characters, size = characters + len(record), size + len(to_bytes(record))
-    if not parts:
+    records = list(cut_records([text], separator))
+    if not records:
         raise TextError("There is no record in the text: it is blank.")
+    parts = [tokenizer.encode(record) for record in records]
     starts = np.cumsum([0] + [len(part) for part in parts[:-1]], dtype=np.int64)
-    return Encoded(np.concatenate(parts), characters, size, starts)
+    complete = "".join(records)
+    return Encoded(np.concatenate(parts), len(complete), len(to_bytes(complete)), starts)

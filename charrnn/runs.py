@@ -6,6 +6,7 @@
       previous.safetensors   the one before it, should the newest be damaged
       metrics.jsonl          one line for each log and each evaluation
       config.json            the settings, for people and for --config
+      text.ids               the text as ids, so that a run that is continued need not encode it again
       .lock                  who is writing here
 
 One process writes at a time; any number may read at any time, because files are only ever replaced whole.
@@ -73,6 +74,11 @@ class RunFolder:
         """The settings, as JSON."""
         return self.path / "config.json"
 
+    @property
+    def ids(self) -> Path:
+        """The text as ids; see `charrnn.mapped`. It can be made again at any time."""
+        return self.path / "text.ids"
+
     def prepare(self) -> None:
         """Create the folder if it is not there, and make sure that files can be written in it.
 
@@ -120,7 +126,7 @@ class RunFolder:
             raise RuntimeError("Moving a run aside needs its lock.")
         here = self.path.resolve()  # a run behind a symbolic link stays on its disk
         try:
-            if all(entry.name == ".lock" for entry in here.iterdir()):
+            if all(entry.name in (".lock", "text.ids") for entry in here.iterdir()):
                 return None
             places = (here.with_name(f"{here.name}.old-{number}") for number in count(1))
             old = next(place for place in places if not os.path.lexists(place))

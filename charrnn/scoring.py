@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from charrnn.corpus import Encoded
+from charrnn.mapped import take
 from charrnn.model import CharRNN
 from charrnn.tokenizers import Tokenizer
 
@@ -186,7 +187,7 @@ def token_nats(
                     logits, state = model(inputs.to(model.device), state)
                     losses = functional.cross_entropy(logits.float().mT, targets.to(model.device), reduction="none")
                 wanted = (columns >= begins[:, 1:]) & (columns < ends)
-                yield ids[columns[wanted]], losses.cpu().numpy()[wanted].astype(np.float64)
+                yield take(ids, columns[wanted]), losses.cpu().numpy()[wanted].astype(np.float64)
     finally:
         model.train(training)
 
@@ -197,8 +198,8 @@ ROWS, CHUNK = 64, 256  # segments side by side, steps at a time: what bounds the
 def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Cut 0 .. length into groups of segments: arrays of (first token read, first token scored) and of the end."""
     size = protocol.segment or max(1, length)
-    scored = np.arange(0, length, size)
-    for group in np.split(scored, range(ROWS, len(scored), ROWS)):
+    for first in range(0, length, ROWS * size):
+        group = np.arange(first, min(first + ROWS * size, length), size)
         begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
         yield begins, np.minimum(group + size, length)[:, None]
 
@@ -221,8 +222,8 @@ def _steps(
     first = begins[:, :1]
     for offset in range(0, int((ends - first).max()), CHUNK):
         columns = first + np.arange(offset, min(offset + CHUNK, int((ends - first).max())))
-        inputs = ids[np.clip(columns - 1, 0, len(ids) - 1)].astype(np.int64)
+        inputs = take(ids, np.clip(columns - 1, 0, len(ids) - 1))
         if offset == 0:
             inputs[:, 0] = start
-        targets = ids[np.minimum(columns, len(ids) - 1)].astype(np.int64)
+        targets = take(ids, np.minimum(columns, len(ids) - 1))
         yield columns, torch.from_numpy(inputs), torch.from_numpy(targets)

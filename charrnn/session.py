@@ -18,10 +18,9 @@ from charrnn.machine import choose_device
 from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel
 from charrnn.planning import Plan
-from charrnn.record_sampling import generate_records
 from charrnn.records import separator_of
 from charrnn.runs import RunFolder
-from charrnn.sampling import SamplingConfig, generate_text
+from charrnn.sampling import SamplingConfig, generate_records, generate_text
 from charrnn.shapes import parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Evaluated, Event, Progress, Trained, Trainer
@@ -168,7 +167,7 @@ class Session:
         records = generate_records(
             sampler, self.tokenizer, "", rules, separator=separator, seed=seed, num=SAMPLE_RECORDS
         )
-        return separator.join(records)[:SAMPLE_LENGTH]
+        return separator.join(record.text for record in records)[:SAMPLE_LENGTH]
 
     def summary(self) -> dict[str, Any]:
         """Return the run's result as JSON values."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from charrnn.errors import InterruptedRun
+
 # Ctrl-C, the polite kill, and a terminal that was closed (which Windows does not know).
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it, and a process that ends at once cannot tidy up
@@ -33,10 +35,27 @@ def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | N
         with suppress(OSError):  # the terminal may be gone
             announce()
 
+    with _handled(handle):
+        yield lambda: received[0] if received else None
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """Let a signal raise `InterruptedRun` wherever the process is: there is nothing yet to be saved."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise InterruptedRun("Stopped before the first step.", signal_number=number)
+
+    with _handled(handle):
+        yield
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heeded}
     try:
-        yield lambda: received[0] if received else None
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,6 +1,8 @@
 """How a run starts: anew, from another model's weights, or where it stopped."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -52,8 +54,33 @@ def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[Arrays,
         TextError: The text does.
         ModelFileError: The state has the right checksum, and yet contradicts itself.
     """
-    try:
+    with _sound(folder):
         return _resumed(folder, request, data, *saved)
+
+
+def saved_tokenizer(folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]) -> Tokenizer:
+    """Return a saved run's tokenizer, so that nothing has to be learned, or encoded, if the run cannot be continued.
+
+    Args:
+        folder: The run.
+        request: What is asked for now.
+        name: Of the text that is given now.
+        sha256: Its SHA-256.
+        facts: What the run's state says.
+
+    Raises:
+        As `resume` does.
+    """
+    with _sound(folder):
+        _check_same(folder, request, name, sha256, facts)
+        return tokenizer_from_dict(facts["tokenizer"])
+
+
+@contextmanager
+def _sound(folder: RunFolder) -> Iterator[None]:
+    """Say so if a state has the right checksum, and yet contradicts itself."""
+    try:
+        yield
     except NO_FIT as error:
         raise ModelFileError(
             f"The training state in {folder.path} contradicts itself, though its checksum is right: "
@@ -62,14 +89,19 @@ def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[Arrays,
         ) from error
 
 
-def _resumed(folder: RunFolder, request: Request, data: Data, arrays: Arrays, facts: dict[str, Any]) -> Session:
+def _check_same(folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]) -> None:
     check_same_request(facts["request"], request.to_dict(), folder)
-    if facts["text"]["sha256"] != data.sha256:
-        was, now = facts["text"]["sha256"][:12], data.sha256[:12]
+    was = facts["text"]["sha256"]
+    if was != sha256:
         raise TextError(
-            f"{data.name} has changed since the run in {folder.path} began (SHA-256 {was}... then, {now}... now).",
+            f"{name} has changed since the run in {folder.path} began "
+            f"(SHA-256 {was[:12]}... then, {sha256[:12]}... now).",
             "Add --fresh to begin again with the new text; the old run is moved aside, not deleted.",
         )
+
+
+def _resumed(folder: RunFolder, request: Request, data: Data, arrays: Arrays, facts: dict[str, Any]) -> Session:
+    _check_same(folder, request, data.name, data.sha256, facts)
     session = Session(folder, facts["request"], *_described(arrays, facts), data)
     session.trainer.restore(arrays, facts["trainer"])
     session.saved = replace(session.trainer.progress)

@@ -109,7 +109,7 @@ class Trainer:
     ) -> None:
         self.model, self.tokenizer, self.valid, self.config, self.precision = model, tokenizer, valid, config, precision
         self.batcher = make_batcher(train.ids, config, model.start, train.starts)
-        self.optimizer = Optimizer(model, config)
+        self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None
         self.progress = Progress(loss_scale=2.0**15 if precision == "fp16" else 1.0)
         torch.manual_seed(config.seed)  # dropout draws from torch's global generator; it can draw from no other

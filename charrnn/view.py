@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from charrnn.console import duration, stderr_console, switched_on
+from charrnn.mapped import occurrences
+from charrnn.reading import ReadingView
 from charrnn.sampling import visible
 from charrnn.shapes import parameter_count
 
@@ -63,6 +65,10 @@ class TrainingView:
         """Answer a signal at once. It may come in the middle of drawing, so this writes directly."""
         os.write(2, b"\nStopping after this step, and saving... (again to stop now, without saving)\n")
 
+    def reading(self) -> ReadingView:
+        """Return what shows how far a text was read."""
+        return ReadingView(self.console, quiet=self.quiet)
+
     def show_text(self, data: "Data", tokenizer: "Tokenizer") -> None:
         """Say what was read."""
         train, valid = data.train, data.valid
@@ -72,7 +78,7 @@ class TrainingView:
         )
         if train.starts is not None and valid.starts is not None:
             self.say(f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate")
-        unknown = int((valid.ids == tokenizer.unknown).sum()) if tokenizer.unknown is not None else 0
+        unknown = occurrences(valid.ids, tokenizer.unknown) if tokenizer.unknown is not None else 0
         if unknown:
             self.say(f"        {unknown:,} characters of the validation text do not occur in the training text")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.checkpoints import load
-from charrnn.corpus import Encoded, encode, split
+from charrnn.corpus import Encoded, encode, training_part
 from charrnn.planning import Request, make_plan
 from charrnn.runs import RunFolder
 from charrnn.session import Data, Happening, Session
@@ -42,7 +42,8 @@ OPTIONS = arguments(**SETTINGS)
 
 
 def read(text: str = TEXT) -> tuple[CharTokenizer, Data]:
-    parts = split(text, 0.1)
+    length = training_part(len(text), 0.1)
+    parts = text[:length], text[length:]
     tokenizer = CharTokenizer.train(parts[0])
     train, valid = (encode(tokenizer, part) for part in parts)
     return tokenizer, Data("text", hashlib.sha256(text.encode()).hexdigest(), train, valid)

@@ -11,16 +11,16 @@ import charrnn
 # Imports go down only; inside a row, only to the left.
 ROWS = (
     ("errors", "config", "shapes", "presets"),
-    ("tokenizers", "corpus", "records", "files", "checkpoints", "runs", "datasets"),
+    ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "model", "numpy_model"),
-    ("scoring", "sampling", "record_sampling"),
+    ("scoring", "sampling", "novelty"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
-    ("signals", "console", "view"),
+    ("signals", "console", "reading", "view"),
     ("commands", "cli", "__main__"),
 )
 PLACES = {room: (row, column) for row, rooms in enumerate(ROWS) for column, room in enumerate(rooms)}
-WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "sampling", "record_sampling"}
-WITH_TERMINAL = {"console", "view", "cli", "__main__"}
+WITH_TERMINAL = {"console", "reading", "view", "cli", "__main__"}
+WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "numpy_model", "sampling", "novelty"}
 
 ROOT = Path(__file__).parents[1] / "charrnn"
 SOURCES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}

@@ -116,6 +116,8 @@ TABLE: dict[str, tuple[str, int, str]] = {
     },
     **{f"sample: model: {name}": (f"sample {path}", 4, line) for name, (path, line) in MODELS.items()},
     **{f"eval: model: {name}": (f"eval {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
+    **{f"novelty: model: {name}": (f"novelty {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
+    **{f"novelty: text: {name}": (f"novelty {{model}} {path}", 3, line) for name, (path, line) in TEXTS.items()},
     **{f"info: model: {name}": (f"info {path}", 4, line) for name, (path, line) in MODELS.items()},
     **{
         f"init-from: {name}": (f"train {{text}} {NEW} --init-from {path}", 4, line)
@@ -184,7 +186,45 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "sample: top-k": ("sample {model} --top-k 0", 2, r"--top-k must be at least 1, not 0\."),
     "sample: top-p": ("sample {model} --top-p 1.5", 2, r"--top-p must be greater than 0 and at most 1, not 1\.5\."),
     "sample: seed": ("sample {model} --seed -1", 2, r"--seed must be at least 0, not -1\."),
-    "sample: none": ("sample {model} --num 0", 2, r"--num must be at least 1 and at most 65,536, not 0\."),
+    "sample: none": ("sample {model} --num 0", 2, r"--num must be at least 1 and at most 65536, not 0\."),
+    "sample: min-p": ("sample {model} --min-p 0", 2, r"--min-p must be greater than 0 and at most 1, not 0\.0\."),
+    "sample: no-repeat": (
+        "sample {model} --no-repeat 1",
+        2,
+        r"--no-repeat must be at least 2 and at most 1000, not 1\.",
+    ),
+    "sample: until": (
+        "sample {model} --until 3words",
+        2,
+        r"--until must be a number of lines or sentences, such as 3lines, not '3words'\.",
+    ),
+    "sample: no beam": ("sample {model} --beam 0", 2, r"--beam must be at least 1 and at most 1024, not 0\."),
+    "sample: beams": ("sample {model} --beam 2 --num 3", 2, r"--num must be at most --beam, which is 2, not 3\."),
+    "sample: beam and temperature": (
+        "sample {model} --beam 2 -t 1",
+        2,
+        r"--beam looks .*: --temperature has no meaning.*",
+    ),
+    "sample: beam and seed": (
+        "sample {model} --beam 2 --seed 1",
+        2,
+        r"--beam looks .*: --seed has no meaning with it\.",
+    ),
+    "sample: two prompts": (
+        "sample {model} the --prompt-file {text}",
+        2,
+        r"PROMPT and --prompt-file both say what to go on from\.",
+    ),
+    "sample: no prompt": (
+        "sample {model} --prompt-file {tmp}/nowhere.txt",
+        3,
+        r"Cannot read the prompt in .*nowhere\.txt: No such file or directory\.",
+    ),
+    "sample: prompt in latin": (
+        "sample {model} --prompt-file {tmp}/latin.txt",
+        3,
+        r"The prompt in .*latin\.txt is not UTF-8: byte 0x92 at offset 13\.",
+    ),
     "sample: stop": ("sample {model} --stop=", 2, r"--stop must not be empty\."),
     "sample: unknown": (
         "sample {model} --unknown drop",

@@ -21,26 +21,33 @@ from charrnn.cli import app
 from charrnn.cli.options import SPECS, decimal, seconds, whole
 from charrnn.planning import Speed
 from charrnn.runs import RunFolder
+from charrnn.sampling import SamplingConfig
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TRAIN_OPTIONS = """
     --out --preset --cell --batcher --tokenizer --num-layers --hidden-size --embedding-size --dropout --batch-size
     --seq-len --bptt --bptt-stride --optimizer --lr --weight-decay --clip-norm --clip-value --epochs --steps --time
     --patience --eval-every --save-every --log-every --sample-every --valid --valid-fraction --seed --device --precision
-    --threads --config --init-from --dry-run --fresh --quiet --json
+    --threads --config --init-from --vocab-size --dry-run --fresh --quiet --json
     --activation --layer-norm --residual --tied --forget-bias --orthogonal --lr-floor --warmup --encoding --help
     --records
 """
 OTHER_OPTIONS = {
-    "sample": "--length --temperature --top-k --top-p --seed --num --stop --unknown --json --help "
+    "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p --no-repeat --beam --seed "
+    "--num --unknown --echo --interactive --json --help "
     "--training-text --novel",
+    "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p --no-repeat --seed "
+    "--json --help",
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help",
     "info": "--json --help",
+    "tokenize": "--json --help",
     "data": "--folder --help",
 }
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"]], ids=["charrnn", "train", "sample"])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["sample"], ["novelty"]], ids=["charrnn", "train", "sample", "novelty"]
+)
 def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
     """With UPDATE_SNAPSHOTS=1 the files are written anew: read the difference."""
     shown = process(CHARRNN, *command, "--help")
@@ -351,9 +358,70 @@ def test_several_texts_are_numbered(model: Path, charrnn: Terminal) -> None:
 
 
 def test_a_stop_string_ends_the_text(model: Path, charrnn: Terminal) -> None:
-    whole_text = charrnn.ok("sample", model, "the ", "--seed", 3, "--length", 300).out
-    stopped = charrnn.ok("sample", model, "the ", "--seed", 3, "--length", 300, "--stop", "t").out
-    assert stopped == "the " + whole_text[4:].split("t")[0] + "\n"
+    command = ["sample", model, "the ", "--seed", 3, "--length", 300]
+    text = charrnn.ok(*command).out.removeprefix("the ")
+    assert charrnn.ok(*command, "--stop", "t").out == f"the {text.split('t')[0]}\n"
+    first = min(text.index("t"), text.index("a "))
+    assert charrnn.ok(*command, "--stop", "t", "--stop", "a ").out == f"the {text[:first]}\n"
+    assert charrnn.ok(*command, "--stop", "Never.").out == f"the {text}"
+
+
+def test_a_number_of_lines_ends_the_text(model: Path, charrnn: Terminal) -> None:
+    command = ["sample", model, "--seed", 3, "--length", 300]
+    lines = [line for line in charrnn.ok(*command).out.split("\n") if line.strip()]
+    shown = charrnn.ok(*command, "--until", "2 lines").out
+    assert [line for line in shown.split("\n") if line.strip()] == lines[:2]
+
+
+def test_the_order_of_the_options_does_not_matter(model: Path, charrnn: Terminal) -> None:
+    options = [["--top-k", 5], ["-t", 1.3], ["--min-p", 0.05], ["--top-p", 0.9], ["--no-repeat", 4], ["--seed", 2]]
+    there, back = ([word for option in order for word in option] for order in (options, options[::-1]))
+    assert charrnn.ok("sample", model, *there) == charrnn.ok("sample", model, *back)
+
+
+@pytest.mark.parametrize(
+    "options", [["--min-p", 0.2], ["--no-repeat", 4], ["--until", "1line"], ["--stop", "t"]], ids=str
+)
+def test_the_first_of_several_is_the_text_of_one(options: list[Any], model: Path, charrnn: Terminal) -> None:
+    command = ["sample", model, "the ", "--seed", 9, "--length", 60, "--no-echo", *options]
+    several = charrnn.ok(*command, "--num", 5).out
+    assert several.startswith(f"--- 1 ---\n{charrnn.ok(*command).out}--- 2 ---\n")
+
+
+def test_the_prompt_need_not_be_repeated(model: Path, charrnn: Terminal) -> None:
+    command = ["sample", model, "the ", "--seed", 3]
+    assert (
+        "the " + charrnn.ok(*command, "--no-echo").out == charrnn.ok(*command).out == charrnn.ok(*command, "--echo").out
+    )
+
+
+def test_the_prompt_may_come_from_a_file(model: Path, tmp_path: Path, charrnn: Terminal) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"the cat\n")
+    from_file = charrnn.ok("sample", model, "--prompt-file", tmp_path / "prompt.txt", "--seed", 1)
+    assert from_file == charrnn.ok("sample", model, "the cat\n", "--seed", 1)
+
+
+def test_a_search_has_no_chance_in_it(model: Path, charrnn: Terminal) -> None:
+    best = api.load(model).search("the ", beam=4, num=2, length=20, until="1line")
+    first = charrnn.ok("sample", model, "the ", "--beam", 4, "-n", 20, "--until", "1line")
+    assert (first.out, first.err) == (f"the {best[0].text}\n", "")
+    both = charrnn.ok("sample", model, "the ", "--beam", 4, "--num", 2, "-n", 20, "--until", "1line")
+    assert both.out == f"--- 1 ---\nthe {best[0].text}\n--- 2 ---\nthe {best[1].text}\n"
+    told = json.loads(charrnn.ok("sample", model, "the ", "--beam", 4, "-n", 20, "--until", "1line", "--json").out)
+    assert told["beam"] == 4
+    assert told["samples"][0]["text"] == best[0].text
+    assert not told["settings"].keys() & {"temperature", "top_k", "top_p", "min_p"}
+
+
+def test_json_tells_all_about_a_sample(model: Path, charrnn: Terminal) -> None:
+    told = json.loads(charrnn.ok("sample", model, "the ", "--seed", 3, "-n", 30, "-t", 0.5, "--json").out)
+    assert told.keys() == {"prompt", "samples", "seed", "model", "settings"}
+    (sample,) = told["samples"]
+    assert sample["text"] == api.load(model).generate("the ", seed=3, length=30, temperature=0.5)
+    assert "".join(sample["tokens"]) == sample["text"]
+    assert told["settings"] == SamplingConfig(length=30, temperature=0.5).to_dict() | {"stop": []}
+    whole = api.load(model).score("the " + sample["text"]).nats
+    assert -sum(sample["log_probs"]) == pytest.approx(whole - api.load(model).score("the ").nats, abs=1e-3)
 
 
 def test_a_score_is_a_table_or_json(model: Path, text: Path, charrnn: Terminal) -> None:

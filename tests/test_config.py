@@ -191,11 +191,11 @@ def test_what_is_read_back_is_checked_too() -> None:
     ("settings", "message"),
     [
         ({"lr": 0.1, "hiden_size": 3}, "Unknown setting 'hiden_size'.*Did you mean 'hidden_size'"),
-        ({"vocab_size": 30}, "Unknown setting 'vocab_size'"),
+        ({"vocab_size": 30}, "--vocab-size must be at least 260 and at most 1048576, not 30"),
         ({"hidden_size": 8, "lr": -0.1}, "--lr must be greater than 0 .* not -0.1"),
         ({"layer_norm": 1}, "--layer-norm must be true or false, not 1"),
     ],
-    ids=["a slip", "what the text decides", "out of range", "wrong type"],
+    ids=["a slip", "fewer than bytes", "out of range", "wrong type"],
 )
 def test_a_persons_settings_are_checked_one_by_one(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.compile(message, re.DOTALL)):

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.corpus import Text, encode, read_texts, split
+from charrnn.corpus import Text, cut, encode, read_texts, strangers, training_part
 from charrnn.errors import TextError, UsageError
 from charrnn.tokenizers import CharTokenizer
 
@@ -42,12 +42,20 @@ def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
+def whole(text: Text) -> str:
+    return "".join(text.chunks())
+
+
+def read(paths: list[str], **options: Any) -> str:
+    return whole(read_texts(paths, **options))
+
+
 # ---- what is read ----
 
 
 def test_a_file_is_read_as_it_is(write: Write) -> None:
     text = read_texts([write(NASTY.encode(), "my.notes.txt")])
-    assert text.text == NASTY
+    assert whole(text) == NASTY
     assert text.name == "my.notes"
     assert text.sha256 == hashlib.sha256(NASTY.encode()).hexdigest()
     assert [note.split(":")[0] for note in text.notes] == ["NUL characters, so perhaps UTF-16 or binary"]
@@ -63,23 +71,21 @@ def test_compressed_files_are_unpacked(suffix: str, pack: Callable[[bytes], byte
 
 def test_several_files_are_joined_in_the_order_given(write: Write) -> None:
     first, second, empty = write(b"one", "b.txt"), write(b"two\n", "a.txt"), write(b"", "c.txt")
-    assert read_texts([first, second, first]).text == "onetwo\none"
+    assert read([first, second, first]) == "onetwo\none"
     text = read_texts([first, empty, second])
-    assert (text.text, text.name, text.notes) == ("onetwo\n", "b-and-2-more", (f"Empty: {empty!r}.",))
+    assert (whole(text), text.name, text.notes) == ("onetwo\n", "b-and-2-more", (f"Empty: {empty!r}.",))
 
 
 def test_a_byte_order_mark_is_dropped_from_each_start_and_only_there(write: Write) -> None:
     first, second = write("\ufeffa\ufeff".encode()), write("\ufeff\ufeffb".encode(), "b.txt")
     text = read_texts([first, second])
-    assert text.text == "a\ufeff\ufeffb"
+    assert whole(text) == "a\ufeff\ufeffb"
     assert text.notes == (f"Byte order mark dropped from the start: {first!r}, {second!r}.",)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-32", "utf-8-sig", "UTF8"])
 def test_other_encodings(encoding: str, write: Write) -> None:
-    assert (
-        read_texts([write("d\u00e9j\u00e0\r\n vu".encode(encoding))], encoding=encoding).text == "d\u00e9j\u00e0\r\n vu"
-    )
+    assert read([write("d\u00e9j\u00e0\r\n vu".encode(encoding))], encoding=encoding) == "d\u00e9j\u00e0\r\n vu"
 
 
 def test_a_folder_gives_its_text_files_sorted_by_path(write: Write, tmp_path: Path) -> None:
@@ -96,7 +102,7 @@ def test_a_folder_gives_its_text_files_sorted_by_path(write: Write, tmp_path: Pa
     os.mkfifo(tmp_path / "book" / "pipe")
     folder = str(tmp_path / "book")
     text = read_texts([folder])
-    assert (text.text, text.name) == ("1234", "book")
+    assert (whole(text), text.name) == ("1234", "book")
     assert text.notes == (
         f"Left out, hidden: '{folder}/.git', '{folder}/.hidden', '{folder}/part/.a' and 1 more (4 in all).",
         f"Left out, not UTF-8: '{folder}/image.png', '{folder}/latin.txt'.",
@@ -113,7 +119,9 @@ def test_the_current_folder_has_a_name_too(write: Write, tmp_path: Path, monkeyp
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     give_stdin(monkeypatch, "a\r\nb\u2028".encode())
-    assert read_texts(["-"]) == Text("a\r\nb\u2028", "stdin", hashlib.sha256("a\r\nb\u2028".encode()).hexdigest())
+    text = read_texts(["-"])
+    assert text == Text("stdin", hashlib.sha256("a\r\nb\u2028".encode()).hexdigest(), characters=5, bytes=7)
+    assert [whole(text), whole(text)] == ["a\r\nb\u2028"] * 2
     give_stdin(monkeypatch, b"b")
     assert read_texts(["-", write(b"c")]).name == "stdin-and-1-more"
 
@@ -129,7 +137,7 @@ def test_a_pipe_with_a_slow_writer(tmp_path: Path) -> None:
 
     feeder = threading.Thread(target=feed)
     feeder.start()
-    assert read_texts([str(pipe)]).text == "drop\r\n" * 3
+    assert read([str(pipe)]) == "drop\r\n" * 3
     feeder.join()
 
 
@@ -292,10 +300,10 @@ def test_whatever_bytes_there_are_they_are_text_or_our_error(data: bytes, encodi
     with pytest.MonkeyPatch.context() as patch:
         give_stdin(patch, data)
         try:
-            read = read_texts(["-"], encoding=encoding).text
+            text = read(["-"], encoding=encoding)
         except TextError:
             return
-    assert read in (data.decode(encoding), data.decode(encoding)[1:])
+    assert text in (data.decode(encoding), data.decode(encoding)[1:])
 
 
 def test_surrogates_that_an_encoding_can_spell_are_refused(write: Write) -> None:
@@ -322,33 +330,48 @@ def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tiny_shakespeares_usual_split() -> None:
-    train, valid = split("x" * 1_115_394, 0.1)
-    assert (len(train), len(valid)) == (1_003_854, 111_540)
+    assert training_part(1_115_394, 0.1) == 1_003_854
 
 
 @given(length=st.integers(0, 300), hundredths=st.integers(1, 90))
 @example(length=100, hundredths=90)  # (1 - 0.9) * 100 is less than 10 in floats
-def test_a_split_loses_nothing_and_is_exact_or_names_the_length_needed(length: int, hundredths: int) -> None:
-    text, fraction, share = "".join(map(chr, range(length))), hundredths / 100, Fraction(hundredths, 100)
+def test_a_split_is_exact_or_names_the_length_needed(length: int, hundredths: int) -> None:
+    fraction, share = hundredths / 100, Fraction(hundredths, 100)
 
     def fits(length: int) -> bool:
         n_train = int(length * (1 - share))
         return n_train >= 2 and length - n_train >= 2
 
     if fits(length):
-        train, valid = split(text, fraction)
-        assert train + valid == text
-        assert len(train) == int(length * (1 - share))
+        assert training_part(length, fraction) == int(length * (1 - share))
     else:
         needed = next(length for length in range(1000) if fits(length))
         with pytest.raises(TextError, match=f"has {length} characters; at least {needed} are needed"):
-            split(text, fraction)
+            training_part(length, fraction)
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 0.91, 1, float("nan"), float("inf")])
 def test_a_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(UsageError, match=f"above 0 and at most 0.9, not {fraction}"):
-        split("x" * 1000, fraction)
+        training_part(1000, fraction)
+
+
+@given(chunks=st.lists(st.text(min_size=1, max_size=9)), data=st.data(), first=st.booleans())
+def test_a_cut_loses_nothing_and_the_second_part_can_be_read_alone(
+    chunks: list[str], data: st.DataObject, first: bool
+) -> None:
+    text = "".join(chunks)
+    length = data.draw(st.integers(0, len(text)))
+    before, after = cut(chunks, length)
+    if first:
+        assert "".join(before) == text[:length]
+    assert "".join(after) == text[length:]
+
+
+@given(chunks=st.lists(st.text("abc\u00e9\U0001f680")))
+def test_strangers_are_told_once_and_in_order(chunks: list[str]) -> None:
+    expected = [character for character in dict.fromkeys("".join(chunks)) if character not in "ab"]
+    assert strangers(CharTokenizer.train("ab"), chunks) == expected
 
 
 @given(TEXTS)

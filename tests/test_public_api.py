@@ -90,7 +90,9 @@ for arguments, code in [
     (["trian"], 2), (["train", "x", "--hiden-size", "9"], 2), (["train", "x", "--cell", "lstmm"], 2),
     (["train", "no-such-text.txt"], 3), (["eval", model, "no-such-text.txt"], 3), (["eval", "no-such-model", "x"], 4),
     (["sample", model, "--seed", "1", "--length", "9"], 0), (["sample", model, "--seed", "1", "--num", "3"], 0),
-    (["sample", model, "--length", "0"], 2), (["info", model], 0), (["data"], 0),
+    (["sample", model, "--beam", "2"], 0),
+    (["sample", model, "--length", "0"], 2), (["novelty", model, sys.argv[2], "-n", "9"], 0),
+    (["info", model], 0), (["data"], 0),
 ]:
     assert run(arguments) == code, arguments
     light(arguments)
@@ -100,7 +102,7 @@ light("load and generate")
 """
 
 
-def test_what_needs_no_torch_does_not_import_it(model: Path) -> None:
+def test_what_needs_no_torch_does_not_import_it(model: Path, text: Path) -> None:
     subprocess.run(
-        [sys.executable, "-c", LIGHT, model], env=ENVIRONMENT, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", LIGHT, model, text], env=ENVIRONMENT, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
     )

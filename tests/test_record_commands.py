@@ -14,8 +14,8 @@ from small import OPTIONS, results
 from terminal import Terminal
 
 from charrnn import load
-from charrnn.record_sampling import GROUP
-from charrnn.records import divide
+from charrnn.records import survey
+from charrnn.sampling.text import BESIDE
 
 NAMES = made_up_names(600)
 
@@ -68,7 +68,8 @@ def test_validation_in_training_and_eval_score_the_same_names_from_a_state_of_ze
     assert "|state:records|" in score["signature"]
     assert "lines, each from a state of zero" in charrnn.ok("info", model).out
     assert score["nats"] == pytest.approx(best["nats"], rel=1e-5)
-    valid = divide(names.read_text(encoding="utf-8"), 0.1, "\n")[1]
+    text = [names.read_text(encoding="utf-8")]
+    valid = "".join(survey(text, "\n", "names").divided(0.1).validating(text))
     assert (score["tokens"], score["characters"]) == (len(valid), len(valid))
     assert score["nats_per_token"] < 2.6
 
@@ -78,9 +79,9 @@ def test_one_record_is_the_first_of_many_and_the_seed_decides(charrnn: Terminal,
         return charrnn.ok("sample", model, "--num", num, "--seed", seed).out.split("\n")[:-1]
 
     assert sampled(1, 7) == sampled(5, 7)[:1]
-    assert sampled(GROUP + 6, 7)[: GROUP + 3] == sampled(GROUP + 3, 7)
+    assert sampled(BESIDE + 6, 7)[: BESIDE + 3] == sampled(BESIDE + 3, 7)
     assert sampled(20, 7) != sampled(20, 8)
-    assert len(set(sampled(3 * GROUP, 7))) > GROUP, "no group repeats another"
+    assert len(set(sampled(3 * BESIDE, 7))) > BESIDE, "no group repeats another"
 
 
 def test_records_begin_with_the_prompt(charrnn: Terminal, model: Path) -> None:
@@ -102,8 +103,8 @@ def test_what_stands_in_the_training_text_is_marked_or_left_out(
     assert all(line.endswith("\t(in the training text)") for line in marked[:10])
     assert [line for line in marked if "\t" not in line] == [name for name in samples if name not in samples[:10]]
     facts = json.loads(charrnn.ok("sample", model, *options, "--training-text", seen, "--json").out)
-    assert facts["texts"] == samples
-    assert facts["known"] == [name in samples[:10] for name in samples]
+    assert [one["text"] for one in facts["samples"]] == samples
+    assert [one["known"] for one in facts["samples"]] == [name in samples[:10] for name in samples]
 
     novel = charrnn.ok("sample", model, *options, "--training-text", seen, "--novel").out.split("\n")[:-1]
     assert len(novel) == 30
@@ -124,6 +125,55 @@ def test_a_model_that_writes_nothing_new_stops_and_says_so(charrnn: Terminal, mo
 def test_a_record_that_does_not_end_is_cut_off_at_the_length(charrnn: Terminal, model: Path) -> None:
     samples = charrnn.ok("sample", model, "--length", 2, "--num", 5, "--seed", 1).out.split("\n")[:-1]
     assert [len(name) for name in samples] == [2] * 5
+
+
+def test_a_beam_finds_the_likeliest_records(charrnn: Terminal, model: Path, tmp_path: Path) -> None:
+    found = json.loads(charrnn.ok("sample", model, "m", "--beam", 8, "--num", 3, "--json").out)
+    records = ["m" + one["text"] for one in found["samples"]]
+    assert (found["separator"], found["beam"]) == ("\n", 8)
+    assert all(one["tokens"][-1] == "\n" for one in found["samples"])
+    assert charrnn.ok("sample", model, "m", "--beam", 8, "--num", 3).out == "".join(f"{name}\n" for name in records)
+    seen = tmp_path / "seen.txt"
+    seen.write_text(records[1])
+    marked = charrnn.ok("sample", model, "m", "--beam", 8, "--num", 3, "--training-text", seen).out.split("\n")
+    assert [line.endswith("(in the training text)") for line in marked] == [False, True, False, False]
+
+
+def test_a_search_goes_on_for_nothing_new(charrnn: Terminal, model: Path, names: Path) -> None:
+    outcome = charrnn("sample", model, "--novel", "--training-text", names, "--beam", 2)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--novel writes until there are enough new records" in outcome.err
+
+
+def test_a_record_ends_before_its_separator_if_that_is_asked_for(charrnn: Terminal, model: Path) -> None:
+    whole, stopped = (
+        charrnn.ok("sample", model, "--num", 20, "--seed", 1, *stop).out.split("\n") for stop in ([], ["--stop", "a"])
+    )
+    assert stopped == [name.partition("a")[0] for name in whole]
+
+
+def test_the_prompt_can_be_left_out(charrnn: Terminal, model: Path) -> None:
+    with_, without = (
+        charrnn.ok("sample", model, "mar", "--num", 4, "--seed", 1, *echo).out.split("\n")[:-1]
+        for echo in ([], ["--no-echo"])
+    )
+    assert with_ == [f"mar{rest}" for rest in without]
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", "word", "bpe", "unigram"])
+def test_every_tokenizer_takes_records(charrnn: Terminal, names: Path, tmp_path: Path, tokenizer: str) -> None:
+    options = [*OPTIONS, "--records", "lines", "--tokenizer", tokenizer]
+    trained = json.loads(charrnn.ok("train", names, "--out", tmp_path / "run", *options, "--quiet", "--json").out)
+    score = json.loads(charrnn.ok("eval", tmp_path / "run", names, "--valid-fraction", 0.1, "--json").out)
+    assert score["nats_per_token"] == pytest.approx(trained["valid_nats"], rel=1e-5)
+    written = charrnn.ok("sample", tmp_path / "run", "ma", "--num", 4, "--length", 20, "--seed", 1).out.split("\n")
+    assert len(written) == 5
+    assert all(name.startswith("ma") and len(name) <= 22 for name in written[:-1])
+
+
+def test_novelty_compares_records_with_the_records_that_trained(charrnn: Terminal, model: Path, names: Path) -> None:
+    told = json.loads(charrnn.ok("novelty", model, names, "--length", 300, "--json").out)
+    assert told["sample"]["characters"] == told["held_out"]["characters"] == 300
 
 
 def test_from_python(model: Path) -> None:
@@ -227,10 +277,11 @@ def test_one_record_only_leaves_nothing_to_validate_on(charrnn: Terminal, tmp_pa
     [
         (["--novel"], "Name it with --training-text FILE"),
         (["--num", "0"], "--num must be at least 1"),
+        (["--interactive"], "--interactive goes on with one long text"),
         (["ann\nbo"], "The prompt holds '\\n', where a record ends"),
         (["ann?", "--num", "2"], "'?' (U+003F)"),
     ],
-    ids=["novel without a text", "none", "prompt with an end", "unknown character"],
+    ids=["novel without a text", "none", "interactive", "prompt with an end", "unknown character"],
 )
 def test_what_cannot_be_sampled(charrnn: Terminal, model: Path, options: list[str], message: str) -> None:
     outcome = charrnn("sample", model, *options, "--seed", "1")

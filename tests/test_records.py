@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,25 @@ from torch.nn import functional
 from charrnn.config import ModelConfig
 from charrnn.corpus import Encoded
 from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.mapped import encode_kept, encode_once
 from charrnn.model import CharRNN, build
-from charrnn.records import (
-    check_separator,
-    count_blank,
-    cut_records,
-    divide,
-    encode_text,
-    saved_separator,
-    separator_of,
-)
+from charrnn.records import cut_records, encode_text, saved_separator, separator_of, survey
 from charrnn.scoring import ScoringProtocol, evaluate
-from charrnn.tokenizers import CharTokenizer
+from charrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 
 TEXTS = st.text(alphabet="ab \n|", max_size=60)
 SEPARATORS = st.text(alphabet="ab\n|", min_size=1, max_size=3)
 
 
 def records_of(text: str, separator: str = "\n") -> list[str]:
-    return list(cut_records(text, separator))
+    return list(cut_records([text], separator))
+
+
+def divide(text: str, share: float, separator: str = "\n") -> tuple[str, str]:
+    sides = survey([text], separator, "names").divided(share)
+    parts = "".join(sides.training([text])), "".join(sides.validating([text]))
+    assert sides.train == len(parts[0])
+    return parts
 
 
 @pytest.mark.parametrize(
@@ -89,10 +90,24 @@ def test_records_joined_and_cut_again_are_the_same_records(text: str, separator:
     assert all(record.index(separator) == len(record) - len(separator) for record in records)
 
 
+@given(chunks=st.lists(st.text("ab \n|", max_size=9)), separator=SEPARATORS)
+@example(chunks=["a<|e", "n", "d|>b"], separator="<|end|>")
+@example(chunks=["a", "aa", "ab"], separator="aa")
+def test_where_a_text_was_cut_into_chunks_changes_nothing(chunks: list[str], separator: str) -> None:
+    assert list(cut_records(chunks, separator)) == records_of("".join(chunks), separator)
+
+
 @given(text=TEXTS, separator=SEPARATORS)
 def test_what_is_left_out_is_counted(text: str, separator: str) -> None:
     complete = "".join(records_of(text + separator, separator))
-    assert count_blank(text + separator, separator) == (text + separator).count(separator) - complete.count(separator)
+    if not complete:
+        with pytest.raises(TextError, match="There is no record in names: all are blank"):
+            survey([text + separator], separator, "names")
+        return
+    found = survey([text + separator], separator, "names")
+    assert found.blank == (text + separator).count(separator) - complete.count(separator)
+    assert found.characters == len(complete)
+    assert found.lengths.tolist() == list(map(len, records_of(text + separator, separator)))
 
 
 @given(words=st.lists(st.text("abc", min_size=1, max_size=9), min_size=2, max_size=40), share=st.floats(0.01, 0.9))
@@ -100,9 +115,9 @@ def test_whole_records_validate_and_equal_ones_stand_on_one_side(words: list[str
     text = "".join(f"{word}\n" for word in words)
     if len(set(words)) < 2:
         with pytest.raises(TextError, match="one record only"):
-            divide(text, share, "\n")
+            divide(text, share)
         return
-    train, valid = (records_of(part) for part in divide(text, share, "\n"))
+    train, valid = (records_of(part) for part in divide(text, share))
     assert Counter(train) + Counter(valid) == Counter(records_of(text))
     assert train
     assert valid
@@ -113,7 +128,7 @@ def test_whole_records_validate_and_equal_ones_stand_on_one_side(words: list[str
 
 def test_the_share_that_validates_is_the_nearest_to_what_was_asked_and_evenly_drawn() -> None:
     words = [f"{number:05}" for number in range(5000)]
-    _, valid = divide("\n".join(words), 0.1, "\n")
+    _, valid = divide("\n".join(words), 0.1)
     assert len(valid) == 500 * 6
     assert 200 < sum(word < "02500" for word in valid.split()) < 300, "from a sorted list, not its end"
 
@@ -121,19 +136,19 @@ def test_the_share_that_validates_is_the_nearest_to_what_was_asked_and_evenly_dr
 def test_what_validates_does_not_depend_on_the_order() -> None:
     words = [str(number) for number in range(200)]
     shuffled = random.Random(1).sample(words, len(words))
-    ours, theirs = (set(divide("\n".join(names), 0.2, "\n")[1].split()) for names in (words, shuffled))
+    ours, theirs = (set(divide("\n".join(names), 0.2)[1].split()) for names in (words, shuffled))
     assert ours == theirs
 
 
 @pytest.mark.parametrize("share", [0, -1, 0.95])
 def test_a_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="--valid-fraction must be above 0"):
-        divide("a\nb\n", share, "\n")
+        divide("a\nb\n", share)
 
 
 def test_a_separator_that_never_occurs_is_an_error_that_shows_it() -> None:
     with pytest.raises(TextError, match=r"separator '\\n\\n' never occurs in names") as caught:
-        check_separator("a\nb\n", "\n\n", "names")
+        survey(["a\nb\n"], "\n\n", "names")
     assert "--records lines" in caught.value.hint
 
 
@@ -151,6 +166,36 @@ def test_each_record_is_encoded_by_itself(text: str, separator: str) -> None:
     assert encoded.characters == encoded.bytes == sum(map(len, records))
 
 
+TOKENIZERS = [CharTokenizer.train("ab \n|"), WordTokenizer.train(["ab ba | aa\nbb " * 9])]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["char", "word"])
+def test_ids_on_the_disk_are_those_in_memory(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    parts = [[f"{word} ab\n" * 3 for word in ("a", "bb", "a b", "||")], ["b ab ba|a"]]
+    expected = [[tokenizer.encode(record).tolist() for record in part] for part in parts]
+
+    def check(found: list[Encoded]) -> None:
+        for one, records, ids in zip(found, parts, expected, strict=True):
+            assert one.starts is not None
+            assert [part.tolist() for part in np.split(one.ids, one.starts[1:])] == ids
+            assert one.starts[0] == 0
+            assert one.characters == one.bytes == sum(map(len, records))
+
+    path = tmp_path / "text.ids"
+    check(encode_once(tokenizer, parts, records=True))
+    check(encode_kept(tokenizer, lambda: parts, path, "text", records=True))
+    check(encode_kept(tokenizer, lambda: [], path, "text", records=True))  # found again, not made again
+    good = path.read_bytes()
+    place = good.index(np.array([0, len(expected[0][0])], np.int64).tobytes())
+    path.write_bytes(good[:place] + b"\1" + good[place + 1 :])
+    assert encode_kept(tokenizer, lambda: [], path, "text", records=True) == [], "where records begin is checked too"
+
+
+def test_a_text_of_no_record_has_no_ids() -> None:
+    with pytest.raises(TextError, match="no record in the text"):
+        encode_once(TOKENIZERS[0], [["a\n"], []], records=True)
+
+
 class PairTokenizer(CharTokenizer):
     """Makes one id of two characters, wherever a text begins: of the whole text it would join two records."""
 
@@ -165,9 +210,8 @@ def test_no_token_reaches_from_one_record_to_the_next() -> None:
     assert encoded.starts.tolist() == [0, 2]
 
 
-def test_a_text_without_records_is_encoded_and_divided_as_ever() -> None:
+def test_a_text_without_records_is_encoded_as_ever() -> None:
     assert encode_text(CharTokenizer("ab"), "abba", None).starts is None
-    assert divide("abcdefghijklmnopqrst", 0.1, None) == ("abcdefghijklmnopqr", "st")
 
 
 @pytest.mark.parametrize("about", [{}, {"train": None}, {"train": {}}, {"train": {"records": None}}], ids=repr)

@@ -1,27 +1,29 @@
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FAKE, FakeTokenizer, RowModel, TableModel, random_table, small_numpy_model
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from charrnn.config import ModelConfig
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.numpy_model import NumpyModel
 from charrnn.sampling import (
-    Cutter,
+    Sample,
     SamplingConfig,
+    Step,
+    apply_min_p,
     apply_rules,
     apply_temperature,
     ban,
     draw,
     encode_prompt,
     generate,
+    generate_samples,
     generate_text,
     generate_texts,
     keep_top_k,
@@ -29,10 +31,8 @@ from charrnn.sampling import (
     softmax,
     visible,
 )
-from charrnn.shapes import weight_shapes
-from charrnn.tokenizers.char import CharDecoder
+from charrnn.sampling import text as sampling_text
 
-LETTERS = "abcdef"
 # Whole numbers make ties common.
 LOGITS = hnp.arrays(
     np.float64,
@@ -41,74 +41,21 @@ LOGITS = hnp.arrays(
 )
 
 
-@dataclass
-class FakeTokenizer:
-    """`LETTERS` are 1, 2, ...; 0 is unknown."""
-
-    kind = "fake"
-    size = len(LETTERS) + 1
-    unknown: int | None = 0
-    unknown_nats = 0.0
-
-    def encode(self, text: str) -> np.ndarray:
-        return np.array([LETTERS.find(character) + 1 for character in text], dtype=np.uint8)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(("\ufffd" + LETTERS)[i] for i in ids)
-
-    def decoder(self) -> CharDecoder:
-        return CharDecoder("\ufffd" + LETTERS)
-
-    def unknown_characters(self, text: str) -> list[str]:
-        return [character for character in dict.fromkeys(text) if character not in LETTERS]
-
-
-FAKE: Any = FakeTokenizer()  # all that sampling asks of a tokenizer, not all that a tokenizer has
-
-
-class TableModel:
-    """Predicts from a table by the last symbol, so exactly alike in every batch; notes what it reads."""
-
-    start = FakeTokenizer.size
-
-    def __init__(self, table: np.ndarray) -> None:
-        self.table = table.astype(np.float32)
-        self.read: list[list[int]] = []
-
-    def initial_state(self, batch: int) -> tuple[np.ndarray, ...]:
-        return (np.zeros(batch, dtype=int),)
-
-    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        self.read.append(ids.tolist())
-        return self.table[ids], (state[0] + ids,)
-
-
-class RowModel(TableModel):
-    """Spells a given text, one symbol after the other, and begins it again at its end; its state is the position."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(np.eye(FakeTokenizer.size)[FAKE.encode(text)] * 50)
-
-    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        self.read.append(ids.tolist())
-        return self.table[state[0] % len(self.table)], (state[0] + 1,)
-
-
-def random_table(seed: int = 0) -> TableModel:
-    return TableModel(np.random.default_rng(seed).normal(size=(FakeTokenizer.size + 1, FakeTokenizer.size)))
-
-
-def small_numpy_model() -> NumpyModel:
-    config = ModelConfig(vocab_size=FakeTokenizer.size, hidden_size=8, embedding_size=4)
-    rng = np.random.default_rng(5)
-    return NumpyModel(config, {name: rng.normal(size=shape) for name, shape in weight_shapes(config).items()})
-
-
 MODELS = [pytest.param(random_table, id="table"), pytest.param(small_numpy_model, id="numpy")]
 
 
 def best_first(row: np.ndarray) -> list[int]:
     return sorted(range(len(row)), key=lambda i: (-row[i], i))
+
+
+def together(*arguments: Any, **options: Any) -> list[str]:
+    """Return what `generate_texts` writes, each text as one string."""
+    return ["".join(pieces) for pieces in generate_texts(*arguments, **options)]
+
+
+def ids_of(steps: Iterator[Step]) -> np.ndarray:
+    """Return all that was drawn, (length, num)."""
+    return np.array([step.ids for step in steps])
 
 
 def kept(row: np.ndarray) -> set[int]:
@@ -164,6 +111,20 @@ def test_top_p_exact_cases() -> None:
     assert kept(keep_top_p(np.array([[0.0, -60.0, -700.0]]), 1.0)[0]) == {0, 1, 2}
 
 
+@given(LOGITS, st.floats(1e-6, 1))
+def test_min_p_keeps_what_is_at_least_that_share_as_likely_as_the_likeliest(logits: np.ndarray, p: float) -> None:
+    for row, result in zip(logits, apply_min_p(logits, p), strict=True):
+        weights = [math.exp(value - max(row)) for value in row]
+        surely = {i for i, weight in enumerate(weights) if weight > p * max(weights) * (1 + 1e-9)}
+        perhaps = {i for i, weight in enumerate(weights) if weight >= p * max(weights) * (1 - 1e-9)}
+        assert surely | {best_first(row)[0]} <= kept(result) <= perhaps
+        assert all(result[i] == row[i] for i in kept(result))
+
+
+def test_min_p_of_1_keeps_the_likeliest_and_its_equals() -> None:
+    assert kept(apply_min_p(np.array([[3.0, 1.0, 3.0, -np.inf]]), 1.0)[0]) == {0, 2}
+
+
 def test_rules_compose_in_the_documented_order() -> None:
     logits = np.log([[0.4, 0.3, 0.2, 0.1]])
 
@@ -174,6 +135,8 @@ def test_rules_compose_in_the_documented_order() -> None:
     assert left(temperature=0.5, top_k=3, top_p=0.85) == {0, 1}
     assert left(temperature=0.5, top_p=0.85) == {0, 1, 2}
     assert left(temperature=1.0, top_k=3, top_p=0.85) == {0, 1, 2}
+    assert left(temperature=0.5, min_p=0.3) == {0, 1}  # 4 / 16 is less, 0.2 / 0.4 would not be
+    assert left(min_p=0.3, top_p=0.3, temperature=1.0) == left(top_p=0.3, temperature=1.0) == {0}
 
 
 @given(LOGITS, st.integers(1, 5), st.floats(0.01, 1), st.floats(0, 3))
@@ -199,14 +162,17 @@ def test_a_rule_treats_each_row_alone_and_changes_no_input(
         pytest.param({"temperature": 0.5}, [16 / 30, 9 / 30, 4 / 30, 1 / 30], id="temperature"),
         pytest.param({"temperature": 1.0, "top_k": 2}, [4 / 7, 3 / 7, 0, 0], id="top_k"),
         pytest.param({"temperature": 1.0, "top_p": 0.8}, [4 / 9, 3 / 9, 2 / 9, 0], id="top_p"),
+        pytest.param({"temperature": 1.0, "min_p": 0.6}, [4 / 7, 3 / 7, 0, 0], id="min_p"),
+        pytest.param({"temperature": 0.5, "top_p": 0.9, "min_p": 0.1}, [16 / 29, 9 / 29, 4 / 29, 0], id="all"),
     ],
 )
 def test_frequencies_are_the_probabilities(options: dict[str, Any], expected: list[float]) -> None:
     streams, rounds = 50, 200
     logits = np.tile(np.log([0.4, 0.3, 0.2, 0.1]), (streams, 1)).astype(np.float32)
-    rngs = [np.random.default_rng((7, stream)) for stream in range(streams)]
-    config = SamplingConfig(**options)
-    counts = np.bincount(np.concatenate([draw(logits, config, rngs) for _ in range(rounds)]), minlength=4)
+    rng, config = np.random.default_rng(7), SamplingConfig(**options)
+    counts = np.bincount(
+        np.concatenate([draw(logits, config, rng.random(streams)) for _ in range(rounds)]), minlength=4
+    )
     wanted = np.array(expected) * streams * rounds
     assert (counts[wanted == 0] == 0).all()
     possible = wanted > 0
@@ -215,20 +181,9 @@ def test_frequencies_are_the_probabilities(options: dict[str, Any], expected: li
     assert chi_square < {1: 10.83, 2: 13.82, 3: 16.27}[possible.sum() - 1]
 
 
-class Fixed(np.random.Generator):
-    """A generator that gives one number; a subclass only so that it has the type."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__(np.random.PCG64(0))
-        self.value = value
-
-    def random(self) -> float:  # type: ignore[override]
-        return self.value
-
-
 @given(LOGITS, st.floats(0, 1, exclude_max=True))
 def test_draw_inverts_the_cumulative_distribution(logits: np.ndarray, uniform: float) -> None:
-    ids = draw(logits, SamplingConfig(temperature=1.0), [Fixed(uniform)] * len(logits))
+    ids = draw(logits, SamplingConfig(temperature=1.0), np.full(len(logits), uniform))
     assert ids.shape == logits.shape[:1]
     for row, i in zip(softmax(logits), ids, strict=True):
         assert math.fsum(row[:i]) <= uniform + 1e-9
@@ -238,19 +193,19 @@ def test_draw_inverts_the_cumulative_distribution(logits: np.ndarray, uniform: f
 @pytest.mark.parametrize("uniform", [0.0, 0.5, math.nextafter(1, 0)])
 def test_draw_never_takes_what_was_removed(uniform: float) -> None:
     logits = np.array([[-np.inf, 0.3, -np.inf, 0.1, -np.inf], [-np.inf, -np.inf, 2.0, -np.inf, -np.inf]])
-    ids = draw(logits, SamplingConfig(temperature=1.0, top_k=4, top_p=0.999), [Fixed(uniform)] * 2)
+    ids = draw(logits, SamplingConfig(temperature=1.0, top_k=4, top_p=0.999), np.full(2, uniform))
     assert np.isfinite(logits[[0, 1], ids]).all()
 
 
 def test_draw_stays_inside_the_vocabulary_where_rounding_lets_the_probabilities_sum_to_less_than_1() -> None:
     assert np.full(10, 0.1).cumsum()[-1] < 1
-    assert draw(np.zeros((1, 10)), SamplingConfig(), [Fixed(math.nextafter(1, 0))]).tolist() == [9]
+    assert draw(np.zeros((1, 10)), SamplingConfig(), np.array([math.nextafter(1, 0)])).tolist() == [9]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_draw_refuses_logits_that_are_not_finite(bad: float) -> None:
     with pytest.raises(ModelFileError, match="not finite"):
-        draw(np.array([[0.0, 1.0], [0.0, bad]]), SamplingConfig(), [Fixed(0.5)] * 2)
+        draw(np.array([[0.0, 1.0], [0.0, bad]]), SamplingConfig(), np.full(2, 0.5))
 
 
 # Generating
@@ -258,16 +213,15 @@ def test_draw_refuses_logits_that_are_not_finite(bad: float) -> None:
 
 def test_generate_reads_start_then_prompt_then_what_it_drew() -> None:
     model = random_table()
-    drawn = [ids.tolist() for ids in generate(model, [3, 5], SamplingConfig(length=4), seed=1, num=2)]
+    drawn = ids_of(generate(model, [3, 5], SamplingConfig(length=4), seed=1, streams=range(2))).tolist()
     assert len(drawn) == 4
     assert model.read == [[model.start], [3], [5, 5], *drawn[:-1]]
 
 
 def test_generate_carries_the_state_of_the_prompt_into_each_stream() -> None:
     greedy = SamplingConfig(length=5, temperature=0)
-    assert [ids.tolist() for ids in generate(RowModel("abcdef"), [9, 9], greedy, seed=1, num=2)] == [
-        [i, i] for i in (3, 4, 5, 6, 1)
-    ]
+    drawn = ids_of(generate(RowModel("abcdef"), [9, 9], greedy, seed=1, streams=range(2)))
+    assert drawn.tolist() == [[i, i] for i in (3, 4, 5, 6, 1)]
 
 
 def test_greedy_follows_the_largest_logit_whatever_the_seed() -> None:
@@ -277,25 +231,26 @@ def test_greedy_follows_the_largest_logit_whatever_the_seed() -> None:
         last = int(model.table[last].argmax())
         expected.append(last)
     for seed in (1, 2):
-        ids = generate(model, [], SamplingConfig(length=20, temperature=0), seed=seed, num=1)
-        assert [int(i[0]) for i in ids] == expected
+        steps = generate(model, [], SamplingConfig(length=20, temperature=0), seed=seed, streams=range(1))
+        assert ids_of(steps)[:, 0].tolist() == expected
 
 
 def test_generate_does_no_work_ahead() -> None:
     model = random_table()
-    assert len(list(islice(generate(model, [], SamplingConfig(length=1 << 40), seed=1, num=1), 3))) == 3
+    assert len(list(islice(generate(model, [], SamplingConfig(length=1 << 40), seed=1, streams=range(1)), 3))) == 3
     assert len(model.read) == 3
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_same_seed_same_ids_and_a_stream_does_not_depend_on_how_many_there_are(model: Any) -> None:
-    def ids(seed: int, num: int) -> np.ndarray:
-        return np.array(list(generate(model(), [1, 2], SamplingConfig(length=100), seed=seed, num=num)))
+    def ids(seed: int, *streams: int) -> np.ndarray:
+        return ids_of(generate(model(), [1, 2], SamplingConfig(length=100), seed=seed, streams=range(*streams)))
 
     five = ids(1, 5)
     np.testing.assert_array_equal(ids(1, 5), five)
     np.testing.assert_array_equal(ids(1, 1), five[:, :1])
     np.testing.assert_array_equal(ids(1, 3), five[:, :3])
+    np.testing.assert_array_equal(ids(1, 2, 5), five[:, 2:])
     assert len({tuple(stream) for stream in five.T}) == 5
     assert (ids(2, 1)[:, 0] != five[:, 1]).any()
 
@@ -304,14 +259,14 @@ def test_same_seed_same_ids_and_a_stream_does_not_depend_on_how_many_there_are(m
 def test_banned_ids_are_never_drawn(temperature: float) -> None:
     model = TableModel(np.tile([9.0, 0, 0, 8.0, 0, 0, 0], (FakeTokenizer.size + 1, 1)))
     config = SamplingConfig(length=50, temperature=temperature)
-    drawn = np.array(list(generate(model, [], config, seed=1, num=4, banned=[0, 3])))
+    drawn = ids_of(generate(model, [], config, seed=1, streams=range(4), banned=[0, 3]))
     assert not np.isin(drawn, [0, 3]).any()
-    assert (np.array(list(generate(model, [], config, seed=1, num=4))) == 0).any()
+    assert (ids_of(generate(model, [], config, seed=1, streams=range(4))) == 0).any()
 
 
 def test_the_global_generator_is_left_alone() -> None:
     before: Any = np.random.get_state()
-    generate_texts(random_table(), FAKE, "ab", SamplingConfig(length=20), seed=1, num=3)
+    together(random_table(), FAKE, "ab", SamplingConfig(length=20), seed=1, num=3)
     after: Any = np.random.get_state()
     np.testing.assert_array_equal(after[1], before[1])
     assert after[2:] == before[2:]
@@ -324,7 +279,7 @@ def test_the_global_generator_is_left_alone() -> None:
 def test_the_streamed_text_is_the_first_of_several_and_never_unknown(model: Any) -> None:
     config = SamplingConfig(length=200, temperature=1.5)
     alone = "".join(generate_text(model(), FAKE, "ab", config, seed=3))
-    assert alone == generate_texts(model(), FAKE, "ab", config, seed=3, num=4)[0]
+    assert alone == together(model(), FAKE, "ab", config, seed=3, num=4)[0]
     assert len(alone) == 200
     assert "\ufffd" not in alone
 
@@ -352,31 +307,16 @@ def test_a_stop_string_is_cut_off_and_holds_back_no_more_than_its_beginning(
     config = SamplingConfig(length=10, temperature=0, stop=stop)
     written = list(generate_text(RowModel("abcabdabca"), FAKE, "", config, seed=1))
     assert written == pieces
-    assert generate_texts(RowModel("abcabdabca"), FAKE, "", config, seed=1, num=2) == ["".join(pieces)] * 2
-
-
-@given(st.lists(st.text("ab", max_size=4)), st.text("ab", min_size=1, max_size=5))
-def test_a_cutter_gives_what_stands_before_the_stop_string_and_all_that_is_certain(
-    pieces: list[str], stop: str
-) -> None:
-    cutter, given_out, fed = Cutter(stop), "", ""
-    for piece in pieces:
-        given_out += cutter.feed(piece)
-        fed += piece
-        if stop in fed:
-            assert (given_out, cutter.held, cutter.found) == (fed[: fed.index(stop)], "", True)
-        else:
-            assert given_out + cutter.held == fed
-            assert len(cutter.held) == max(n for n in range(len(stop)) if fed.endswith(stop[:n]))
+    assert together(RowModel("abcabdabca"), FAKE, "", config, seed=1, num=2) == ["".join(pieces)] * 2
 
 
 def test_texts_end_when_all_have_met_the_stop_string() -> None:
     model = random_table()
     config = SamplingConfig(length=10_000, temperature=1.0, stop="c")
-    texts = generate_texts(model, FAKE, "", config, seed=1, num=3)
-    assert len(model.read) == max(len(text) for text in texts) + 1
+    texts = together(model, FAKE, "", config, seed=1, num=3)
+    assert len(model.read) == len(texts[0]) + 1 + max(len(text) for text in texts[1:]) + 1, "the first alone"
     assert len({len(text) for text in texts}) > 1
-    full = generate_texts(random_table(), FAKE, "", SamplingConfig(length=50, temperature=1.0), seed=1, num=3)
+    full = together(random_table(), FAKE, "", SamplingConfig(length=50, temperature=1.0), seed=1, num=3)
     assert texts == [text.partition("c")[0] for text in full]
 
 
@@ -433,7 +373,19 @@ def test_unknown_characters_are_an_error_at_the_call(prompt: str, message: str) 
             "--top-p must be greater than 0 and at most 1, not 0.0",
         ),
         ({"top_p": 1.1}, "--top-p must be greater than 0 and at most 1, not 1.1"),
+        ({"min_p": 0.0}, "--min-p must be greater than 0 and at most 1, not 0.0"),
+        ({"min_p": 1.5}, "--min-p must be greater than 0 and at most 1, not 1.5"),
+        ({"no_repeat": 1}, "--no-repeat must be at least 2 and at most 1000, not 1"),
         ({"stop": ""}, "--stop must not be empty"),
+        ({"stop": ["x", ""]}, "--stop must not be empty"),
+        ({"stop": 3}, "--stop must be a list, not 3"),
+        ({"stop": [3]}, "--stop must be a word, not 3"),
+        ({"until": ""}, "--until must be a number of lines or sentences, such as 3lines, not ''"),
+        ({"until": "3"}, "--until must be a number of lines .* not '3'"),
+        ({"until": "0lines"}, "--until must be a number of lines .* not '0lines'"),
+        ({"until": "-1 line"}, "--until must be a number of lines .* not '-1 line'"),
+        ({"until": "3 words"}, "--until must be a number of lines .* not '3 words'"),
+        ({"until": 3}, "--until must be a word, not 3"),
         ({"unknown": "skp"}, "--unknown must be one of error, skip, replace, not 'skp'.\nDid you mean 'skip'?"),
     ],
 )
@@ -443,10 +395,126 @@ def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str
 
 
 def test_settings_read_back() -> None:
-    config = SamplingConfig(length=7, temperature=0, top_k=3, top_p=0.5, stop="\n", unknown="skip")
-    assert SamplingConfig.from_dict(config.to_dict()) == config
+    config = SamplingConfig(
+        length=7, temperature=0, top_k=3, top_p=0.5, min_p=0.1, no_repeat=9, stop="\n", until="2lines", unknown="skip"
+    )
+    assert SamplingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_stop_strings_may_be_given_as_one_or_several() -> None:
+    assert SamplingConfig(stop="ab").stop == SamplingConfig(stop=["ab"]).stop == ("ab",)  # type: ignore[arg-type]
+    assert SamplingConfig(stop=None).stop == SamplingConfig().stop == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "--seed must be at least 0, not -1"),
+        ({"seed": 1.5}, "--seed must be a whole number, not 1.5"),
+        ({"num": 0}, "--num must be at least 1 and at most 65536, not 0"),
+        ({"num": 70_000}, "--num must be at least 1 and at most 65536, not 70000"),
+    ],
+)
+def test_a_seed_and_a_number_out_of_range_are_refused_at_the_call(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        generate_texts(random_table(), FAKE, "", SamplingConfig(), **{"seed": 1, "num": 1} | options)
 
 
 def test_control_characters_are_made_visible() -> None:
     assert visible("\x1b[31mred\x00\r\x7f\x9b") == r"\x1b[31mred\x00\x0d\x7f\x9b"
     assert visible("a\tb\nÜ—😉\xa0") == "a\tb\nÜ—😉\xa0"
+
+
+# What was drawn, and what the model thought of it
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_k": 2, "min_p": 0.3}, {"no_repeat": 3}], ids=str)
+def test_log_probabilities_are_of_the_model_and_not_of_the_rules(options: dict[str, Any]) -> None:
+    model = random_table()
+    one, two = generate_samples(model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2)
+    assert [one.text, two.text] == together(model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2)
+    for sample in (one, two):
+        assert FAKE.decode(sample.ids) == sample.text
+        rows = model.table[[2, *sample.ids[:-1]]].astype(float)
+        expected = [
+            math.log(math.exp(row[i]) / sum(map(math.exp, row))) for row, i in zip(rows, sample.ids, strict=True)
+        ]
+        assert sample.log_probs == pytest.approx(expected)
+
+
+def test_a_samples_symbols_include_those_of_the_stop_string() -> None:
+    config = SamplingConfig(length=10, temperature=0, stop="ca")
+    (sample,) = generate_samples(RowModel("abcabd"), FAKE, "", config, seed=1, num=1)
+    assert (sample.text, FAKE.decode(sample.ids), len(sample.log_probs)) == ("ab", "abca", 4)
+
+
+def test_each_stream_of_a_group_ends_by_itself() -> None:
+    config = SamplingConfig(length=50, temperature=1.0, stop="c")
+    for sample in generate_samples(random_table(), FAKE, "", config, seed=1, num=6):
+        assert isinstance(sample, Sample)
+        assert len(sample.ids) == len(sample.log_probs) == min(50, len(sample.text) + 1)
+        assert FAKE.decode(sample.ids).partition("c")[0] == sample.text
+
+
+RULES: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"top_k": 3},
+    {"top_p": 0.7},
+    {"min_p": 0.2},
+    {"no_repeat": 4},
+    {"stop": ("ab", "f")},
+    {"temperature": 1.3, "top_k": 5, "top_p": 0.95, "min_p": 0.02, "no_repeat": 3, "stop": "fff"},
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_the_first_of_several_is_the_one_alone_and_a_seed_is_a_text(model: Any, rules: dict[str, Any]) -> None:
+    config = SamplingConfig(length=60, **rules)
+    several = together(model(), FAKE, "ab", config, seed=3, num=5)
+    assert "".join(generate_text(model(), FAKE, "ab", config, seed=3)) == several[0]
+    assert together(model(), FAKE, "ab", config, seed=3, num=5) == several
+    if rules.get("temperature") != 0:
+        assert together(model(), FAKE, "ab", config, seed=4, num=5) != several
+
+
+@pytest.mark.parametrize(
+    ("beside", "held"), [(2, 1 << 20), (256, 120), (256, 1)], ids=["width", "waiting", "one by one"]
+)
+def test_how_many_are_written_at_once_does_not_change_them(
+    beside: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SamplingConfig(length=40)
+    expected = together(random_table(), FAKE, "ab", config, seed=3, num=6)
+    monkeypatch.setattr(sampling_text, "BESIDE", beside)
+    monkeypatch.setattr(sampling_text, "HELD", held)
+    model = random_table()
+    assert together(model, FAKE, "ab", config, seed=3, num=6) == expected
+    assert max(map(len, model.read)) == {2: 2, 120: 3, 1: 1}[min(beside, held)]
+    assert model.read[:3] == [[model.start], [1], [2]], "the prompt is read once for all"
+    assert model.read.count([model.start]) == 1
+
+
+def test_the_first_text_is_there_before_the_others_are_begun() -> None:
+    model = random_table()
+    texts = generate_texts(model, FAKE, "", SamplingConfig(length=1 << 40), seed=1, num=5)
+    assert len("".join(islice(next(texts), 20))) == 20
+    assert len(model.read) == 20
+
+
+def test_memory_does_not_grow_with_the_length() -> None:
+    """A million characters cost what a thousand do: what is held after many equals what was held after few."""
+    import tracemalloc
+
+    model: Any = small_numpy_model()
+    config = SamplingConfig(length=1 << 40, no_repeat=9, stop="abcabc", until="9999999 lines", top_p=0.9)
+    pieces = generate_text(model, FAKE, "", config, seed=1)
+    for _ in islice(pieces, 300):
+        pass
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in islice(pieces, 3000):
+        pass
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 100_000

@@ -39,14 +39,14 @@ def model_of(text: str) -> dict[str, int]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
 def test_nasty_text_comes_back(kind: str, text: str) -> None:
-    tokenizer = train_tokenizer(kind, text)
+    tokenizer = train_tokenizer(kind, [text])
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=TEXTS.filter(bool))
 def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
-    trained = train_tokenizer(kind, text)
+    trained = train_tokenizer(kind, [text])
     read_back = tokenizer_from_dict(json.loads(json.dumps(trained.to_dict())))
     assert read_back == trained
     assert read_back.decode(trained.encode(text)) == text
@@ -175,3 +175,21 @@ def test_any_json_gives_a_tokenizer_or_our_error(values: Any) -> None:
     except ModelFileError:
         return
     assert tokenizer.to_dict() == values
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.text("ab\u00e9", max_size=9)))
+def test_pieces_of_ascii_and_of_more_are_learned_and_encoded_alike(chunks: list[str]) -> None:
+    text = "".join(chunks) or "a"
+    tokenizer = CharTokenizer.train([*chunks, "" if "".join(chunks) else "a"])
+    assert tokenizer.characters == "".join(sorted(set(text)))
+    assert np.concatenate([*tokenizer.encode_chunks(chunks), []]).tolist() == [
+        tokenizer.characters.index(character) + 1 for character in "".join(chunks)
+    ]
+
+
+def test_ascii_is_encoded_beside_more_symbols_than_bytes_can_count() -> None:
+    far = CharTokenizer("".join(map(chr, [*range(0x4E00, 0x4F00), *range(97, 123)])))  # "a" is beyond 255
+    near = CharTokenizer("".join(map(chr, [*range(97, 123), *range(0x4E00, 0x4F00)])))
+    assert far.encode("abz?").tolist() == [257, 258, 282, 0]
+    assert near.encode("abz?").tolist() == [1, 2, 26, 0]
+    assert near.encode("abz?").dtype == far.encode("abz?").dtype == np.uint16

@@ -8,6 +8,7 @@ import torch
 
 from charrnn.batching.base import Batch, Ids
 from charrnn.config import TrainConfig
+from charrnn.mapped import take
 
 
 class RandomBatcher:
@@ -23,7 +24,7 @@ class RandomBatcher:
         rng = np.random.default_rng((self.config.seed, self.index))
         begins = rng.integers(0, len(self.ids) - self.seq_len + 1, size=(self.batch_size, 1))
         self.index += 1
-        targets = torch.from_numpy(self.ids[begins + np.arange(self.seq_len)].astype(np.int64))
+        targets = torch.from_numpy(take(self.ids, begins + np.arange(self.seq_len)))
         first = torch.full((len(targets), 1), self.start)
         return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, self.seq_len)
 

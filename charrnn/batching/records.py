@@ -21,6 +21,7 @@ import torch
 
 from charrnn.batching.base import NO_TARGET, Batch, Ids, Window, windows
 from charrnn.config import TrainConfig
+from charrnn.mapped import take
 
 Places = npt.NDArray[np.int64]
 SHARE_OF_STREAM = 4  # a piece is at most this part of a stream as the sequential batcher cuts it; see RecordBatcher
@@ -75,7 +76,7 @@ class RecordBatcher:
         """Return the next batch of this epoch, or the first one of the next."""
         group, (begin, end, carry, scored_from) = self.steps[self.index]
         places = group.begins[:, None] + np.arange(begin - 1, end)
-        symbols = self.ids[np.clip(places, 0, len(self.ids) - 1)].astype(np.int64)
+        symbols = take(self.ids, np.clip(places, 0, len(self.ids) - 1))
         padding = places >= group.ends[:, None]
         inputs, targets = np.where(padding, 0, symbols)[:, :-1], np.where(padding, NO_TARGET, symbols)[:, 1:]
         if begin == 0:

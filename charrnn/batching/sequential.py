@@ -8,6 +8,7 @@ import torch
 
 from charrnn.batching.base import Batch, Ids, windows
 from charrnn.config import TrainConfig
+from charrnn.mapped import take
 
 
 class SequentialBatcher:
@@ -24,7 +25,7 @@ class SequentialBatcher:
         """Return the next batch of this epoch, or the first one of the next."""
         begin, end, carry, scored_from = self.windows[self.index]
         columns = np.arange(begin - 1, end)
-        symbols = self.ids[(self.offsets + columns) % len(self.ids)].astype(np.int64)
+        symbols = take(self.ids, (self.offsets + columns) % len(self.ids))
         if begin == 0:
             symbols[:, 0] = self.start
         self._advance()

@@ -7,8 +7,10 @@ h' = (1 - z) * n + z * h
 """
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from charrnn.cells.base import Cell, State, initialise
+from charrnn.cells.loops import run_gru
 from charrnn.config import ModelConfig
 
 
@@ -25,5 +27,10 @@ class GRU(Cell):
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        if inputs.device.type == "cpu":
+            weight, recurrent, bias, recurrent_bias = self.rnn.parameters()
+            products = functional.linear(inputs.transpose(0, 1), weight, bias)
+            hidden = run_gru(products, state[0], recurrent, recurrent_bias)
+            return hidden.transpose(0, 1), (hidden[-1],)
         outputs, hidden = self.rnn(inputs, state[0][None])
         return outputs, (hidden[0],)

@@ -4,8 +4,10 @@ h' = phi(W x + U h + b)        phi is tanh, or relu (started as in Le et al. 201
 """
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from charrnn.cells.base import Cell, State, initialise
+from charrnn.cells.loops import run_rnn
 from charrnn.config import ModelConfig
 
 
@@ -17,10 +19,16 @@ class RNN(Cell):
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
+        self.activation = config.activation
         self.rnn = nn.RNN(input_size, config.hidden_size, nonlinearity=config.activation, batch_first=True)
         initialise(self.rnn, orthogonal=config.orthogonal)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        if inputs.device.type == "cpu":
+            weight, recurrent, bias, recurrent_bias = self.rnn.parameters()
+            products = functional.linear(inputs.transpose(0, 1), weight, bias + recurrent_bias)
+            hidden = run_rnn(products, state[0], recurrent, self.activation)
+            return hidden.transpose(0, 1), (hidden[-1],)
         outputs, hidden = self.rnn(inputs, state[0][None])
         return outputs, (hidden[0],)

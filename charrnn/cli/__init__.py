@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from charrnn import commands
-from charrnn.cli.files import data, info
+from charrnn.cli.files import data, info, tokenize
+from charrnn.cli.novelty import novelty
 from charrnn.cli.sample import sample
 from charrnn.cli.score import evaluate
 from charrnn.cli.train import train
@@ -26,7 +27,9 @@ app.command(epilog="Examples: charrnn train shakespeare.txt   |   charrnn train 
 )
 app.command(epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7')(sample)
 app.command("eval", epilog="Example: charrnn eval checkpoints/shakespeare held_out.txt --json")(evaluate)
+app.command(epilog="Example: charrnn novelty checkpoints/shakespeare shakespeare.txt")(novelty)
 app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
+app.command(epilog='Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"')(tokenize)
 app.command(epilog="Example: charrnn data python-docs")(data)
 
 

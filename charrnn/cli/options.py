@@ -66,7 +66,7 @@ def default_shown(name: str) -> str:
     default = SPECS[name].default
     if name in SETTLED:
         return " (default: what fits the text and the time)"
-    if default is None:
+    if default is None or default == ():
         return ""
     return f" (default: {'on' if default is True else 'off' if default is False else default})"
 

@@ -1,7 +1,8 @@
 """The options of `charrnn sample`."""
 
 from dataclasses import fields
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -9,25 +10,50 @@ from charrnn import commands
 from charrnn.cli.options import WRITE, Json, ModelPath, setting, whole
 from charrnn.sampling import SamplingConfig
 
+RULES = "How it chooses"
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        help="The same seed gives the same text; a new one is drawn, and told, if not given.",
+        parser=whole,
+        metavar="N",
+        show_default=False,
+    ),
+]
+Length = Annotated[int | None, setting("length", WRITE, int, "--length", "-n")]
+Temperature = Annotated[float | None, setting("temperature", RULES, float, "--temperature", "-t")]
+TopK = Annotated[int | None, setting("top_k", RULES, int)]
+TopP = Annotated[float | None, setting("top_p", RULES, float)]
+MinP = Annotated[float | None, setting("min_p", RULES, float)]
+NoRepeat = Annotated[int | None, setting("no_repeat", RULES, int)]
+
 
 def sample(
     model: ModelPath,
     prompt: Annotated[str, typer.Argument(help="Text to go on from; - reads it from standard input.")] = "",
-    length: Annotated[int | None, setting("length", WRITE, int, "--length", "-n")] = None,
-    temperature: Annotated[float | None, setting("temperature", WRITE, float, "--temperature", "-t")] = None,
-    top_k: Annotated[int | None, setting("top_k", WRITE, int)] = None,
-    top_p: Annotated[float | None, setting("top_p", WRITE, float)] = None,
-    stop: Annotated[str | None, setting("stop", WRITE)] = None,
-    seed: Annotated[
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="Go on from what this file holds.", metavar="FILE", show_default=False)
+    ] = None,
+    length: Length = None,
+    stop: Annotated[list[str] | None, setting("stop", WRITE)] = None,
+    until: Annotated[str | None, setting("until", WRITE)] = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    no_repeat: NoRepeat = None,
+    beam: Annotated[
         int | None,
         typer.Option(
-            help="The same seed gives the same text; a new one is drawn, and told, if not given.",
+            help="Draw nothing: follow so many texts at once to the likeliest, and write --num of them.",
             parser=whole,
             metavar="N",
             show_default=False,
+            rich_help_panel=RULES,
         ),
     ] = None,
-    num: Annotated[int, typer.Option(help="Texts to write, side by side.", parser=whole, metavar="N")] = 1,
+    seed: Seed = None,
+    num: Annotated[int, typer.Option(help="Texts to write.", parser=whole, metavar="N")] = 1,
     unknown: Annotated[str | None, setting("unknown", WRITE)] = None,
     training_text: Annotated[
         str | None,
@@ -42,11 +68,33 @@ def sample(
         bool,
         typer.Option("--novel", help="Leave out the records that stand in --training-text.", rich_help_panel=WRITE),
     ] = False,
+    echo: Annotated[
+        bool,
+        typer.Option("--echo/--no-echo", help="Write the prompt before the text (default: on).", show_default=False),
+    ] = True,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Write in turns with you; /help there lists the commands.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Write new text to standard output, as it is made."""
-    options = locals()
-    names = [spec.name for spec in fields(SamplingConfig)]
-    settings = {name: options[name] for name in names if options[name] is not None}
-    records = commands.RecordOptions(training_text=training_text, novel=novel)
-    commands.sample(model, prompt, settings, records, seed=seed, num=num, as_json=json_)
+    options = commands.SampleOptions(
+        prompt=prompt,
+        prompt_file=prompt_file,
+        settings=given_settings(locals()),
+        seed=seed,
+        num=num,
+        beam=beam,
+        echo=echo,
+        interactive=interactive,
+        training_text=training_text,
+        novel=novel,
+        as_json=json_,
+    )
+    commands.sample(model, options)
+
+
+def given_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings among a command's options that were given."""
+    names = [spec.name for spec in fields(SamplingConfig) if spec.name in options]
+    return {name: options[name] for name in names if options[name] not in (None, [])}

@@ -71,6 +71,7 @@ def train(
         ),
     ] = None,
     tokenizer: Annotated[str | None, setting("tokenizer", DATA)] = None,
+    vocab_size: Annotated[int | None, setting("vocab_size", DATA, int)] = None,
     records: Annotated[
         str | None, setting("records", DATA, str, "--records", "--document-separator", metavar="lines|SEPARATOR")
     ] = None,

@@ -4,20 +4,25 @@ torch is imported inside the functions that need it, so that all others start at
 """
 
 from charrnn.commands.files import data, info, read_config, version
-from charrnn.commands.records import RecordOptions
+from charrnn.commands.novelty import NoveltyOptions, novelty
 from charrnn.commands.sample import sample
+from charrnn.commands.sample_options import SampleOptions
 from charrnn.commands.score import EvalOptions, evaluate
+from charrnn.commands.tokenize import tokenize
 from charrnn.commands.train import TrainOptions, train
 
 __all__ = [
     "EvalOptions",
-    "RecordOptions",
+    "NoveltyOptions",
+    "SampleOptions",
     "TrainOptions",
     "data",
     "evaluate",
     "info",
+    "novelty",
     "read_config",
     "sample",
+    "tokenize",
     "train",
     "version",
 ]

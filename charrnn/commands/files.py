@@ -14,6 +14,7 @@ from charrnn.datasets import DATASETS, write_dataset
 from charrnn.errors import ModelFileError, UsageError, did_you_mean
 from charrnn.files import shown
 from charrnn.shapes import parameter_count
+from charrnn.tokenizers import FIXED
 
 
 def info(model: Path, *, as_json: bool) -> None:
@@ -67,4 +68,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} should hold a table of settings, not {type(values).__name__}.")
-    return {name: value for name, value in values.items() if name != "vocab_size" and value is not None}
+    if values.get("tokenizer", "char") in FIXED:
+        values.pop("vocab_size", None)  # a run's config.json says how many symbols there were
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,69 +1,85 @@
 """`charrnn sample`: let a model write."""
 
-import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from charrnn import console
 from charrnn.api import Model, load
-from charrnn.commands.records import RecordOptions, sample_records
+from charrnn.commands.records import sample_records
+from charrnn.commands.sample_options import (
+    SampleOptions,
+    describe,
+    drawn_seed,
+    refuse_contradictions,
+    refuse_unsuitable,
+    tell_seed,
+)
 from charrnn.errors import TextError, UsageError
+from charrnn.files import shown
+from charrnn.sampling import Sample
 
 
-def sample(
-    model: Path,
-    prompt: str,
-    settings: dict[str, Any],
-    records: RecordOptions,
-    *,
-    seed: int | None,
-    num: int,
-    as_json: bool,
-) -> None:
+def sample(path: Path, options: SampleOptions) -> None:
     """Write new text to standard output, as it is made."""
-    loaded = load(model)
-    check_num(num, loaded, records)
-    prompt = read_prompt() if prompt == "-" else prompt
-    drawn = secrets.randbelow(1 << 32) if seed is None else seed
-    if drawn < 0:
-        raise UsageError(f"--seed must be at least 0, not {drawn}.")
-    pieces = loaded.stream(prompt, seed=drawn, **settings)  # nothing is written before all that was asked is checked
-    if seed is None:
-        console.show_note(f"--seed {drawn}")
-    if loaded.separator is not None:
-        sample_records(loaded, prompt, settings, records, seed=drawn, num=num, as_json=as_json)
-    elif as_json:
-        texts = loaded.generate_many(prompt, num=num, seed=drawn, **settings)
-        console.write_json({"prompt": prompt, "texts": texts, "seed": drawn, "model": loaded.saved.sha256})
-    elif num == 1:
-        console.write_text(prompt)
+    refuse_contradictions(options)
+    model, prompt = load(path), read_prompt(options.prompt, options.prompt_file)
+    refuse_unsuitable(model, options)
+    if model.separator is not None:
+        sample_records(model, prompt, options)
+    elif options.interactive:
+        from charrnn.commands.interactive import converse
+
+        seed = drawn_seed(options)
+        tell_seed(options, seed)
+        converse(model, prompt, options.settings, seed)
+    elif options.beam is not None:
+        found = model.search(prompt, beam=options.beam, num=options.num, **options.settings)
+        write_samples(model, prompt, options, found, {"beam": options.beam})
+    elif options.as_json:
+        seed = drawn_seed(options)
+        samples = model.samples(prompt, num=options.num, seed=seed, **options.settings)
+        tell_seed(options, seed)
+        write_samples(model, prompt, options, list(samples), {"seed": seed})
+    else:
+        seed = drawn_seed(options)
+        texts = model.stream_many(prompt, num=options.num, seed=seed, **options.settings)
+        tell_seed(options, seed)  # all that was asked is checked by now
+        write_texts(texts, prompt if options.echo else "", numbered=options.num > 1)
+
+
+def write_texts(texts: Iterable[Iterable[str]], prompt: str, *, numbered: bool) -> None:
+    """Write texts as they are made, each after the prompt."""
+    for number, pieces in enumerate(texts, 1):
+        console.write_text(f"--- {number} ---\n{prompt}" if numbered else prompt)
         for piece in pieces:
             console.write_text(piece)
         console.write_text("\n")
-    else:
-        for number, text in enumerate(loaded.generate_many(prompt, num=num, seed=drawn, **settings), 1):
-            console.write_text(f"--- {number} ---\n{prompt}{text}\n")
 
 
-MOST_SAMPLES = 65_536
+def write_samples(
+    model: Model, prompt: str, options: SampleOptions, samples: list[Sample], how: dict[str, int]
+) -> None:
+    """Write texts that are complete, as they are or with all that is known about them."""
+    if not options.as_json:
+        write_texts(([one.text] for one in samples), prompt if options.echo else "", numbered=options.num > 1)
+        return
+    console.write_json(describe(model, prompt, options, samples) | how)
 
 
-def check_num(num: int, model: Model, records: RecordOptions) -> None:
-    """Raise `UsageError` if so many texts cannot be written side by side, or such a model writes no records."""
-    if num < 1 or (num > MOST_SAMPLES and model.separator is None):
-        raise UsageError(f"--num must be at least 1 and at most {MOST_SAMPLES:,}, not {num}.")
-    if records.training_text is not None and model.separator is None:
-        raise UsageError("--training-text is for models of records.", "Train one with charrnn train --records lines.")
-
-
-def read_prompt() -> str:
-    """Read a prompt from standard input, as it is."""
-    if sys.stdin is None:
+def read_prompt(prompt: str, path: Path | None = None) -> str:
+    """Return the prompt: what was given, or what standard input ("-") or a file holds, as it is."""
+    if path is None and prompt != "-":
+        return prompt
+    if path is None and sys.stdin is None:
         raise UsageError("Standard input is closed.", "Give the prompt itself instead of '-'.")
-    raw = sys.stdin.buffer.read()
+    try:
+        raw = sys.stdin.buffer.read() if path is None else path.read_bytes()
+    except OSError as error:
+        raise TextError(f"Cannot read the prompt in {shown(path or Path('-'))}: {error.strerror or error}.") from None
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
+        place = "on standard input" if path is None else f"in {shown(path)}"
         where = f"byte 0x{raw[error.start]:02x} at offset {error.start}"
-        raise TextError(f"The prompt on standard input is not UTF-8: {where}.") from None
+        raise TextError(f"The prompt {place} is not UTF-8: {where}.") from None

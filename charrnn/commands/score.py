@@ -1,7 +1,6 @@
 """`charrnn eval`: how well a model predicts a text."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +8,11 @@ from typing import TYPE_CHECKING
 import charrnn
 from charrnn import console
 from charrnn.api import load
-from charrnn.corpus import read_texts
+from charrnn.corpus import Encoded, Size, Text, cut, read_texts, training_part
 from charrnn.errors import UsageError
-from charrnn.records import divide
+from charrnn.mapped import encode_once
+from charrnn.reading import ReadingView
+from charrnn.records import cut_records, survey
 
 if TYPE_CHECKING:
     from charrnn.scoring import ScoringProtocol
@@ -35,25 +36,18 @@ class EvalOptions:
 def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
     """Score a text."""
     loaded = load(model)
-    text = read_texts(options.texts, encoding=options.encoding)
-    for note in text.notes:
-        console.show_note(note)
-    part = (
-        text.text if options.valid_fraction is None else divide(text.text, options.valid_fraction, loaded.separator)[1]
-    )
+    part, encoded = read_part(loaded, options)
     from charrnn.machine import use_threads
 
     use_threads(options.threads)
     protocol = scoring_protocol(options, records=loaded.separator is not None)
-    score = loaded.score(
-        part, protocol=protocol, unknown=options.unknown, device=options.device, precision=options.precision
-    )
+    score = loaded.score(encoded, protocol=protocol, device=options.device, precision=options.precision)
     signature = "|".join(
         [
             f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}",
             str(protocol),
             f"precision:{options.precision}",
-            f"text:{hashlib.sha256(part.encode()).hexdigest()[:12]}",
+            f"text:{part.sha256[:12]}",
             f"model:{loaded.saved.sha256[:12]}",
             f"charrnn:{charrnn.__version__}",
         ]
@@ -62,6 +56,32 @@ def evaluate(model: Path, options: EvalOptions, *, as_json: bool) -> None:
         console.write_json(score.to_dict() | {"signature": signature})
     else:
         console.write_table(console.score_rows(score, signature))
+
+
+def read_part(model: charrnn.Model, options: EvalOptions) -> tuple[Size, Encoded]:
+    """Read the text, or its end, and encode it; show what there is to know about the reading."""
+    with ReadingView(console.stderr_console()) as reading:
+        text = read_texts(options.texts, encoding=options.encoding, watch=reading.measured)
+        for note in text.notes:
+            console.show_note(note)
+        part, size = chosen_part(text, options.valid_fraction, model.separator), Size()
+        if options.unknown == "error":
+            model.refuse_strangers(part(text.chunks()))
+        chunks = size.measuring(part(reading.passing("Encoding", text)))
+        (encoded,) = encode_once(model.tokenizer, [chunks], records=model.separator is not None)
+    return size, encoded
+
+
+def chosen_part(
+    text: Text, valid_fraction: float | None, separator: str | None
+) -> Callable[[Iterable[str]], Iterator[str]]:
+    """Return what takes from a text's chunks the part that is to be scored, in chunks or in records."""
+    if separator is None:
+        before = 0 if valid_fraction is None else training_part(text.characters, valid_fraction)
+        return lambda chunks: cut(chunks, before)[1]
+    if valid_fraction is None:
+        return lambda chunks: cut_records(chunks, separator)
+    return survey(text.chunks(), separator, text.name).divided(valid_fraction).validating
 
 
 def scoring_protocol(options: EvalOptions, *, records: bool) -> "ScoringProtocol":

@@ -5,11 +5,21 @@ from typing import Any
 
 from charrnn.errors import ModelFileError, UsageError, did_you_mean
 from charrnn.tokenizers.base import Decoder, Tokenizer
+from charrnn.tokenizers.byte import ByteTokenizer
 from charrnn.tokenizers.char import CharTokenizer
+from charrnn.tokenizers.pieces import BpeTokenizer, UnigramTokenizer
+from charrnn.tokenizers.word import WordTokenizer
 
-KINDS: dict[str, type[Tokenizer]] = {"char": CharTokenizer}
+KINDS: dict[str, type[Tokenizer]] = {
+    "char": CharTokenizer,
+    "byte": ByteTokenizer,
+    "word": WordTokenizer,
+    "bpe": BpeTokenizer,
+    "unigram": UnigramTokenizer,
+}
+FIXED = ("char", "byte")  # kinds whose size is not a choice
 
-__all__ = ["KINDS", "CharTokenizer", "Decoder", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = ["FIXED", "KINDS", "CharTokenizer", "Decoder", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
 
 
 def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -> Tokenizer:
@@ -18,7 +28,7 @@ def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -
     Args:
         kind: A key of `KINDS`.
         chunks: The training part only, so that what it has not seen stays unknown.
-        size: Most symbols to have; None is what suits the text.
+        size: Symbols to have; None is what suits the text.
 
     Raises:
         UsageError: There is no such kind, or the text does not suit `size`.
@@ -26,6 +36,9 @@ def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -
     """
     if kind not in KINDS:
         raise UsageError(f"--tokenizer must be one of {', '.join(KINDS)}, not {kind!r}.", did_you_mean(kind, KINDS))
+    if size is not None and kind in FIXED:
+        others = ", ".join(name for name in KINDS if name not in FIXED)
+        raise UsageError(f"--vocab-size does not go with --tokenizer {kind}.", f"It is for {others}.")
     return KINDS[kind].train(chunks, size)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import TextError
+from charrnn.errors import TextError, UsageError
 
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -70,6 +70,12 @@ class Tokenizer(Protocol):
     def decoder(self) -> Decoder:
         """Return what turns this tokenizer's ids into text one by one."""
 
+    def spell(self, symbol: int) -> bytes:
+        """Return the UTF-8 bytes, one at least, that an id stands for: a part of a character, one, or many.
+
+        The unknown symbol's are those of U+FFFD.
+        """
+
     def unknown_characters(self, text: str) -> list[str]:
         """Return the distinct characters of `text` that are unknown, in order of appearance."""
 
@@ -82,7 +88,7 @@ class Tokenizer(Protocol):
 
         Args:
             chunks: The training part only; what is learned does not depend on where it was cut.
-            size: Most symbols to have; None is what suits the text. A kind that needs as many as it needs pays no heed.
+            size: Symbols to have; None is what suits the text. A kind whose size is not a choice pays no heed.
 
         Raises:
             UsageError: The text cannot fill, or not do with, that many symbols.
@@ -103,8 +109,17 @@ def id_dtype(size: int) -> np.dtype[Any]:
     return np.min_scalar_type(size)
 
 
-def to_bytes(text: str, encoding: str = "utf-8") -> bytes:
-    """Encode `text` in a Unicode encoding.
+def checked_ids(ids: Sequence[int] | NDArray[Any], size: int) -> NDArray[Any]:
+    """Return `ids` as an array; raise `UsageError` unless all are in 0 .. size - 1."""
+    array = np.asarray(ids, dtype=None if len(ids) else np.uint8)
+    if array.size and (array.min() < 0 or array.max() >= size):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise UsageError(f"Id {wrong} is outside the vocabulary: ids are 0 to {size - 1}.")
+    return array
+
+
+def to_bytes(text: str, encoding: str = "utf-8", *, before: int = 0) -> bytes:
+    """Encode `text`, before which `before` characters came, in a Unicode encoding.
 
     Raises:
         TextError: `text` holds a surrogate, which no such encoding has a place for.
@@ -114,6 +129,7 @@ def to_bytes(text: str, encoding: str = "utf-8") -> bytes:
     except UnicodeEncodeError as error:
         surrogate = f"U+{ord(text[error.start]):04X}"
         raise TextError(
-            f"The character at offset {error.start} is half of a surrogate pair, {surrogate}; UTF-8 cannot encode it.",
+            f"The character at offset {before + error.start} is half of a surrogate pair, {surrogate}; "
+            "UTF-8 cannot encode it.",
             "Read the text with its right encoding, or remove the character.",
         ) from None

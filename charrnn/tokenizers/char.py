@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, id_dtype, to_bytes
+from charrnn.errors import ModelFileError, TextError
+from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, checked_ids, id_dtype, to_bytes
 
 REPLACEMENT = "\ufffd"  # what Unicode shows for a character that cannot be shown
 
@@ -52,7 +52,9 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return one id for each code point; see `Tokenizer.encode`."""
-        return self.ids[code_points(text)]
+        if text.isascii() and self.ascii_ids is not None:  # three times as fast
+            return np.frombuffer(text.encode().translate(self.ascii_ids), np.uint8).astype(self.ids.dtype, copy=False)
+        return self.ids.take(code_points(text))  # twice as fast as brackets
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of each piece; see `Tokenizer.encode_chunks`."""
@@ -60,17 +62,15 @@ class CharTokenizer:
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Return one code point for each id; see `Tokenizer.decode`."""
-        ids = np.asarray(ids)
-        if ids.size == 0:
-            return ""
-        if ids.min() < 0 or ids.max() >= self.size:
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise UsageError(f"Id {wrong} is outside the vocabulary: ids are 0 to {self.size - 1}.")
-        return to_text(code_points(REPLACEMENT + self.characters)[ids])
+        return to_text(code_points(REPLACEMENT + self.characters)[checked_ids(ids, self.size)])
 
     def decoder(self) -> "CharDecoder":
         """Return a decoder; see `Tokenizer.decoder`."""
         return CharDecoder(REPLACEMENT + self.characters)
+
+    def spell(self, symbol: int) -> bytes:
+        """Return the code point's bytes; see `Tokenizer.spell`."""
+        return (REPLACEMENT + self.characters)[symbol].encode()
 
     def unknown_characters(self, text: str) -> list[str]:
         """Return the distinct code points of `text` that have no id, in order of appearance."""
@@ -104,6 +104,12 @@ class CharTokenizer:
         table[code_points(self.characters)] = np.arange(1, self.size)
         return table
 
+    @cached_property
+    def ascii_ids(self) -> bytes | None:
+        """The ids of the ASCII characters, as a table for `bytes.translate`; None if they do not fit into bytes."""
+        ids = self.ids[:256]  # what is beyond ASCII is never looked up
+        return ids.astype(np.uint8).tobytes() if ids[:128].max() < 256 else None
+
 
 @dataclass(frozen=True)
 class CharDecoder:
@@ -133,6 +139,11 @@ def to_text(points: NDArray[np.uint32]) -> str:
 def distinct_characters(chunks: Iterable[str]) -> str:
     """Return each code point of a text, which comes in pieces, once, in code point order."""
     seen = np.zeros(0x110000, dtype=bool)  # marking beats sorting: the text is long, Unicode is not
+    known = b""  # of ASCII; after the first pieces nothing is left when these are deleted, and no mark is missing
     for chunk in chunks:
-        seen[code_points(chunk)] = True
+        if chunk.isascii():
+            known += bytes(set(chunk.encode().translate(None, known)))
+        elif not seen.take(points := code_points(chunk)).all():
+            seen[points] = True
+    seen[list(known)] = True
     return to_text(np.flatnonzero(seen).astype(np.uint32))

@@ -35,7 +35,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 GOAL = 1.88
-GOAL_STEPS = range(100, 1001, 50)
+GOAL_STEPS = range(140, 1001, 20)
 PRESETS = {"quick": ("--preset", "quick"), "default": (), "best": ("--preset", "best")}
 COLUMNS = (
     "figure",

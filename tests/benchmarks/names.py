@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from charrnn.records import divide
+from charrnn.records import survey
 
 ONSETS = [
     *("m", "l", "k", "s", "r", "t", "n", "d", "b", "v", "j", "c", "h", "z", "p", "f"),
@@ -101,7 +101,9 @@ def measure(folder: Path, count: int, options: list[str]) -> dict[str, Any]:
     trained = json.loads(charrnn("train", text, "--out", out, "--records", "lines", "--json", *options))
     seconds = time.monotonic() - begin
     samples = charrnn("sample", out, "--num", NUM, "--seed", 1, "--temperature", 1).split("\n")[:-1]
-    train, valid = (set(part.split()) for part in divide(text.read_text(encoding="utf-8"), 0.1, "\n"))
+    content = [text.read_text(encoding="utf-8")]
+    sides = survey(content, "\n", text.name).divided(0.1)
+    train, valid = ({name.rstrip() for name in side(content)} for side in (sides.training, sides.validating))
 
     def share(kept: Any) -> float:
         return sum(map(bool, kept)) / NUM

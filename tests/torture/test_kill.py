@@ -15,7 +15,15 @@ from small import arguments, results
 
 from charrnn.config import BATCHERS, CELLS
 
-FILES = {".lock", "config.json", "last.safetensors", "metrics.jsonl", "model.safetensors", "previous.safetensors"}
+FILES = {
+    ".lock",
+    "config.json",
+    "last.safetensors",
+    "metrics.jsonl",
+    "model.safetensors",
+    "previous.safetensors",
+    "text.ids",
+}
 VARIANTS = [(cell, batcher) for cell in CELLS for batcher in BATCHERS]
 Reference = tuple[Command, dict[str, Any], float]
 

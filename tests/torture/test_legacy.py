@@ -18,7 +18,7 @@ from charrnn.runs import RunFolder
 
 LEGACY = Path(__file__).parents[1] / "legacy"
 SAMPLES = {1: "hto  t sre   aahtsct  d  aathcaa\n h   t "}
-VALID = {1: 2.3782571788345064}  # nats per token, as the checkpoint's maker measured it
+VALID = {1: 2.3784811347723007}  # nats per token, as the checkpoint's maker measured it
 
 
 def test_each_format_is_kept() -> None:

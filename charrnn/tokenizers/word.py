@@ -1,0 +1,168 @@
+r"""Words, and what stands between them; a word that the vocabulary lacks is spelled.
+
+A text is cut into units, each of 64 characters at most, so that no text has one without end:
+
+- a word: letters, digits, combining marks and underscores, with an apostrophe between two, and the space before it;
+- in scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese), each letter by itself;
+- a run of one kind of white space: spaces, tabs, line feeds;
+- any other signs in a row, and the space before them; so are letters beyond U+FFFF.
+
+So `Don't go,  he said` is `Don't| go|,|  |he| said`. The most frequent units are symbols. Any other unit is spelled:
+in symbols for the frequent characters beyond ASCII, and in bytes. A byte's symbol is never a word's, so a model always
+knows whether it is spelling: the byte `a` stands only inside of a spelled word.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import chain
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.tokenizers.base import MAX_SIZE, Ids, id_dtype
+from charrnn.tokenizers.spelled import (
+    BYTES,
+    SpelledTokenizer,
+    check_entries,
+    check_filled,
+    cut,
+    frequent,
+    spread_sample,
+    usual_size,
+)
+
+SAMPLE = 1 << 24  # characters that the vocabulary is learned from at most, spread evenly over the text
+COVERAGE = 0.9995  # share of the characters beyond ASCII which have a symbol of their own in spelled words
+LARGEST = 1 << 14  # vocabulary that is chosen by itself
+BETWEEN = "\0"  # stands between the units in a model file, and is no part of any
+SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f"
+)
+
+
+@dataclass(frozen=True)
+class WordTokenizer(SpelledTokenizer):
+    """Ids are, in this order, the 256 bytes, the characters and the units.
+
+    Attributes:
+        characters: Those beyond ASCII that have a symbol for spelling, the most frequent first.
+        units: Those in the vocabulary, the most frequent first, joined by `BETWEEN`; empty if there is none.
+    """
+
+    kind: ClassVar[str] = "word"
+
+    characters: str
+    units: str
+
+    @classmethod
+    def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
+        """Count the units of a sample; see `Tokenizer.train`.
+
+        If `size` is None, units that occur twice are symbols, as many as suit the text's length (`usual_size`).
+        """
+        sample, length = spread_sample(chunks, SAMPLE)
+        counts = Counter[str]()
+        for units in cut(sample, unit_pattern()):
+            counts.update(units)
+        if not counts:
+            raise TextError("There is nothing to learn a vocabulary from: the text is empty.")
+        characters = spelling_characters(counts)
+        room = (usual_size(length, 6, LARGEST) if size is None else size) - len(BYTES)
+        if room < 1:
+            raise UsageError(f"--vocab-size must be more than {len(BYTES)} for words, not {size}.")
+        characters = characters[:room]
+        ranked = [unit for unit in frequent(counts, 1) if BETWEEN not in unit and (size or counts[unit] > 1)]
+        units = ranked[: room - len(characters)]
+        check_filled(size, len(BYTES) + len(characters) + len(units), cls.kind)
+        return cls("".join(characters), BETWEEN.join(units))
+
+    @cached_property
+    def spellings(self) -> tuple[bytes, ...]:
+        """What each id stands for."""
+        return (*BYTES, *(symbol.encode() for symbol in (*self.characters, *self._unit_list)))
+
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        """Yield the ids of a text in pieces; see `Tokenizer.encode_chunks`."""
+        find, spell = self._ids.get, self._spelled
+        for units in cut(chunks, unit_pattern()):
+            found = map(find, units)
+            ids = [(id_,) if id_ is not None else spell(unit) for id_, unit in zip(found, units, strict=True)]
+            yield np.fromiter(chain.from_iterable(ids), id_dtype(self.size))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the vocabulary as JSON values."""
+        return {"kind": self.kind, "characters": self.characters, "units": self.units}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild from what `to_dict` gave; see `Tokenizer.from_dict`."""
+        check_entries(values, cls.kind, "characters", "units")
+        characters, units = values["characters"], values["units"]
+        if len(characters) + units.count(BETWEEN) + len(BYTES) >= MAX_SIZE:
+            raise ModelFileError(f"The word tokenizer has more than the {MAX_SIZE:,} symbols that can be.")
+        if any("\ud800" <= character <= "\udfff" for character in chain(characters, units)):
+            raise ModelFileError("The word tokenizer has a surrogate among its symbols, which no text can hold.")
+        tokenizer = cls(characters, units)
+        listed = tokenizer._unit_list
+        if "" in listed or len(set(listed)) < len(listed) or len(set(characters)) < len(characters):
+            raise ModelFileError("The word tokenizer has a symbol twice, or an empty one.")
+        return tokenizer
+
+    @cached_property
+    def _unit_list(self) -> list[str]:
+        return self.units.split(BETWEEN) if self.units else []
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {unit: id_ for id_, unit in enumerate(self._unit_list, len(BYTES) + len(self.characters))}
+
+    @cached_property
+    def _character_ids(self) -> dict[str, int]:
+        return {character: id_ for id_, character in enumerate(self.characters, len(BYTES))}
+
+    def _spelled(self, unit: str) -> Iterable[int]:
+        """Return the ids that spell a unit character by character."""
+        if unit.isascii():
+            return unit.encode()
+        ids = self._character_ids
+        return [id_ for c in unit for id_ in ((ids[c],) if c in ids else c.encode())]
+
+
+def spelling_characters(counts: Counter[str]) -> list[str]:
+    """Return the frequent characters beyond ASCII in units of more than one."""
+    characters = Counter[str]()
+    for unit, count in counts.items():
+        if len(unit) > 1 and not unit.isascii():
+            for character in unit:
+                characters[character] += count * (character >= "\x80")
+    return frequent(+characters, COVERAGE)
+
+
+@cache
+def unit_pattern() -> re.Pattern[str]:
+    """Return the rule that stands at the top of this file: it matches one unit, at any place."""
+    word = word_class()
+    return re.compile(
+        rf" ?[{word}]{{1,33}}(?:['\u2019][{word}]{{1,29}})?"
+        rf"|[{SPACELESS}]"
+        rf"| ?[^{word}{SPACELESS}\s]{{1,63}}"
+        r"| {1,64}|\n{1,64}|\t{1,64}|\s"
+    )
+
+
+def word_class() -> str:
+    """Return letters, digits, marks and underscores, but those of `SPACELESS`, as ranges of a regular expression."""
+    alone = re.compile(f"[{SPACELESS}]")
+    points = [
+        point
+        for point in range(0x10000)  # with ranges beyond, matching is five times as slow; they count as signs
+        if (unicodedata.category(chr(point))[0] in "LMN" or point == ord("_")) and not alone.match(chr(point))
+    ]
+    runs = np.split(points, np.flatnonzero(np.diff(points) > 1) + 1)
+    return "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)

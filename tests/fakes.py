@@ -1,0 +1,82 @@
+"""A tokenizer and models whose every prediction is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn.config import ModelConfig
+from charrnn.numpy_model import NumpyModel
+from charrnn.shapes import weight_shapes
+from charrnn.tokenizers.char import CharDecoder
+
+LETTERS = "abcdef"
+
+
+@dataclass
+class FakeTokenizer:
+    """`LETTERS` are 1, 2, ...; 0 is unknown."""
+
+    kind = "fake"
+    size = len(LETTERS) + 1
+    unknown: int | None = 0
+    unknown_nats = 0.0
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array([LETTERS.find(character) + 1 for character in text], dtype=np.uint8)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(("\ufffd" + LETTERS)[i] for i in ids)
+
+    def decoder(self) -> CharDecoder:
+        return CharDecoder("\ufffd" + LETTERS)
+
+    def spell(self, symbol: int) -> bytes:
+        return ("\ufffd" + LETTERS)[symbol].encode()
+
+    def unknown_characters(self, text: str) -> list[str]:
+        return [character for character in dict.fromkeys(text) if character not in LETTERS]
+
+
+FAKE: Any = FakeTokenizer()  # all that sampling asks of a tokenizer, not all that a tokenizer has
+
+
+class TableModel:
+    """Predicts from a table by the last symbol, so exactly alike in every batch; notes what it reads."""
+
+    start = FakeTokenizer.size
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.table = table.astype(np.float32)
+        self.read: list[list[int]] = []
+
+    def initial_state(self, batch: int) -> tuple[np.ndarray, ...]:
+        return (np.zeros(batch, dtype=int),)
+
+    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        self.read.append(ids.tolist())
+        return self.table[ids], (state[0] + ids,)
+
+
+class RowModel(TableModel):
+    """Spells a given text, one symbol after the other, and begins it again at its end; its state is the position."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(np.eye(FakeTokenizer.size)[FAKE.encode(text)] * 50)
+
+    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        self.read.append(ids.tolist())
+        return self.table[state[0] % len(self.table)], (state[0] + 1,)
+
+
+def random_table(seed: int = 0) -> TableModel:
+    return TableModel(np.random.default_rng(seed).normal(size=(FakeTokenizer.size + 1, FakeTokenizer.size)))
+
+
+def small_numpy_model() -> NumpyModel:
+    config = ModelConfig(vocab_size=FakeTokenizer.size, hidden_size=8, embedding_size=4)
+    rng = np.random.default_rng(5)
+    return NumpyModel(
+        config, {name: rng.normal(scale=0.6, size=shape) for name, shape in weight_shapes(config).items()}
+    )
