@@ -1,19 +1,23 @@
 """The Python door: a trained model that generates and scores. Only scoring imports torch."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.checkpoints import SavedModel, load_model
 from charrnn.config import ModelConfig
-from charrnn.corpus import Encoded, encode, strangers
+from charrnn.corpus import Encoded, strangers
 from charrnn.errors import TextError, UsageError
 from charrnn.numpy_model import NumpyModel
+from charrnn.records import encode_text, saved_separator
 from charrnn.sampling import (
     DRAWING,
     Sample,
     SamplingConfig,
+    check_beginning,
+    ending_records,
+    generate_records,
     generate_samples,
     generate_text,
     generate_texts,
@@ -44,10 +48,15 @@ class Model:
 
     Args:
         saved: What a model file holds.
+
+    Attributes:
+        separator: What ends a record, if the model was trained on records: each text that it writes is one then, or
+            ends before, and each that it scores is read from a state of zero.
     """
 
     def __init__(self, saved: SavedModel) -> None:
         self.saved = saved
+        self.separator = saved_separator(saved.about)
 
     @property
     def config(self) -> ModelConfig:
@@ -86,12 +95,12 @@ class Model:
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
         """Yield the text of `generate` piece by piece, as it is made; memory does not grow with its length."""
-        config = SamplingConfig(**settings)
+        config = self._rules(prompt, settings)
         return generate_text(self.sampler, self.tokenizer, prompt, config, seed=seed)
 
     def stream_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> Iterator[Iterator[str]]:
         """Yield `num` texts, each in pieces, to be read one after the other; the first is that of `stream`."""
-        config = SamplingConfig(**settings)
+        config = self._rules(prompt, settings)
         return generate_texts(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
 
     def generate_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> list[str]:
@@ -100,7 +109,7 @@ class Model:
 
     def samples(self, prompt: str = "", *, num: int = 1, seed: int = 0, **settings: Any) -> Iterator[Sample]:
         """Yield the texts of `generate_many`, each with its symbols and their log probabilities."""
-        config = SamplingConfig(**settings)
+        config = self._rules(prompt, settings)
         return generate_samples(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
 
     def search(self, prompt: str = "", *, beam: int, num: int = 1, **settings: Any) -> list[Sample]:
@@ -122,7 +131,40 @@ class Model:
                 raise UsageError(
                     f"--beam looks for the likeliest text and draws nothing: {flag} has no meaning with it."
                 )
-        return search(self.sampler, self.tokenizer, prompt, SamplingConfig(**settings), beam=beam, num=num)
+        return search(self.sampler, self.tokenizer, prompt, self._rules(prompt, settings), beam=beam, num=num)
+
+    def records(
+        self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
+    ) -> Iterator[str]:
+        """Yield `num` whole records that begin with `prompt`, which is part of them; their separator is not.
+
+        The arguments and errors are those of `record_samples`.
+        """
+        samples = self.record_samples(prompt, num=num, seed=seed, known=known, **settings)
+        return (prompt + sample.text for sample in samples)
+
+    def record_samples(
+        self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
+    ) -> Iterator[Sample]:
+        """Yield what follows `prompt` in `num` records, each with its symbols and their log probabilities.
+
+        Args:
+            prompt: How each begins; empty leaves it to the model.
+            num: At least 1. Fewer come if nearly all that the model writes is known.
+            seed: The same seed gives the same records.
+            known: Records that are left out, such as those of the training text.
+            settings: As for `generate`; `length` is the limit for one record.
+
+        Raises:
+            UsageError: The model was not trained on records, the prompt goes beyond one, or a setting is out of range.
+            TextError: The prompt has characters that the model has never seen.
+        """
+        if self.separator is None:
+            raise UsageError("This model was not trained on records.", "Train one with --records lines.")
+        config, end = SamplingConfig(**settings), self.separator
+        return generate_records(
+            self.sampler, self.tokenizer, prompt, config, separator=end, seed=seed, num=num, known=known
+        )
 
     def score(
         self,
@@ -137,7 +179,7 @@ class Model:
 
         Args:
             text: At least one character; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
-            protocol: How the state runs through it; by default carried from beginning to end.
+            protocol: How the state runs through it; by default carried from beginning to end, or by record.
             unknown: "charge" prices characters that the model has never seen; "error" refuses them, but for
                 ids, where they can no longer be named: see `refuse_strangers`.
             device: Where to compute: auto, cpu, cuda or mps.
@@ -150,7 +192,7 @@ class Model:
 
         encoded = self.encode(text, unknown=unknown) if isinstance(text, str) else text
         model, autocast = self.network(device=device, precision=precision)
-        return evaluate(model, self.tokenizer, encoded, protocol or ScoringProtocol.carried(), autocast=autocast)
+        return evaluate(model, self.tokenizer, encoded, protocol or ScoringProtocol.of(encoded), autocast=autocast)
 
     def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
         """Return a text as `charrnn.scoring` takes it; the arguments and errors are those of `score`."""
@@ -158,12 +200,17 @@ class Model:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error":
             self.refuse_strangers([text])
-        return encode(self.tokenizer, text)
+        return encode_text(self.tokenizer, text, self.separator)
 
     def refuse_strangers(self, chunks: Iterable[str]) -> None:
         """Raise `TextError` if a text has characters that the model has never seen."""
         if unknown := strangers(self.tokenizer, chunks):
             raise unknown_error(unknown, "text", "--unknown charge to price them honestly")
+
+    def _rules(self, prompt: str, settings: dict[str, Any]) -> SamplingConfig:
+        """Return the rules by which a text is written after `prompt`."""
+        check_beginning(prompt, self.separator)
+        return ending_records(SamplingConfig(**settings), self.separator)
 
     def network(self, *, device: str = "cpu", precision: str = "fp32") -> "tuple[CharRNN, Callable[[], Any]]":
         """Return a new torch model with these weights, and what makes the context for it to run in.

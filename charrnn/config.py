@@ -159,6 +159,9 @@ class TrainConfig(Checked):
     vocab_size: int | None = option(
         None, "Symbols of a word, bpe or unigram vocabulary; what suits the text if not given", low=260, high=1 << 20
     )
+    records: str | None = option(
+        None, "Each line, or each part that ends with this string (\\n: a new line), is a sequence of its own"
+    )
     batcher: str = option("sequential", "Parallel streams with carried state, or random windows", choices=BATCHERS)
     batch_size: int = option(32, "Sequences per batch", low=1, high=1 << 16)
     seq_len: int = option(64, "Steps that a gradient reaches back", low=1, high=1 << 20)
@@ -194,6 +197,8 @@ class TrainConfig(Checked):
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""
         super().__post_init__()
+        if self.records is not None and self.batcher == "random":
+            raise UsageError("--records takes whole records; --batcher random takes pieces from anywhere.")
         if self.bptt_stride is None:
             return
         if self.bptt_stride > self.seq_len:

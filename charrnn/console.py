@@ -199,6 +199,8 @@ def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("trained on", f"{text.get('name')}, {text.get('train', 0):,} characters, {facts.get('epochs', 0):g} epochs"),
         ("step", f"{facts.get('step', 0):,}"),
     ]
+    if records := facts.get("train", {}).get("records"):
+        rows.append(("records", f"{records}, each from a state of zero"))
     if valid:
         rows.append(
             (

@@ -16,6 +16,9 @@ from encodings.aliases import aliases
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charrnn.errors import TextError, UsageError, did_you_mean
 from charrnn.sources import UNPACK, NotTextError, Source, cannot_read, shown
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
@@ -101,11 +104,13 @@ class Encoded:
         ids: One-dimensional, of the tokenizer's smallest unsigned type.
         characters: Code points of the original text.
         bytes: Bytes of the original text as UTF-8.
+        starts: If the text consists of records, where each begins in `ids`, ascending from 0; int64.
     """
 
     ids: Ids
     characters: int
     bytes: int
+    starts: NDArray[np.int64] | None = None
 
 
 def encode(tokenizer: Tokenizer, text: str) -> Encoded:
@@ -120,9 +125,7 @@ def training_part(characters: int, valid_fraction: float) -> int:
         UsageError: `valid_fraction` is not in (0, 0.9].
         TextError: A part would have fewer than two characters, so there would be nothing to predict in it.
     """
-    if not 0 < valid_fraction <= MAX_VALID_FRACTION:
-        raise UsageError(f"--valid-fraction must be above 0 and at most {MAX_VALID_FRACTION}, not {valid_fraction}.")
-    share = Fraction(str(valid_fraction))  # exact: in floats, (1 - 0.9) * 10 is less than 1
+    share = exact_share(valid_fraction)
     n_train = math.floor(characters * (1 - share))
     if min(n_train, characters - n_train) < 2:
         needed = max(math.floor(1 / share) + 1, math.ceil(2 / (1 - share)))
@@ -132,6 +135,17 @@ def training_part(characters: int, valid_fraction: float) -> int:
             "Give more text, another --valid-fraction, or a text of its own for validation with --valid.",
         )
     return n_train
+
+
+def exact_share(valid_fraction: float) -> Fraction:
+    """Return the share of a text that validates, without rounding: in floats, (1 - 0.9) * 10 is less than 1.
+
+    Raises:
+        UsageError: It is not in (0, 0.9].
+    """
+    if not 0 < valid_fraction <= MAX_VALID_FRACTION:
+        raise UsageError(f"--valid-fraction must be above 0 and at most {MAX_VALID_FRACTION}, not {valid_fraction}.")
+    return Fraction(str(valid_fraction))
 
 
 def cut(chunks: Iterable[str], length: int) -> tuple[Iterator[str], Iterator[str]]:

@@ -130,7 +130,8 @@ def make_plan(
     model, settings = _shapes(request, tokenizer, len(train.ids), base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
-    epoch = 1 / make_batcher(train.ids, config, model.vocab_size).steps_per_epoch()  # passes over the text in a step
+    batcher = make_batcher(train.ids, config, model.vocab_size, train.starts)
+    epoch = 1 / batcher.steps_per_epoch()  # passes over the text in a step
     timed = request.epochs is None and "steps" not in request.settings
     speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
     evaluations = EVALUATIONS

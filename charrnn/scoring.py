@@ -97,10 +97,12 @@ class ScoringProtocol:
     Attributes:
         segment: Tokens scored in one run of the state; None is the whole text in one serial pass.
         warmup: Tokens read before each segment, at most.
+        by_record: Each record is a segment, of its own length, read from the start symbol; without records, all is one.
     """
 
     segment: int | None
     warmup: int
+    by_record: bool = False
 
     @classmethod
     def carried(cls) -> Self:
@@ -113,12 +115,24 @@ class ScoringProtocol:
         return cls(segment=None, warmup=0)
 
     @classmethod
+    def records(cls) -> Self:
+        """State zero at the start of each record, as such a model was trained."""
+        return cls(segment=None, warmup=0, by_record=True)
+
+    @classmethod
+    def of(cls, text: Encoded) -> Self:
+        """Return how a text is scored if nothing else is asked for: by record if it has some, or else carried."""
+        return cls.carried() if text.starts is None else cls.records()
+
+    @classmethod
     def reset(cls, every: int) -> Self:
         """Context-free blocks of `every` tokens, each from the token before it: how transformers are often scored."""
         return cls(segment=every, warmup=1)
 
     def __str__(self) -> str:
         """Name the protocol, for a score's signature."""
+        if self.by_record:
+            return "state:records"
         if self.segment is None:
             return "state:carried-exact"
         return f"state:reset-{self.segment}" if self.warmup == 1 else f"state:carried-warmup-{self.warmup}"
@@ -144,7 +158,7 @@ def evaluate(
         protocol: How the state runs.
         autocast: Makes the context in which the model runs, for lower precision; None computes in the weights' own.
     """
-    return tally(token_nats(model, text.ids, protocol, autocast=autocast), tokenizer, text).score
+    return tally(token_nats(model, text, protocol, autocast=autocast), tokenizer, text).score
 
 
 @dataclass(frozen=True)
@@ -171,7 +185,7 @@ def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Enc
     unknown, pieces = 0, np.zeros(-(-len(text.ids) // PIECE))
     for places, nats in losses:
         total += float(nats.sum())
-        strangers = text.ids[places] == tokenizer.unknown
+        strangers = take(text.ids, places) == tokenizer.unknown
         unknown_nats += float(nats[strangers].sum())
         unknown += int(strangers.sum())
         np.add.at(pieces, places // PIECE, nats + strangers * tokenizer.unknown_nats)
@@ -183,10 +197,10 @@ def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Enc
 
 
 def token_nats(
-    model: CharRNN, ids: Ids, protocol: ScoringProtocol, *, autocast: Callable[[], Any] | None = None
+    model: CharRNN, text: Encoded, protocol: ScoringProtocol, *, autocast: Callable[[], Any] | None = None
 ) -> Iterator[tuple[Places, Nats]]:
-    """Yield places in `ids` and the negative log likelihood in nats of the token at each, every place once."""
-    yield from nats_of(predictions(model, ids, segments(len(ids), protocol), autocast=autocast))
+    """Yield places in `text.ids` and the negative log likelihood in nats of the token at each, every place once."""
+    yield from nats_of(predictions(model, text.ids, segments(text, protocol), autocast=autocast))
 
 
 def nats_of(found: Iterable[tuple[Places, tuple[npt.NDArray[Any], ...]]]) -> Iterator[tuple[Places, Nats]]:
@@ -238,8 +252,12 @@ ROWS, CHUNK, TOKENS, LOGITS = 64, 256, 4096, 1 << 25
 STREAMS, LONGEST = 64, 8  # a long text has so many segments, longer ones, so that less of the work is warm-up
 
 
-def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[Places, Places]]:
-    """Cut 0 .. length into groups of segments: arrays of (first token read, first token scored) and of the end."""
+def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[tuple[Places, Places]]:
+    """Cut a text into groups of segments: arrays of (first token read, first token scored) and of the end."""
+    length = len(text.ids)
+    if protocol.by_record and text.starts is not None:
+        yield from record_segments(text.starts, length)
+        return
     size = protocol.segment or max(1, length)
     if protocol.segment and protocol.warmup > 1:
         size = max(size, min(LONGEST * size, -(-length // STREAMS)))
@@ -247,6 +265,17 @@ def segments(length: int, protocol: ScoringProtocol) -> Iterator[tuple[Places, P
         group = np.arange(first, min(first + ROWS * size, length), size)
         begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
         yield begins, np.minimum(group + size, length)[:, None]
+
+
+def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Places]]:
+    """Group records by length; each is read and scored from its start on. Arrays as `segments` has them."""
+    ends = np.append(starts[1:], length)
+    order, done = np.argsort(starts - ends, kind="stable"), 0  # the longest first
+    while done < len(order):
+        longest = int((ends - starts)[order[done]])
+        group = order[done : done + ROWS * CHUNK // min(longest, CHUNK)]
+        yield starts[group, None].repeat(2, axis=1), ends[group, None]
+        done += len(group)
 
 
 def _steps(ids: Ids, begins: Places, ends: Places, start: int) -> Iterator[tuple[Places, Tensor, Tensor]]:

@@ -18,14 +18,16 @@ from charrnn.machine import choose_device
 from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel
 from charrnn.planning import Plan
+from charrnn.records import separator_of
 from charrnn.runs import RunFolder
-from charrnn.sampling import SamplingConfig, generate_text
+from charrnn.sampling import SamplingConfig, generate_records, generate_text
 from charrnn.shapes import parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Evaluated, Event, Progress, Trained, Trainer
 
 SECONDS_BETWEEN_SAVES = 60.0
 SAMPLE_LENGTH = 200  # characters
+SAMPLE_RECORDS = 8
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,14 @@ class Session:
     def sample(self) -> str:
         """Return a short text from the model as it is now; training goes on as if nothing had happened."""
         sampler = NumpyModel(self.plan.model, self._weights())
-        rules = SamplingConfig(length=SAMPLE_LENGTH)
-        return "".join(generate_text(sampler, self.tokenizer, "", rules, seed=self.plan.train.seed))
+        rules, seed = SamplingConfig(length=SAMPLE_LENGTH), self.plan.train.seed
+        separator = separator_of(self.plan.train.records)
+        if separator is None:
+            return "".join(generate_text(sampler, self.tokenizer, "", rules, seed=seed))
+        records = generate_records(
+            sampler, self.tokenizer, "", rules, separator=separator, seed=seed, num=SAMPLE_RECORDS
+        )
+        return separator.join(record.text for record in records)[:SAMPLE_LENGTH]
 
     def summary(self) -> dict[str, Any]:
         """Return the run's result as JSON values."""

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charrnn.corpus import Encoded, encode
+from charrnn.corpus import encode
 from charrnn.model import CharRNN
+from charrnn.records import encode_text
 from charrnn.scoring import ROWS, Places, Score, ScoringProtocol, nats_of, predictions, segments, tally
 from charrnn.tokenizers import Tokenizer
 
@@ -76,11 +77,21 @@ def surprisals(
     text: str,
     protocol: ScoringProtocol,
     *,
+    separator: str | None = None,
     autocast: Callable[[], Any] | None = None,
 ) -> Iterator[Surprisal]:
-    """Yield each token of a text, in its order; together they cost what `charrnn.scoring.evaluate` says."""
-    encoded: Encoded = encode(tokenizer, text)
-    groups = segments(len(encoded.ids), protocol)
+    """Yield each token of a text, in its order; together they cost what `charrnn.scoring.evaluate` says.
+
+    Args:
+        model: Put into evaluation mode for the while.
+        tokenizer: The model's.
+        text: Records, if there is a separator, each of which ends with it.
+        protocol: How the state runs.
+        separator: Ends each record of the text.
+        autocast: As for `charrnn.scoring.evaluate`.
+    """
+    encoded = encode_text(tokenizer, text, separator)
+    groups = segments(encoded, protocol)
     found = predictions(model, encoded.ids, groups, in_detail, autocast=autocast)
     decoder, shown = tokenizer.decoder(), 0
     for places, values in in_order(found):

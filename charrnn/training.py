@@ -108,7 +108,7 @@ class Trainer:
         self, model: CharRNN, tokenizer: Tokenizer, train: Encoded, valid: Encoded, config: TrainConfig, precision: str
     ) -> None:
         self.model, self.tokenizer, self.valid, self.config, self.precision = model, tokenizer, valid, config, precision
-        self.batcher = make_batcher(train.ids, config, model.start)
+        self.batcher = make_batcher(train.ids, config, model.start, train.starts)
         self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None
         self.progress = Progress(loss_scale=2.0**15 if precision == "fp16" else 1.0)
@@ -163,7 +163,7 @@ class Trainer:
         self._check(step)
         self.carried = step.carried
         progress.step += 1
-        progress.tokens += batch.targets[:, batch.scored_from :].numel()
+        progress.tokens += batch.tokens
         return Trained(progress.step, step.loss, lr, step.grad_norm, progress.tokens)
 
     def _check(self, step: Step) -> None:
@@ -181,7 +181,7 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Score the validation text; training goes on as if nothing had happened."""
-        score = evaluate(self.model, self.tokenizer, self.valid, ScoringProtocol.carried(), autocast=self.autocast)
+        score = evaluate(self.model, self.tokenizer, self.valid, ScoringProtocol.of(self.valid), autocast=self.autocast)
         if not math.isfinite(score.nats):
             raise DivergedError(f"Training diverged: validation scored {score.nats} nats at step {self.progress.step}.")
         progress, nats = self.progress, score.nats_per_token

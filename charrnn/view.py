@@ -76,6 +76,8 @@ class TrainingView:
             f"Text    {data.name}: {train.characters:,} characters to train on, {valid.characters:,} to validate; "
             f"{tokenizer.size:,} symbols"
         )
+        if train.starts is not None and valid.starts is not None:
+            self.say(f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate")
         unknown = occurrences(valid.ids, tokenizer.unknown) if tokenizer.unknown is not None else 0
         if unknown:
             self.say(f"        {unknown:,} characters of the validation text do not occur in the training text")
@@ -88,10 +90,11 @@ class TrainingView:
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
         self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
+        batches = "records packed by length" if train.records else f"{train.batcher} batches"
         time_needed = f", about {duration(plan.total_seconds)}" if plan.total_seconds else ""
         self.say(
             f"Train   {train.steps:,} steps of {train.batch_size} x {train.seq_len}, {plan.epochs:.1f} epochs, "
-            f"{train.batcher} batches, {train.optimizer}, learning rate {train.lr:g}{time_needed}"
+            f"{batches}, {train.optimizer}, learning rate {train.lr:g}{time_needed}"
         )
 
     def start(self, session: "Session") -> None:

@@ -11,7 +11,7 @@ import charrnn
 # Imports go down only; inside a row, only to the left.
 ROWS = (
     ("errors", "config", "shapes", "presets"),
-    ("tokenizers", "files", "sources", "corpus", "mapped", "checkpoints", "runs", "datasets"),
+    ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "model", "numpy_model"),
     ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "sampling", "novelty"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),

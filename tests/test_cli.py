@@ -30,10 +30,12 @@ TRAIN_OPTIONS = """
     --patience --eval-every --save-every --log-every --sample-every --valid --valid-fraction --seed --device --precision
     --threads --config --init-from --vocab-size --dry-run --fresh --quiet --json
     --activation --layer-norm --residual --tied --forget-bias --orthogonal --lr-floor --warmup --encoding --help
+    --records
 """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p --no-repeat --beam --seed "
-    "--num --unknown --echo --interactive --json --help",
+    "--num --unknown --echo --interactive --json --help "
+    "--training-text --novel",
     "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p --no-repeat --seed "
     "--json --help",
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help"

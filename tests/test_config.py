@@ -129,6 +129,8 @@ def value_of(kind: Kind, spec: Field[Any]) -> st.SearchStrategy[Any]:
     elif wanted is float:
         least = max(low, above)
         drawn = st.floats(least, None if high == math.inf else high, exclude_min=above == least, allow_infinity=False)
+    elif wanted is str:
+        drawn = st.text(min_size=1)
     return st.none() | drawn if optional else drawn
 
 
@@ -141,6 +143,8 @@ def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
 def consistent(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("tied"):
         values["hidden_size"] = values["embedding_size"] = values.get("hidden_size", 256)
+    if values.get("records") is not None:
+        values["batcher"] = "sequential"
     if values.get("bptt_stride") is not None:
         values |= {"batcher": "sequential", "bptt": "fixed"}
         values["bptt_stride"] = min(values["bptt_stride"], values.get("seq_len", 64))

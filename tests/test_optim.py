@@ -168,6 +168,13 @@ def test_every_weight_moves_and_in_proportion_to_the_learning_rate(kind: str) ->
     assert not any(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("steps", [-1, -(1 << 63), (1 << 63) - 1])
+def test_a_state_of_impossibly_many_steps_is_refused(steps: int) -> None:
+    optimizer = optimizer_of(model_of(), "adamw")
+    with pytest.raises(ValueError, match="some number of steps"):
+        optimizer.restore(optimizer.state() | {"steps": torch.tensor(steps)})
+
+
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @every_optimizer
 def test_a_restored_optimizer_takes_the_same_steps_to_the_bit(kind: str, steps: int) -> None:

@@ -146,9 +146,9 @@ def test_ids_alone_are_no_run_to_be_set_aside(text: Path, tmp_path: Path, charrn
 def test_eval_of_a_part_is_eval_of_a_file_with_it(model: Path, tmp_path: Path, charrnn: Terminal) -> None:
     (tmp_path / "whole.txt").write_text("dog \u00e9 hat. " * 50)
     (tmp_path / "part.txt").write_text(("dog \u00e9 hat. " * 50)[495:])
-    whole, part = (charrnn.ok("eval", model, tmp_path / name, "--json", "--no-baselines", *more).out for name, *more in (
-        ("whole.txt", "--valid-fraction", "0.1"), ("part.txt",)
-    ))  # fmt: skip
+    score = ("--json", "--no-baselines")
+    whole = charrnn.ok("eval", model, tmp_path / "whole.txt", *score, "--valid-fraction", "0.1").out
+    part = charrnn.ok("eval", model, tmp_path / "part.txt", *score).out
     assert whole == part
     refused = charrnn("eval", model, tmp_path / "whole.txt", "--unknown", "error")
     assert (refused.code, "\u00e9" in refused.err) == (3, True)

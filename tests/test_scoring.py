@@ -39,6 +39,11 @@ def text_of(length: int, seed: int = 1, symbols: str = TOKENIZER.characters) -> 
     return encode(TOKENIZER, "".join(drawn))
 
 
+def bare(ids: np.ndarray) -> Encoded:
+    """Return ids as a text of one byte each."""
+    return Encoded(ids, len(ids), len(ids))
+
+
 def model_of(cell: str = "lstm", **settings: Any) -> CharRNN:
     """A model that is sure of itself, so that a mistake in the order of anything shows."""
     sizes = {"vocab_size": VOCAB, "hidden_size": 8, "embedding_size": 5, "num_layers": 2}
@@ -93,7 +98,7 @@ def test_a_score_is_the_sum_over_tokens_taken_one_by_one(protocol: ScoringProtoc
 
 def test_in_one_pass_tokens_come_in_the_order_of_the_text() -> None:
     text = text_of(700)
-    found = list(token_nats(model_of(), text.ids, EXACT))
+    found = list(token_nats(model_of(), text, EXACT))
     assert np.array_equal(np.concatenate([places for places, _ in found]), np.arange(700))
     expected = nats_one_by_one(model_of(), text.ids, EXACT)
     np.testing.assert_allclose(np.concatenate([nats for _, nats in found]), expected, rtol=1e-4, atol=1e-5)
@@ -103,7 +108,7 @@ def test_a_reset_block_sees_the_one_token_before_it_and_no_other() -> None:
     """A change further back does not change the score of the block that begins at token 32; one at token 31 does."""
 
     def last_block(ids: np.ndarray) -> np.ndarray:
-        return np.concatenate([nats for _, nats in token_nats(model_of(), ids, ScoringProtocol.reset(16))])[-16:]
+        return np.concatenate([nats for _, nats in token_nats(model_of(), bare(ids), ScoringProtocol.reset(16))])[-16:]
 
     text, other = text_of(48).ids, text_of(48, seed=2).ids
     further_back = np.concatenate([other[:31], text[31:]])
@@ -168,7 +173,7 @@ def test_segments_hold_every_token_once_and_their_warm_up(
     length: int, segment: int | None, warmup: int, rows: int
 ) -> None:
     with mock.patch.object(scoring, "ROWS", rows):
-        groups = list(segments(length, ScoringProtocol(segment, warmup)))
+        groups = list(segments(bare(np.zeros(length)), ScoringProtocol(segment, warmup)))
     tokens: list[int] = []
     for begins, ends in groups:
         assert len(begins) == len(ends) <= rows
@@ -198,7 +203,7 @@ def test_an_unknown_symbol_costs_the_models_price_and_a_choice_among_all_that_is
 @every_protocol
 def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(protocol: ScoringProtocol, length: int) -> None:
     text = text_of(length, symbols="abZ")
-    found = tally(token_nats(model_of(), text.ids, protocol), TOKENIZER, text)
+    found = tally(token_nats(model_of(), text, protocol), TOKENIZER, text)
     nats = np.array(nats_one_by_one(model_of(), text.ids, protocol))
     nats += (text.ids == TOKENIZER.unknown) * TOKENIZER.unknown_nats
     cuts = range(scoring.PIECE, length, scoring.PIECE)
@@ -209,9 +214,9 @@ def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(protocol: ScoringProt
 def test_a_long_text_has_longer_segments_so_that_less_is_warm_up() -> None:
     protocol = ScoringProtocol(segment=10, warmup=5)
     for length, size in ((640, 10), (641, 11), (64 * 30, 30), (64 * 200, 80)):
-        begins, ends = next(segments(length, protocol))
+        begins, ends = next(segments(bare(np.zeros(length)), protocol))
         assert ends[0, 0] - begins[0, 1] == size
-    begins, ends = next(segments(64 * 200, ScoringProtocol.reset(10)))
+    begins, ends = next(segments(bare(np.zeros(64 * 200)), ScoringProtocol.reset(10)))
     assert ends[0, 0] - begins[0, 1] == 10, "a block is what was asked for"
 
 
@@ -256,7 +261,7 @@ def test_a_pass_that_fails_or_is_left_midway_restores_the_mode_too() -> None:
     with pytest.raises(ZeroDivisionError):
         evaluate(model, TOKENIZER, text, EXACT, autocast=failing)
     assert model.training
-    tokens = token_nats(model, text.ids, EXACT)
+    tokens = token_nats(model, text, EXACT)
     next(tokens)
     assert not model.training
     tokens.close()

@@ -49,11 +49,11 @@ def seconds(text: str) -> float:
     return total
 
 
-def setting(name: str, panel: str, kind: type = str, *flags: str) -> Any:
+def setting(name: str, panel: str, kind: type = str, *flags: str, metavar: str = "") -> Any:
     """Declare the option of a configuration's field: its help and choices stand beside the field."""
     spec, meaning = SPECS[name].metadata, SPECS[name].metadata["meaning"]
     parser = {int: whole, float: decimal}.get(kind)
-    metavar = "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
+    metavar = metavar or "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
     names = flags or (f"--{name.replace('_', '-')}" + (f"/--no-{name.replace('_', '-')}" if kind is bool else ""),)
     extra: dict[str, Any] = {} if kind is bool else {"parser": parser, "metavar": metavar}
     return typer.Option(

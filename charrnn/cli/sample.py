@@ -55,6 +55,19 @@ def sample(
     seed: Seed = None,
     num: Annotated[int, typer.Option(help="Texts to write.", parser=whole, metavar="N")] = 1,
     unknown: Annotated[str | None, setting("unknown", WRITE)] = None,
+    training_text: Annotated[
+        str | None,
+        typer.Option(
+            help="Mark the records that stand in this text, for a model trained with --records.",
+            metavar="TEXT",
+            rich_help_panel=WRITE,
+            show_default=False,
+        ),
+    ] = None,
+    novel: Annotated[
+        bool,
+        typer.Option("--novel", help="Leave out the records that stand in --training-text.", rich_help_panel=WRITE),
+    ] = False,
     echo: Annotated[
         bool,
         typer.Option("--echo/--no-echo", help="Write the prompt before the text (default: on).", show_default=False),
@@ -74,6 +87,8 @@ def sample(
         beam=beam,
         echo=echo,
         interactive=interactive,
+        training_text=training_text,
+        novel=novel,
         as_json=json_,
     )
     commands.sample(model, options)

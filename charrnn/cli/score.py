@@ -124,7 +124,7 @@ def compare(
     """Score models side by side on one text that none of them was trained on."""
     options = commands.CompareOptions(
         models=paths[:-1],
-        text=paths[-1],
+        texts=[paths[-1]],
         train=train or (),
         encoding=encoding,
         valid_fraction=valid_fraction,

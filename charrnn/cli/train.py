@@ -72,6 +72,9 @@ def train(
     ] = None,
     tokenizer: Annotated[str | None, setting("tokenizer", DATA)] = None,
     vocab_size: Annotated[int | None, setting("vocab_size", DATA, int)] = None,
+    records: Annotated[
+        str | None, setting("records", DATA, str, "--records", "--document-separator", metavar="lines|SEPARATOR")
+    ] = None,
     batcher: Annotated[str | None, setting("batcher", DATA)] = None,
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
     seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,

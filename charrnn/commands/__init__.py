@@ -7,7 +7,8 @@ from charrnn.commands.compare import CompareOptions, compare
 from charrnn.commands.evaluate import evaluate
 from charrnn.commands.files import data, info, read_config, version
 from charrnn.commands.novelty import NoveltyOptions, novelty
-from charrnn.commands.sample import SampleOptions, sample
+from charrnn.commands.sample import sample
+from charrnn.commands.sample_options import SampleOptions
 from charrnn.commands.score import EvalOptions
 from charrnn.commands.tokenize import tokenize
 from charrnn.commands.train import TrainOptions, train

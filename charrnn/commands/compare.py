@@ -19,7 +19,7 @@ class CompareOptions:
     """What `charrnn compare` was asked."""
 
     models: Sequence[str]
-    text: str
+    texts: Sequence[str]
     train: Sequence[str]
     encoding: str
     valid_fraction: float | None
@@ -34,7 +34,8 @@ def compare(options: CompareOptions) -> None:
     """Score models side by side on one text."""
     check_order(options)
     models = [load_named(name) for name in options.models]  # all of them, before time is spent on one
-    train, text = read_parts([options.text], options.train, options.encoding, options.valid_fraction)
+    separator = common_separator(models, options)
+    train, text = read_parts(options, separator)
     from charrnn.machine import use_threads
 
     use_threads(options.threads)
@@ -51,17 +52,32 @@ def compare(options: CompareOptions) -> None:
 def check_order(options: CompareOptions) -> None:
     """Raise `UsageError` unless there are models and, last, something that is not one."""
     order = "charrnn compare MODEL... TEXT"
-    if is_model(options.text):
+    if is_model(options.texts[0]):
         raise UsageError(
-            f"The last argument should be the text, but {shown(Path(options.text))} is a model.", f"Use {order}."
+            f"The last argument should be the text, but {shown(Path(options.texts[0]))} is a model.", f"Use {order}."
         )
     if not options.models:
-        raise UsageError(f"No model is given, only the text {shown(Path(options.text))}.", f"Use {order}.")
+        raise UsageError(f"No model is given, only the text {shown(Path(options.texts[0]))}.", f"Use {order}.")
 
 
 def is_model(path: str) -> bool:
     """Return whether a path is a run folder or looks like a model file."""
     return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
+
+
+def common_separator(models: Sequence[Model], options: CompareOptions) -> str | None:
+    """Return how the models divide texts into records, if they agree.
+
+    Raises:
+        UsageError: They do not, so that they have held out different parts of a text, and that is asked for.
+    """
+    separators = {model.separator for model in models}
+    if len(separators) > 1 and options.valid_fraction is not None:
+        raise UsageError(
+            "--valid-fraction means another part of the text to a model of records than to one of plain text.",
+            "Give the held-out text as a file of its own.",
+        )
+    return separators.pop() if len(separators) == 1 else None
 
 
 def load_named(name: str) -> Model:
@@ -81,7 +97,8 @@ def scored(loaded: Model, text: Part, options: CompareOptions) -> dict[str, Any]
     """Return what there is to say about one model."""
     from charrnn.scoring import ScoringProtocol, evaluate
 
-    protocol, (sha256, encoded) = ScoringProtocol.carried(), text.encode(loaded, unknown="charge")
+    sha256, encoded = text.encode(loaded, unknown="charge")
+    protocol = ScoringProtocol.of(encoded)
     network, autocast = loaded.network(device=options.device, precision=options.precision)
     beginning = loaded.encode(next(text.chunks())[:1000])
     evaluate(network, loaded.tokenizer, beginning, protocol, autocast=autocast)  # for a warm start

@@ -114,9 +114,11 @@ def write_tokens(loaded: Model, text: Part, options: EvalOptions) -> None:
     from charrnn.surprisal import surprisals
 
     sha256, _ = text.encode(loaded, unknown=options.unknown)  # checks it
-    protocol = scoring_protocol(options)
+    protocol = scoring_protocol(options, records=loaded.separator is not None)
     network, autocast = loaded.network(device=options.device, precision=options.precision)
-    tokens = surprisals(network, loaded.tokenizer, text.whole(), protocol, autocast=autocast)
+    tokens = surprisals(
+        network, loaded.tokenizer, text.whole(), protocol, separator=loaded.separator, autocast=autocast
+    )
     if "show" in options.views:
         explain(options, (), loaded, str(protocol), sha256)
         heat = Heat()

@@ -12,7 +12,7 @@ def evaluate(model: Path, options: EvalOptions) -> None:
     learning = options.check()
     loaded = load(model)
     by_line = "by-line" in options.views
-    parts = None if by_line else read_parts(options.texts, options.train, options.encoding, options.valid_fraction)
+    parts = None if by_line else read_parts(options, loaded.separator)
     from charrnn.machine import use_threads
 
     use_threads(options.threads)

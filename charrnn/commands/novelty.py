@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import console
-from charrnn.api import load
+from charrnn.api import Model, load
 from charrnn.corpus import cut, read_texts, training_part
 from charrnn.errors import TextError, UsageError
 from charrnn.novelty import copied
+from charrnn.records import survey
 from charrnn.sampling import SamplingConfig
 
 SHOWN = 300  # characters of a passage that are shown
@@ -30,8 +31,8 @@ class NoveltyOptions:
 def novelty(path: Path, options: NoveltyOptions, *, as_json: bool) -> None:
     """Compare a sample, and as much of the held-out text, with the text that the model learned from."""
     model = load(path)
-    training, held_out = read_both(options, held_out_share(model.about))
-    sample = model.generate(seed=options.seed, **options.settings)
+    training, held_out = read_both(options, held_out_share(model.about), model.separator)
+    sample = written(model, options)
     if not sample:
         raise TextError("There is no text to compare: the model's sample is empty.", "Try another --seed.")
     columns = {"sample": copied(sample, training), "held out": copied(held_out[: len(sample)], training)}
@@ -44,6 +45,17 @@ def novelty(path: Path, options: NoveltyOptions, *, as_json: bool) -> None:
         console.write_table([(f"copied in the {name}", repr(one.passage[:SHOWN])) for name, one in columns.items()])
 
 
+def written(model: Model, options: NoveltyOptions) -> str:
+    """Return a sample: one text, or records until they are as long as was asked for."""
+    if model.separator is None:
+        return model.generate(seed=options.seed, **options.settings)
+    length, text = SamplingConfig(**options.settings).length, ""
+    records = model.records(num=length, seed=options.seed, **options.settings)
+    while len(text) < length:
+        text += next(records) + model.separator
+    return text[:length]
+
+
 def held_out_share(about: dict[str, Any]) -> float:
     """Return the share of the text that the model's training held out, as far as the model knows."""
     train = about.get("train")
@@ -51,7 +63,7 @@ def held_out_share(about: dict[str, Any]) -> float:
     return share if isinstance(share, float) else 0.1
 
 
-def read_both(options: NoveltyOptions, share: float) -> tuple[str, str]:
+def read_both(options: NoveltyOptions, share: float, separator: str | None) -> tuple[str, str]:
     """Return the text that the model learned from, and the one that was held out."""
     if options.valid is not None and options.valid_fraction is not None:
         raise UsageError("--valid and --valid-fraction both say what was held out.", "Give one of them.")
@@ -62,6 +74,9 @@ def read_both(options: NoveltyOptions, share: float) -> tuple[str, str]:
             console.show_note(note)
     if options.valid is not None:
         return "".join(texts[0].chunks()), "".join(texts[1].chunks())
-    length = training_part(texts[0].characters, share if options.valid_fraction is None else options.valid_fraction)
-    training, held_out = cut(texts[0].chunks(), length)
+    text, share = texts[0], share if options.valid_fraction is None else options.valid_fraction
+    if separator is not None:
+        sides = survey(text.chunks(), separator, text.name).divided(share)
+        return "".join(sides.training(text.chunks())), "".join(sides.validating(text.chunks()))
+    training, held_out = cut(text.chunks(), training_part(text.characters, share))
     return "".join(training), "".join(held_out)

@@ -1,39 +1,33 @@
 """`charrnn sample`: let a model write."""
 
-import secrets
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charrnn import console
 from charrnn.api import Model, load
+from charrnn.commands.records import sample_records
+from charrnn.commands.sample_options import (
+    SampleOptions,
+    describe,
+    drawn_seed,
+    refuse_contradictions,
+    refuse_unsuitable,
+    tell_seed,
+)
 from charrnn.errors import TextError, UsageError
 from charrnn.files import shown
-from charrnn.sampling import DRAWING, Sample, SamplingConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleOptions:
-    """What `charrnn sample` was asked; `settings` are fields of `SamplingConfig`, those that were given."""
-
-    prompt: str
-    prompt_file: Path | None
-    settings: dict[str, Any]
-    seed: int | None
-    num: int
-    beam: int | None
-    echo: bool
-    interactive: bool
-    as_json: bool
+from charrnn.sampling import Sample
 
 
 def sample(path: Path, options: SampleOptions) -> None:
     """Write new text to standard output, as it is made."""
     refuse_contradictions(options)
     model, prompt = load(path), read_prompt(options.prompt, options.prompt_file)
-    if options.interactive:
+    refuse_unsuitable(model, options)
+    if model.separator is not None:
+        sample_records(model, prompt, options)
+    elif options.interactive:
         from charrnn.commands.interactive import converse
 
         seed = drawn_seed(options)
@@ -54,31 +48,6 @@ def sample(path: Path, options: SampleOptions) -> None:
         write_texts(texts, prompt if options.echo else "", numbered=options.num > 1)
 
 
-def refuse_contradictions(options: SampleOptions) -> None:
-    """Raise `UsageError` at options that do not go together."""
-    if options.prompt_file is not None and options.prompt:
-        raise UsageError("PROMPT and --prompt-file both say what to go on from.", "Give one of them.")
-    if options.beam is not None and options.seed is not None:
-        raise UsageError("--beam looks for the likeliest text and draws nothing: --seed has no meaning with it.")
-    if options.interactive:
-        given = {"--json": options.as_json, "--beam": options.beam is not None, "--num": options.num != 1}
-        for flag in (flag for flag, is_given in given.items() if is_given):
-            raise UsageError(f"--interactive writes one text as you type, and {flag} has no meaning with it.")
-        if options.prompt == "-":
-            raise UsageError("--interactive reads what you type from standard input, so the prompt cannot come there.")
-
-
-def drawn_seed(options: SampleOptions) -> int:
-    """Return the seed that was given, or a new one."""
-    return secrets.randbelow(1 << 32) if options.seed is None else options.seed
-
-
-def tell_seed(options: SampleOptions, seed: int) -> None:
-    """Show the seed if it was drawn, so that the text can be had again."""
-    if options.seed is None:
-        console.show_note(f"--seed {seed}")
-
-
 def write_texts(texts: Iterable[Iterable[str]], prompt: str, *, numbered: bool) -> None:
     """Write texts as they are made, each after the prompt."""
     for number, pieces in enumerate(texts, 1):
@@ -95,14 +64,7 @@ def write_samples(
     if not options.as_json:
         write_texts(([one.text] for one in samples), prompt if options.echo else "", numbered=options.num > 1)
         return
-    decode = model.tokenizer.decode
-    told = [
-        {"text": one.text, "tokens": [decode([i]) for i in one.ids], "log_probs": list(one.log_probs)}
-        for one in samples
-    ]
-    settings = SamplingConfig(**options.settings).to_dict()
-    settings = {name: value for name, value in settings.items() if options.beam is None or name not in DRAWING}
-    console.write_json({"prompt": prompt, "samples": told, "model": model.saved.sha256, "settings": settings, **how})
+    console.write_json(describe(model, prompt, options, samples) | how)
 
 
 def read_prompt(prompt: str, path: Path | None = None) -> str:

@@ -1,9 +1,9 @@
 """`charrnn eval`: how well a model predicts a text, and what the text costs without it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import charrnn
 from charrnn import baselines, bootstrap, console
@@ -14,6 +14,7 @@ from charrnn.corpus import Encoded, Size, Text, cut, read_texts, training_part
 from charrnn.errors import UsageError
 from charrnn.mapped import encode_once
 from charrnn.reading import ReadingView
+from charrnn.records import cut_records, survey
 
 if TYPE_CHECKING:
     from charrnn.scoring import ScoringProtocol, Tally
@@ -76,23 +77,15 @@ class Part:
 
     Attributes:
         text: The whole.
-        at: Characters before the place where it is divided.
-        first: The part is what stands before that place, not what stands behind it.
+        select: Takes the part's chunks out of those of the whole.
     """
 
     text: Text
-    at: int = 0
-    first: bool = False
-
-    @property
-    def characters(self) -> int:
-        """Length of the part."""
-        return self.at if self.first else self.text.characters - self.at
+    select: Callable[[Iterable[str]], Iterator[str]] = iter
 
     def chunks(self, reading: ReadingView | None = None) -> Iterator[str]:
         """Yield the part in pieces, and show how far the whole was read."""
-        chunks = self.text.chunks() if reading is None else reading.passing("Encoding", self.text)
-        return cut(chunks, self.at)[0 if self.first else 1]
+        return self.select(self.text.chunks() if reading is None else reading.passing("Encoding", self.text))
 
     def whole(self) -> str:
         """Return the part in one piece."""
@@ -102,9 +95,10 @@ class Part:
         """Return its SHA-256 and its ids in a mapped file; refuse unknown characters if `unknown` is "error"."""
         if unknown == "error":
             model.refuse_strangers(self.chunks())
-        size = Size()
+        size, separator = Size(), model.separator
         with ReadingView(console.stderr_console()) as reading:
-            (encoded,) = encode_once(model.tokenizer, [size.measuring(self.chunks(reading))])
+            chunks = self.chunks(reading) if separator is None else cut_records(self.chunks(reading), separator)
+            (encoded,) = encode_once(model.tokenizer, [size.measuring(chunks)], records=separator is not None)
         return size.sha256, encoded
 
 
@@ -113,9 +107,12 @@ def report(loaded: Model, train: Part | None, text: Part, learning: DynamicConfi
     from charrnn.dynamic import dynamic_nats
     from charrnn.scoring import tally, token_nats
 
-    (sha256, encoded), protocol = text.encode(loaded, unknown=options.unknown), scoring_protocol(options)
+    protocol = scoring_protocol(options, records=loaded.separator is not None)
+    if options.dynamic and loaded.separator is not None:
+        raise UsageError("--dynamic does not suit a model of records: it learns along one text.")
+    sha256, encoded = text.encode(loaded, unknown=options.unknown)
     network, autocast = loaded.network(device=options.device, precision=options.precision)
-    found = tally(token_nats(network, encoded.ids, protocol, autocast=autocast), loaded.tokenizer, encoded)
+    found = tally(token_nats(network, encoded, protocol, autocast=autocast), loaded.tokenizer, encoded)
     facts = found.score.to_dict() | {"interval": interval(found)}
     facts["signature"] = signature(loaded, str(protocol), precision_used(options.device, options.precision), sha256)
     if options.dynamic:
@@ -140,30 +137,46 @@ def interval(found: "Tally") -> list[float] | None:
     return None if bounds is None else [bound * per_character for bound in bounds]
 
 
-def read_parts(
-    texts: Sequence[str], train: Sequence[str], encoding: str, valid_fraction: float | None
-) -> tuple[Part | None, Part]:
-    """Return the text that baselines may learn from, if there is one, and the text to score."""
-    whole, given = (read_part(paths, encoding) if paths else None for paths in (texts, train))
-    assert whole is not None
+class Reading(Protocol):
+    """What is read, and which part of it is scored."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...  # noqa: D102 (see the command's help)
+    @property
+    def train(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def encoding(self) -> str: ...  # noqa: D102
+    @property
+    def valid_fraction(self) -> float | None: ...  # noqa: D102
+
+
+def read_parts(options: Reading, separator: str | None) -> tuple[Part | None, Part]:
+    """Return the text that baselines may learn from, if there is one, and the text to score, as training divided it."""
+    whole, valid_fraction = read_whole(options.texts, options.encoding), options.valid_fraction
+    given = Part(read_whole(options.train, options.encoding)) if options.train else None
+    if separator is None:
+        if valid_fraction is None:
+            return given, Part(whole)
+        at = training_part(whole.characters, valid_fraction)
+        return given or Part(whole, lambda chunks: cut(chunks, at)[0]), Part(whole, lambda chunks: cut(chunks, at)[1])
     if valid_fraction is None:
-        return given, whole
-    at = training_part(whole.characters, valid_fraction)
-    return given or Part(whole.text, at, first=True), Part(whole.text, at)
+        return given, Part(whole, lambda chunks: cut_records(chunks, separator))
+    sides = survey(whole.chunks(), separator, whole.name).divided(valid_fraction)
+    return given or Part(whole, sides.training), Part(whole, sides.validating)
 
 
-def read_part(paths: Sequence[str], encoding: str) -> Part:
+def read_whole(paths: Sequence[str], encoding: str) -> Text:
     """Read a text, and show what there is to know about the reading."""
     with ReadingView(console.stderr_console()) as reading:
         text = read_texts(paths, encoding=encoding, watch=reading.measured)
     for note in text.notes:
         console.show_note(note)
-    return Part(text)
+    return text
 
 
 def baseline_costs(train: Part | None, text: Part, *, wanted: bool | None) -> list[Cost]:
     """Return what `text` costs without a model; if nobody asked, only where that takes no more than seconds."""
-    if wanted is None and text.characters + (train.characters if train else 0) > CHEAP:
+    if wanted is None and sum(part.text.characters for part in (train, text) if part) > CHEAP:
         console.show_note("No baselines: they would take a while for texts of this length. --baselines wants them.")
         return []
     if wanted is False:
@@ -186,10 +199,14 @@ def precision_used(device: str, precision: str) -> str:
     return choose_precision(precision, choose_device(device))
 
 
-def scoring_protocol(options: EvalOptions) -> "ScoringProtocol":
+def scoring_protocol(options: EvalOptions, *, records: bool) -> "ScoringProtocol":
     """Return how the state is to run."""
     from charrnn.scoring import ScoringProtocol
 
+    if records:
+        if options.reset_every is not None:
+            raise UsageError("--reset-every does not suit a model of records: each is scored from a state of zero.")
+        return ScoringProtocol.records()
     if options.reset_every is not None:
         return ScoringProtocol.reset(options.reset_every)
     return ScoringProtocol.exact() if options.exact else ScoringProtocol.carried()

@@ -16,6 +16,7 @@ from charrnn.config import check_settings
 from charrnn.corpus import Text, cut, read_texts, strangers, training_part
 from charrnn.errors import InterruptedRun, UsageError
 from charrnn.mapped import encode_kept, encode_once
+from charrnn.records import cut_records, separator_of, survey
 from charrnn.runs import RunFolder
 from charrnn.shapes import parameter_count
 from charrnn.signals import stop_at_once, stop_requests
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from charrnn.session import Data, Session
 
 STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
+
+Open = Callable[[str], tuple[Iterator[str], Iterator[str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +62,14 @@ class Division:
         sha256: SHA-256 that stands for both parts.
         train: Characters of the training part.
         open: Begins to read the parts, given what the reading is for; the first is to be read before the second.
+        separator: What ends a record, if the text consists of records; the parts are read record by record then.
     """
 
     name: str
     sha256: str
     train: int
-    open: Callable[[str], tuple[Iterator[str], Iterator[str]]]
+    open: Open
+    separator: str | None = None
 
 
 def train(options: TrainOptions) -> None:
@@ -165,15 +170,44 @@ def set_aside(folder: RunFolder, view: TrainingView) -> None:
 
 def divide(options: TrainOptions, text: Text, view: TrainingView, reading: "ReadingView") -> Division:
     """Divide the text before anything is learned from it."""
-    if not options.valid:
-        length = training_part(text.characters, options.settings.get("valid_fraction", 0.1))
-        return Division(text.name, text.sha256, length, lambda why: cut(reading.passing(why, text), length))
-    if "valid_fraction" in options.settings:
+    if options.valid and "valid_fraction" in options.settings:
         raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
-    valid = read_text(options.valid, options.encoding, view)
-    sha256 = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
+    valid, sha256 = None, text.sha256
+    if options.valid:
+        valid = read_text(options.valid, options.encoding, view)
+        sha256 = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
+    fraction, separator = options.settings.get("valid_fraction", 0.1), separator_of(options.settings.get("records"))
+    if separator is not None:
+        length, parts = divide_records(text, valid, fraction, separator, view, reading)
+        return Division(text.name, sha256, length, parts, separator)
+    if valid is None:
+        length = training_part(text.characters, fraction)
+        return Division(text.name, sha256, length, lambda why: cut(reading.passing(why, text), length))
     return Division(
         text.name, sha256, text.characters, lambda why: (reading.passing(why, text), reading.passing(why, valid))
+    )
+
+
+def divide_records(
+    text: Text, valid: Text | None, fraction: float, separator: str, view: TrainingView, reading: "ReadingView"
+) -> tuple[int, Open]:
+    """Divide a text into records that train and records that validate, these from a text of their own if there is one.
+
+    Returns:
+        Characters of the training part, and what begins to read both.
+    """
+    found = survey(reading.passing("Finding the records", text), separator, text.name)
+    if found.blank:
+        view.say(f"Left out {found.blank:,} blank record{'s' if found.blank > 1 else ''}.")
+    if valid is not None:
+        return found.characters, lambda why: (
+            cut_records(reading.passing(why, text), separator),
+            cut_records(reading.passing(why, valid), separator),
+        )
+    sides = found.divided(fraction)
+    return sides.train, lambda why: (
+        sides.training(reading.passing(why, text)),
+        sides.validating(reading.passing(why, text)),
     )
 
 
@@ -181,10 +215,12 @@ def encode(tokenizer: Tokenizer, parts: Division, path: Path | None) -> "Data":
     """Encode both parts, into a file at `path` if there is one to be."""
     from charrnn.session import Data
 
+    records = parts.separator is not None
     if path is None:
-        encoded = encode_once(tokenizer, parts.open("Encoding"))
+        encoded = encode_once(tokenizer, parts.open("Encoding"), records=records)
     else:
-        encoded = encode_kept(tokenizer, lambda: parts.open("Encoding"), path, f"{parts.sha256} {parts.train}")
+        key = f"{parts.sha256} {parts.train} {parts.separator!r}"
+        encoded = encode_kept(tokenizer, lambda: parts.open("Encoding"), path, key, records=records)
     return Data(parts.name, parts.sha256, *encoded)
 
 

@@ -8,6 +8,7 @@
     healing.py  prompts that end inside of a word
     text.py     prompts -> symbols -> text
     beam.py     the likeliest text, instead of a random one
+    records.py  texts that end by themselves, until there are enough new ones
     conversation.py  a text that is written in turns
 
 Rules are functions from logits to logits on the last axis, the vocabulary's; what a rule removes becomes -inf. They are
@@ -23,6 +24,7 @@ from charrnn.sampling.beam import search
 from charrnn.sampling.config import DRAWING, SamplingConfig
 from charrnn.sampling.conversation import Conversation
 from charrnn.sampling.endings import Cutter
+from charrnn.sampling.records import check_beginning, ending_records, generate_records
 from charrnn.sampling.rules import (
     apply_min_p,
     apply_rules,
@@ -59,9 +61,12 @@ __all__ = [
     "apply_rules",
     "apply_temperature",
     "ban",
+    "check_beginning",
     "draw",
     "encode_prompt",
+    "ending_records",
     "generate",
+    "generate_records",
     "generate_samples",
     "generate_text",
     "generate_texts",

@@ -98,12 +98,16 @@ class Job:
         self.prompt_ids = prompt_ids[: self.tail.begin]
         self._place: Place | None = None
 
+    @property
+    def beside(self) -> int:
+        """Streams that are written together, at most."""
+        return max(1, min(BESIDE, HELD // most_symbols(self.tokenizer, self.config.length)))
+
     def groups(self) -> Iterator[range]:
         """Yield the numbers of the streams that are written together: the first alone, then as many as may wait."""
         yield range(1)
-        beside = max(1, min(BESIDE, HELD // most_symbols(self.tokenizer, self.config.length)))
-        for first in range(1, self.num, beside):
-            yield range(first, min(first + beside, self.num))
+        for first in range(1, self.num, self.beside):
+            yield range(first, min(first + self.beside, self.num))
 
     def steps(self, streams: range) -> Iterator[Step]:
         """Read the prompt, once for all groups, and write in `streams`, never the unknown symbol: it has no text."""

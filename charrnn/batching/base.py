@@ -1,0 +1,83 @@
+"""What a batch is, what every batcher offers, and how a stream is cut into windows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from charrnn.config import TrainConfig
+
+Ids = npt.NDArray[np.integer[Any]]
+NO_TARGET = -100  # stands where there is nothing to predict; the loss of torch leaves it out
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's symbols.
+
+    Attributes:
+        inputs: What the model sees, (batch, time) int64.
+        targets: What it should predict at each step, (batch, time) int64: the inputs moved by one. `NO_TARGET` where a
+            record has ended.
+        starts_stream: The state begins at zero here; otherwise it continues the batch before.
+        carry_at: Steps after which the state is handed to the next batch. `time`, unless windows overlap.
+        scored_from: First step whose loss counts. 0, unless the window before has scored the steps until here.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    starts_stream: bool
+    carry_at: int
+    scored_from: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Symbols that this step learns to predict."""
+        return int((self.targets[:, self.scored_from :] != NO_TARGET).sum())
+
+
+class Batcher(Protocol):
+    """An endless source of batches that can say where it is and go back there."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of each batch, or of the batch before if they differ."""
+
+    def next_batch(self) -> Batch:
+        """Return the next batch and move on."""
+
+    def position(self) -> dict[str, int]:
+        """Return where the next batch comes from, as plain numbers."""
+
+    def restore(self, position: Mapping[str, int]) -> None:
+        """Go back to what `position` returned; raise `ValueError` or `TypeError` if there is no such place."""
+
+    def steps_per_epoch(self) -> float:
+        """Return how many batches it takes to see as many symbols as the text has."""
+
+
+Window = tuple[int, int, int, int]
+
+
+def windows(length: int, config: TrainConfig, rng: np.random.Generator) -> list[Window]:
+    """Cut one stream into (begin, end, carry_at, scored_from), each target counted once.
+
+    `fixed` and `random` tile it; `full` takes it whole. With a stride T1 and seq_len T2, windows of T2 begin every T1
+    steps and each scores what the one before did not (Williams & Peng 1990, BPTT(T2; T1)): the first one scores
+    everything, the following ones their last T1 steps, through which the gradient reaches T2 steps back.
+    """
+    seq_len = length if config.bptt == "full" else min(config.seq_len, length)
+    if config.bptt_stride is not None and config.bptt_stride < seq_len:
+        stride = config.bptt_stride
+        begins = range(0, max(1, length - seq_len + stride), stride)
+        ends = [min(begin + seq_len, length) for begin in begins]
+        return [(b, e, min(stride, e - b), seq_len - stride if b else 0) for b, e in zip(begins, ends, strict=True)]
+    cuts = [0]
+    while cuts[-1] < length:
+        step = int(rng.integers(max(1, seq_len // 2), seq_len * 3 // 2 + 1)) if config.bptt == "random" else seq_len
+        cuts.append(min(cuts[-1] + step, length))
+    return [(begin, end, end - begin, 0) for begin, end in pairwise(cuts)]

@@ -1,0 +1,61 @@
+"""Parallel streams with carried state; the package's first page has a picture."""
+
+from collections.abc import Mapping
+from operator import index
+
+import numpy as np
+import torch
+
+from charrnn.batching.base import Batch, Ids, windows
+from charrnn.config import TrainConfig
+from charrnn.mapped import take
+
+
+class SequentialBatcher:
+    """Parallel streams with carried state."""
+
+    def __init__(self, ids: Ids, config: TrainConfig, start: int) -> None:
+        self.ids, self.config, self.start = ids, config, start
+        self.batch_size = min(config.batch_size, max(1, len(ids) // 2))
+        self.stream_length = len(ids) // self.batch_size
+        self.epoch, self.index = 0, 0
+        self._cut()
+
+    def next_batch(self) -> Batch:
+        """Return the next batch of this epoch, or the first one of the next."""
+        begin, end, carry, scored_from = self.windows[self.index]
+        columns = np.arange(begin - 1, end)
+        symbols = take(self.ids, (self.offsets + columns) % len(self.ids))
+        if begin == 0:
+            symbols[:, 0] = self.start
+        self._advance()
+        rows = torch.from_numpy(symbols)
+        return Batch(rows[:, :-1], rows[:, 1:], begin == 0, carry, scored_from)
+
+    def position(self) -> dict[str, int]:
+        """Return the epoch and the index of the next batch in it."""
+        return {"epoch": self.epoch, "index": self.index}
+
+    def restore(self, position: Mapping[str, int]) -> None:
+        """Go back to an epoch and an index."""
+        self.epoch, self.index = index(position["epoch"]), index(position["index"])
+        self._cut()
+        if not 0 <= self.index < len(self.windows):
+            raise ValueError(f"An epoch has {len(self.windows)} batches, and none of index {self.index}.")
+
+    def steps_per_epoch(self) -> float:
+        """Return the number of batches in this epoch."""
+        return float(len(self.windows))
+
+    def _advance(self) -> None:
+        self.index += 1
+        if self.index == len(self.windows):
+            self.epoch, self.index = self.epoch + 1, 0
+            self._cut()
+
+    def _cut(self) -> None:
+        """Cut this epoch: a random offset, so that no epoch breaks the text at the same places."""
+        rng = np.random.default_rng((self.config.seed, self.epoch))
+        offset = int(rng.integers(len(self.ids)))
+        self.offsets = offset + self.stream_length * np.arange(self.batch_size)[:, None]
+        self.windows = windows(self.stream_length, self.config, rng)
