@@ -53,8 +53,8 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
 
 def _write_and_rename(path: Path, pieces: Iterable[bytes], keep: Path | None) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
+    try:  # from here on, as a signal may end this at any moment
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             for piece in pieces:
                 write_all(descriptor, piece)
