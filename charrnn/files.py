@@ -53,8 +53,9 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
 
 def _write_and_rename(path: Path, pieces: Iterable[bytes], keep: Path | None) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
+    ours = True
+    try:  # from here on, as a signal may end this at any moment
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             for piece in pieces:
                 write_all(descriptor, piece)
@@ -65,9 +66,13 @@ def _write_and_rename(path: Path, pieces: Iterable[bytes], keep: Path | None) ->
             os.replace(path, keep)  # noqa: PTH105 (the system calls, by name)
         os.replace(temporary, path)  # noqa: PTH105
         sync_folder(path.parent)
+    except FileExistsError:  # somebody else's
+        ours = False
+        raise
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            if ours:
+                temporary.unlink(missing_ok=True)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
