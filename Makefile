@@ -9,6 +9,7 @@ PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BENCH_TEXT ?= data/shakespeare.txt
 BENCH ?=
+BENCH_RUNS := data/benchmarks/runs
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -42,7 +43,15 @@ format: $(READY)  ## Format the code and repair what the linter can
 
 bench: $(READY) $(BENCH_TEXT)  ## Print the benchmark figures (hours; BENCH="--only quick" for one of them)
 	$(BIN)/python tests/benchmarks/texts.py data/benchmarks
-	$(BIN)/python tests/benchmarks/bench.py --text $(BENCH_TEXT) --texts data/benchmarks/*.txt $(BENCH)
+	$(BIN)/python tests/benchmarks/bench.py --text $(BENCH_TEXT) --texts data/benchmarks/*.txt --runs $(BENCH_RUNS) $(BENCH)
+ifeq ($(BENCH),)
+	$(BIN)/python tests/benchmarks/training.py --text $(BENCH_TEXT)
+	$(BIN)/python tests/benchmarks/sampling.py $(BENCH_RUNS)/$(basename $(notdir $(BENCH_TEXT)))-default
+	$(BIN)/python tests/benchmarks/scoring.py --model $(BENCH_RUNS)/$(basename $(notdir $(BENCH_TEXT)))-default --text $(BENCH_TEXT)
+	$(BIN)/python tests/benchmarks/tokenizers.py --text $(BENCH_TEXT)
+	$(BIN)/python tests/benchmarks/names.py
+	$(BIN)/python tests/benchmarks/encoding.py $(BENCH_TEXT)
+endif
 
 clean:  ## Remove what was made, except texts in data/ and models in checkpoints/
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,155 @@
+"""Measure training steps against the machine's own limit, a large matrix product in the same precision, in one run.
+
+    python tests/benchmarks/training.py --text data/shakespeare.txt
+
+A step is all of it: batch, forward, loss, backward, clip, optimizer, bookkeeping. Its work is counted as 6 operations
+for each weight of the layers and the output and each symbol; the optimizer's own work counts nothing, so Muon's share
+is time that the ratio loses. `plain` is the loop that most people would write on the same shape: nn.LSTM, float32,
+AdamW, loss.item() in each step. The matrix product is measured before and after each row; the better one counts. Each
+row's time is the median of its steps. A second table shows how a step grows with layers and width, and that it does not
+grow with the text.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench import machine, say
+from torch import nn
+from torch.nn import functional
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Encoded, encode
+from charrnn.machine import choose_device, choose_precision
+from charrnn.model import build
+from charrnn.shapes import NUM_GATES
+from charrnn.tokenizers import CharTokenizer
+from charrnn.training import Trainer
+
+SIZE = 2048  # of the matrices
+ROWS: list[dict[str, Any]] = [
+    {"hidden_size": 512, "batch_size": 64},
+    {"hidden_size": 512, "batch_size": 64, "optimizer": "adamw"},
+    {"hidden_size": 256, "batch_size": 32},
+    {"hidden_size": 256, "batch_size": 32, "optimizer": "adamw"},
+    {"hidden_size": 512, "batch_size": 64, "optimizer": "adamw", "cell": "gru"},
+    {"hidden_size": 512, "batch_size": 64, "optimizer": "adamw", "cell": "rnn"},
+    {"hidden_size": 256, "batch_size": 32, "optimizer": "adamw", "cell": "gru"},
+    {"hidden_size": 256, "batch_size": 32, "optimizer": "adamw", "cell": "rnn"},
+]
+GROWTH: list[dict[str, Any]] = [
+    {"hidden_size": width, "batch_size": 32, "num_layers": layers, "optimizer": "adamw", "copies": copies}
+    for width, layers, copies in ((128, 2, 1), (256, 2, 1), (512, 2, 1), (256, 1, 1), (256, 4, 1), (256, 2, 10))
+]
+
+
+def median_seconds(step: Callable[[], object], seconds: float) -> float:
+    """Run a step for a while; return the median of its times, the first few left out."""
+    for _ in range(3):
+        step()
+    times, end = list[float](), time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        before = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - before)
+    return statistics.median(times)
+
+
+def matrix_rate(precision: str) -> float:
+    """Return operations per second of a product of two large matrices."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    one, other = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
+    return 2 * SIZE**3 / median_seconds(lambda: one @ other, 0.3)
+
+
+def trainer_of(text: Encoded, tokenizer: CharTokenizer, precision: str, row: dict[str, Any]) -> Trainer:
+    """Return a trainer for a row's settings."""
+    shape = {name: row[name] for name in ("hidden_size", "num_layers", "cell") if name in row}
+    rest = {name: row[name] for name in ("batch_size", "optimizer") if name in row}
+    model = build(ModelConfig(vocab_size=tokenizer.size, **shape), seed=1)
+    ids = np.tile(text.ids, row.get("copies", 1))
+    return Trainer(model, tokenizer, Encoded(ids, len(ids), len(ids)), text, TrainConfig(**rest), precision)
+
+
+def operations(trainer: Trainer) -> float:
+    """Return the work of one step: 2 operations forward and 4 backward for each weight that multiplies a symbol."""
+    config, batch = trainer.model.config, trainer.config.batch_size * trainer.config.seq_len
+    gates, hidden = NUM_GATES[config.cell], config.hidden_size
+    inputs = config.embedding_size + hidden * (config.num_layers - 1)
+    return 6.0 * batch * (gates * hidden * (inputs + hidden * config.num_layers) + hidden * config.vocab_size)
+
+
+def plain_loop(text: Encoded, trainer: Trainer) -> Callable[[], object]:
+    """Return a step of the loop that most people would write, on the same shape."""
+    config, batch, length = trainer.model.config, trainer.config.batch_size, trainer.config.seq_len
+    embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+    lstm = nn.LSTM(config.embedding_size, config.hidden_size, config.num_layers, batch_first=True)
+    head = nn.Linear(config.hidden_size, config.vocab_size)
+    parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
+    optimizer, rng = torch.optim.AdamW(parameters), np.random.default_rng(1)
+
+    def step() -> float:
+        begins = rng.integers(0, len(text.ids) - length - 1, size=(batch, 1))
+        rows = torch.from_numpy(text.ids[begins + np.arange(length + 1)].astype(np.int64))
+        logits = head(lstm(embedding(rows[:, :-1]))[0])
+        loss = functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def measured(row: dict[str, Any], trainer: Trainer, precision: str, text: Encoded, seconds: float) -> list[str]:
+    """Return a row's figures."""
+    before = matrix_rate(precision)
+    taken = median_seconds(trainer.train_once, seconds)
+    limit = max(before, matrix_rate(precision))
+    rate, symbols = operations(trainer) / taken, trainer.config.batch_size * trainer.config.seq_len / taken
+    plain = ""
+    if trainer.model.config.cell == "lstm":
+        plain = f"{median_seconds(plain_loop(text, trainer), seconds) / taken:.2f}"
+    name = (
+        f"{trainer.model.config.cell} 2 x {row['hidden_size']}, batch {row['batch_size']}, {trainer.config.optimizer}"
+    )
+    return [name, f"{symbols:,.0f}", f"{rate / 1e9:,.0f}", f"{limit / 1e9:,.0f}", f"{rate / limit:.2f}", plain]
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--threads", type=int, help="all cores if not given")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    precision = choose_precision(args.precision, choose_device("cpu"))
+    content = args.text.read_text(encoding="utf-8")
+    tokenizer = CharTokenizer.train([content])
+    text = encode(tokenizer, content)
+    print(f"{machine()}; {precision}, {torch.get_num_threads()} threads\n")
+    print("| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |\n|---|---|---|---|---|---|")
+    for row in ROWS:
+        cells = measured(row, trainer_of(text, tokenizer, precision, row), precision, text, args.seconds)
+        print(f"| {' | '.join(cells)} |", flush=True)
+        say(" ".join(cells))
+    print("\n| width | layers | text, MB | ms per step | GFLOP/s |\n|---|---|---|---|---|")
+    for row in GROWTH:
+        trainer = trainer_of(text, tokenizer, precision, row)
+        taken = median_seconds(trainer.train_once, args.seconds / 2)
+        megabytes, rate = len(text.ids) * row["copies"] / 1e6, operations(trainer) / taken / 1e9
+        shown = [row["hidden_size"], row["num_layers"], f"{megabytes:.1f}", f"{1000 * taken:.1f}", f"{rate:,.0f}"]
+        print(f"| {' | '.join(map(str, shown))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
