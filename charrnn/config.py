@@ -14,8 +14,8 @@ from typing import Any, Self, get_args, get_type_hints
 
 from charrnn.errors import UsageError, did_you_mean
 
-CELLS = ("rnn", "gru", "lstm")
-ACTIVATIONS = ("tanh", "relu")
+CELLS = ("rnn", "gru", "lstm", "mingru", "minlstm")
+ACTIVATIONS = ("tanh", "relu", "sigmoid")
 BATCHERS = ("sequential", "random")
 BPTT_MODES = ("fixed", "random", "full")
 OPTIMIZERS = ("adamw", "muon")
@@ -138,7 +138,9 @@ class ModelConfig(Checked):
     layer_norm: bool = option(True, "Normalise each layer's output")
     residual: bool = option(False, "Add each layer's input to its output, where both have one width")
     tied: bool = option(False, "Use the embedding as the output layer too (needs equal sizes)")
-    forget_bias: float = option(1.0, "Bias of the lstm's forget gate at the start", low=-20, high=20)
+    forget_bias: float = option(
+        1.0, "Bias at the start of the gate that keeps the old state (all cells but rnn)", low=-20, high=20
+    )
     orthogonal: bool = option(True, "Start each recurrent block as an orthogonal matrix")
 
     def __post_init__(self) -> None:
