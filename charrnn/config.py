@@ -137,6 +137,9 @@ class ModelConfig(Checked):
     dropout: float = option(0.0, "Share of each layer's outputs dropped in training", low=0, high=0.95)
     layer_norm: bool = option(True, "Normalise each layer's output")
     residual: bool = option(False, "Add each layer's input to its output, where both have one width")
+    attention: int = option(
+        0, "States of the top layer that each step looks back to, its own included; 0 is off", low=0, high=1 << 16
+    )
     tied: bool = option(False, "Use the embedding as the output layer too (needs equal sizes)")
     forget_bias: float = option(
         1.0, "Bias at the start of the gate that keeps the old state (all cells but rnn)", low=-20, high=20

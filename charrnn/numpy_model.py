@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import ModelConfig
-from charrnn.shapes import NUM_STATES, cell_shapes
+from charrnn.shapes import NUM_STATES, cell_shapes, state_shapes
 
 Array = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.integer[Any]]
@@ -159,6 +159,32 @@ def cell_name(config: ModelConfig) -> str:
     return f"rnn {config.activation}" if config.cell == "rnn" else config.cell
 
 
+@dataclass(frozen=True)
+class Attention:
+    """The weights of `charrnn.attention`, ready for use: one product serves all streams and all remembered states.
+
+    Attributes:
+        query: Matrix, (hidden_size, hidden_size), divided by the root of hidden_size.
+        output: Matrix, (hidden_size, hidden_size).
+        norm: Layer norm's weight and bias, (hidden_size,) each.
+    """
+
+    query: Array
+    output: Array
+    norm: tuple[Array, Array]
+
+    def step(self, values: Array, memory: Array, count: Array) -> tuple[Array, State]:
+        """Let (batch, hidden_size) look back to `memory`, whose last `count` states are there, and be remembered."""
+        noted, span = normalise(values, *self.norm), memory.shape[1]
+        memory = np.concatenate([memory[:, 1:], noted[:, None]], axis=1)
+        count = np.minimum(count + 1, np.float32(span))
+        scores = (memory @ (noted @ self.query)[:, :, None])[:, :, 0]
+        scores[np.arange(span) < span - count] = -np.inf
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares /= np.add.reduce(shares, axis=1, keepdims=True)
+        return values + (shares[:, None] @ memory)[:, 0] @ self.output, (memory, count)
+
+
 class NumpyModel:
     """A trained recurrent language model that only predicts.
 
@@ -177,14 +203,14 @@ class NumpyModel:
         self._layers = [prepare_layer(config, weights, index) for index in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = single(head.T), single(weights["head_bias"])
+        self._attention = prepare_attention(weights) if config.attention else None
         first = self._layers[0]
         small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before the first symbol: for each layer in turn its cell's zeros (batch, hidden_size)."""
-        count = self.config.num_layers * NUM_STATES[self.config.cell]
-        return tuple(np.zeros((batch, self.config.hidden_size), np.float32) for _ in range(count))
+        """Return the state before the first symbol: zeros, of the shapes that `charrnn.shapes.state_shapes` gives."""
+        return tuple(np.zeros((batch, *shape), np.float32) for shape in state_shapes(self.config))
 
     @QUIETLY
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
@@ -203,6 +229,9 @@ class NumpyModel:
             layer_state = self._cell(layer, product, self._part(state, index))
             values = layer.finish(layer_state[0], values)
             carried += layer_state
+        if self._attention is not None:
+            values, memory = self._attention.step(values, state[-2], state[-1])
+            carried += memory
         logits = values @ self._head
         logits += self._head_bias
         return logits, carried
@@ -250,6 +279,13 @@ def prepare_layer(config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]], 
         else None,
         residual=config.residual and len(matrices[0]) == hidden,
     )
+
+
+def prepare_attention(weights: Mapping[str, npt.NDArray[Any]]) -> Attention:
+    """Lay out the weights of the attention."""
+    query, output = (single(weights[f"attention.{name}.weight"].T) for name in ("query", "output"))
+    query /= np.sqrt(np.float32(len(query)))
+    return Attention(query, output, (single(weights["attention.norm.weight"]), single(weights["attention.norm.bias"])))
 
 
 def single(values: npt.NDArray[Any]) -> Array:

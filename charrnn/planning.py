@@ -85,8 +85,11 @@ class Plan:
         """Estimated memory of weights, gradients, optimizer and activations, in bytes."""
         weights = 4 * 4 * parameter_count(self.model)
         per_step = self.model.num_layers * self.model.hidden_size * (2 * NUM_GATES[self.model.cell] + 6)
-        activations = 4 * self.train.batch_size * self.train.seq_len * (per_step + 3 * self.model.vocab_size)
-        return weights + activations
+        span, steps = self.model.attention, self.train.batch_size * self.train.seq_len
+        if span:  # values, queries and answers of each step, and the mask of its window
+            per_step += 8 * self.model.hidden_size + min(span + max(span, 64), span + self.train.seq_len)
+        memory = 4 * self.train.batch_size * span * self.model.hidden_size  # carried, extended, and their gradients
+        return weights + 4 * (steps * (per_step + 3 * self.model.vocab_size) + memory)
 
 
 def make_plan(

@@ -26,7 +26,16 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         if config.layer_norm:
             shapes[prefix + "norm.weight"] = (hidden,)
             shapes[prefix + "norm.bias"] = (hidden,)
+    if config.attention:
+        shapes |= {f"attention.{name}.weight": (hidden, hidden) for name in ("query", "output")}
+        shapes |= {f"attention.norm.{name}": (hidden,) for name in ("weight", "bias")}
     return shapes
+
+
+def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
+    """Return the shape of each tensor that a model carries for one stream: its cells' in turn, then its attention's."""
+    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * (config.num_layers * NUM_STATES[config.cell])
+    return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells
 
 
 def cell_shapes(config: ModelConfig, input_size: int) -> dict[str, tuple[int, ...]]:

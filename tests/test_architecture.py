@@ -12,7 +12,7 @@ import charrnn
 ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "corpus", "files", "checkpoints", "runs", "datasets"),
-    ("machine", "batching", "cells", "model", "numpy_model"),
+    ("machine", "batching", "cells", "attention", "model", "numpy_model"),
     ("scoring", "sampling"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console", "view"),

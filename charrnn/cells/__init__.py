@@ -2,9 +2,9 @@
 
 A cell is one layer over time. It is built from `(input_size, config)` and called as `cell(inputs, state)`: `inputs` is
 (batch, time, input_size), `state` a tuple of `cell.num_states` tensors (batch, hidden_size); it returns outputs (batch,
-time, hidden_size) and the state after the last step. Every parameter is a stack of its gates along the first axis, each a
-block of hidden_size rows: those of the torch module of the same name, in `cell.rnn`, or, in the cells that have no matrix
-of the state, one `weight` (gates * hidden_size, input_size) and one `bias`. `charrnn.shapes` lists them.
+time, hidden_size) and the state after the last step. Every parameter is a stack of its gates along the first axis, each
+a block of hidden_size rows: those of the torch module of the same name, in `cell.rnn`, or, in the cells that have no
+matrix of the state, one `weight` (gates * hidden_size, input_size) and one `bias`. `charrnn.shapes` lists them.
 """
 
 from charrnn.cells.base import Cell, State

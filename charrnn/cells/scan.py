@@ -52,7 +52,7 @@ class LoopedMix(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of `products` and `start`."""
         products, outputs, start = ctx.saved_tensors
@@ -101,7 +101,7 @@ class DoublingMix(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of `products` and `start`."""
         products, outputs, start = ctx.saved_tensors

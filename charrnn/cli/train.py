@@ -58,6 +58,7 @@ def train(
     dropout: Annotated[float | None, setting("dropout", MODEL, float)] = None,
     layer_norm: Annotated[bool | None, setting("layer_norm", MODEL, bool)] = None,
     residual: Annotated[bool | None, setting("residual", MODEL, bool)] = None,
+    attention: Annotated[int | None, setting("attention", MODEL, int)] = None,
     tied: Annotated[bool | None, setting("tied", MODEL, bool)] = None,
     forget_bias: Annotated[float | None, setting("forget_bias", MODEL, float)] = None,
     orthogonal: Annotated[bool | None, setting("orthogonal", MODEL, bool)] = None,
