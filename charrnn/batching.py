@@ -80,7 +80,7 @@ class SequentialBatcher:
         self.ids, self.config, self.start = ids, config, start
         self.batch_size = min(config.batch_size, max(1, len(ids) // 2))
         self.stream_length = len(ids) // self.batch_size
-        self.epoch, self.index = 0, 0
+        self.epoch, self.index, self.first_step = 0, 0, 0
         self._cut()
 
     def next_batch(self) -> Batch:
@@ -95,12 +95,13 @@ class SequentialBatcher:
         return Batch(rows[:, :-1], rows[:, 1:], begin == 0, carry, scored_from)
 
     def position(self) -> dict[str, int]:
-        """Return the epoch and the index of the next batch in it."""
-        return {"epoch": self.epoch, "index": self.index}
+        """Return the epoch, the index of the next batch in it, and how many batches there were before the epoch."""
+        return {"epoch": self.epoch, "index": self.index, "first_step": self.first_step}
 
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to an epoch and an index."""
         self.epoch, self.index = index(position["epoch"]), index(position["index"])
+        self.first_step = index(position.get("first_step", 0))  # only a curriculum asks, and none is older than it
         self._cut()
         if not 0 <= self.index < len(self.windows):
             raise ValueError(f"An epoch has {len(self.windows)} batches, and none of index {self.index}.")
@@ -112,6 +113,7 @@ class SequentialBatcher:
     def _advance(self) -> None:
         self.index += 1
         if self.index == len(self.windows):
+            self.first_step += self.index
             self.epoch, self.index = self.epoch + 1, 0
             self._cut()
 
@@ -120,18 +122,39 @@ class SequentialBatcher:
         rng = np.random.default_rng((self.config.seed, self.epoch))
         offset = int(rng.integers(len(self.ids)))
         self.offsets = offset + self.stream_length * np.arange(self.batch_size)[:, None]
-        self.windows = windows(self.stream_length, self.config, rng)
+        self.windows = windows(self.stream_length, self.config, rng, self.first_step)
 
 
 Window = tuple[int, int, int, int]
 
 
-def windows(length: int, config: TrainConfig, rng: np.random.Generator) -> list[Window]:
+def seq_len_at(step: int, config: TrainConfig) -> int:
+    """Return the sequence length of a step (0 is the first).
+
+    With a curriculum (Elman 1993, Bengio et al. 2009) the first half of the steps is cut into equal shares, one for
+    each doubling from `seq_len_start` on that is still shorter than `seq_len`; the second half has `seq_len`.
+    """
+    lengths = curriculum(config)
+    share = 2 * step * len(lengths) // config.steps
+    return lengths[share] if share < len(lengths) else config.seq_len
+
+
+def curriculum(config: TrainConfig) -> list[int]:
+    """Return the lengths that come before `seq_len`, each for an equal share of the first half of the steps."""
+    length, lengths = config.seq_len_start or config.seq_len, list[int]()
+    while length < config.seq_len:
+        lengths.append(length)
+        length *= 2
+    return lengths
+
+
+def windows(length: int, config: TrainConfig, rng: np.random.Generator, first_step: int = 0) -> list[Window]:
     """Cut one stream into (begin, end, carry_at, scored_from), each target counted once.
 
     `fixed` and `random` tile it; `full` takes it whole. With a stride T1 and seq_len T2, windows of T2 begin every T1
     steps and each scores what the one before did not (Williams & Peng 1990, BPTT(T2; T1)): the first one scores
-    everything, the following ones their last T1 steps, through which the gradient reaches T2 steps back.
+    everything, the following ones their last T1 steps, through which the gradient reaches T2 steps back. `first_step`
+    is the run's step that takes the first window: a curriculum depends on it.
     """
     seq_len = length if config.bptt == "full" else min(config.seq_len, length)
     if config.bptt_stride is not None and config.bptt_stride < seq_len:
@@ -141,6 +164,8 @@ def windows(length: int, config: TrainConfig, rng: np.random.Generator) -> list[
         return [(b, e, min(stride, e - b), seq_len - stride if b else 0) for b, e in zip(begins, ends, strict=True)]
     cuts = [0]
     while cuts[-1] < length:
+        if config.seq_len_start is not None:
+            seq_len = min(seq_len_at(first_step + len(cuts) - 1, config), length)
         step = int(rng.integers(max(1, seq_len // 2), seq_len * 3 // 2 + 1)) if config.bptt == "random" else seq_len
         cuts.append(min(cuts[-1] + step, length))
     return [(begin, end, end - begin, 0) for begin, end in pairwise(cuts)]
@@ -157,11 +182,12 @@ class RandomBatcher:
     def next_batch(self) -> Batch:
         """Return a batch of windows; which ones is a function of the seed and the index alone."""
         rng = np.random.default_rng((self.config.seed, self.index))
-        begins = rng.integers(0, len(self.ids) - self.seq_len + 1, size=(self.batch_size, 1))
+        seq_len = min(seq_len_at(self.index, self.config), self.seq_len)
+        begins = rng.integers(0, len(self.ids) - seq_len + 1, size=(self.batch_size, 1))
         self.index += 1
-        targets = torch.from_numpy(self.ids[begins + np.arange(self.seq_len)].astype(np.int64))
+        targets = torch.from_numpy(self.ids[begins + np.arange(seq_len)].astype(np.int64))
         first = torch.full((len(targets), 1), self.start)
-        return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, self.seq_len)
+        return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, seq_len)
 
     def position(self) -> dict[str, int]:
         """Return the index of the next batch."""

@@ -164,6 +164,9 @@ class TrainConfig(Checked):
     batcher: str = option("sequential", "Parallel streams with carried state, or random windows", choices=BATCHERS)
     batch_size: int = option(32, "Sequences per batch", low=1, high=1 << 16)
     seq_len: int = option(64, "Steps that a gradient reaches back", low=1, high=1 << 20)
+    seq_len_start: int | None = option(
+        None, "Begin with so short sequences; they double to --seq-len in the first half", low=1, high=1 << 20
+    )
     bptt: str = option(
         "fixed", "Truncation: fixed length, random length around it, or none in an epoch", choices=BPTT_MODES
     )
@@ -196,6 +199,11 @@ class TrainConfig(Checked):
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""
         super().__post_init__()
+        if self.seq_len_start is not None:
+            if self.seq_len_start > self.seq_len:
+                raise UsageError(f"--seq-len-start {self.seq_len_start} must be at most --seq-len {self.seq_len}.")
+            if self.bptt == "full" or self.bptt_stride is not None:
+                raise UsageError("--seq-len-start needs --bptt fixed or random, without --bptt-stride.")
         if self.bptt_stride is None:
             return
         if self.bptt_stride > self.seq_len:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from charrnn.batching import make_batcher
+from charrnn.batching import curriculum, make_batcher
 from charrnn.config import ModelConfig, TrainConfig, check_settings
 from charrnn.corpus import Encoded
-from charrnn.errors import UsageError
-from charrnn.machine import choose_device, choose_precision, use_threads
+from charrnn.errors import MachineError, UsageError
+from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
 from charrnn.model import build
 from charrnn.presets import find_preset, most_epochs, regularisation, shape_settings
 from charrnn.shapes import NUM_GATES, parameter_count
@@ -68,6 +68,7 @@ class Plan:
         device: Where it computes on this machine, for a person.
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
+        memory_bytes: Estimated memory of weights, gradients, optimizer and activations; 0 if the run is under way.
         step_seconds: Measured time of a step; None if nothing was measured.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
@@ -77,19 +78,41 @@ class Plan:
     device: str
     precision: str
     epochs: float
+    memory_bytes: int = 0
     step_seconds: float | None = None
     total_seconds: float | None = None
 
-    @property
-    def memory_bytes(self) -> int:
-        """Estimated memory of weights, gradients, optimizer and activations, in bytes."""
-        weights = 4 * 4 * parameter_count(self.model)
-        per_step = self.model.num_layers * self.model.hidden_size * (2 * NUM_GATES[self.model.cell] + 6)
-        span, steps = self.model.attention, self.train.batch_size * self.train.seq_len
-        if span:  # values, queries and answers of each step, and the mask of its window
-            per_step += 8 * self.model.hidden_size + min(span + max(span, 64), span + self.train.seq_len)
-        memory = 4 * self.train.batch_size * span * self.model.hidden_size  # carried, extended, and their gradients
-        return weights + 4 * (steps * (per_step + 3 * self.model.vocab_size) + memory)
+
+def memory_bytes(model: ModelConfig, train: TrainConfig, characters: int) -> int:
+    """Estimate the memory of weights, gradients, optimizer and activations, in bytes.
+
+    Args:
+        model: The shape of the network.
+        train: How it is trained.
+        characters: Length of the training text: sequences are no longer than its streams.
+    """
+    rows = min(train.batch_size, max(1, characters // 2)) if train.batcher == "sequential" else train.batch_size
+    longest = characters // (rows if train.batcher == "sequential" else 1)
+    seq_len = longest if train.bptt == "full" else min(longest, train.seq_len)
+    weights = 4 * 4 * parameter_count(model)
+    per_step = model.num_layers * model.hidden_size * (2 * NUM_GATES[model.cell] + 6) + 3 * model.vocab_size
+    span = model.attention
+    if span:  # values, queries and answers of each step, and the mask of its window
+        per_step += 8 * model.hidden_size + min(span + max(span, 64), span + seq_len)
+    memory = 4 * span * model.hidden_size  # what is remembered before and after, and their gradients
+    return weights + 4 * rows * (seq_len * per_step + memory)
+
+
+def check_memory(needed: int, train: TrainConfig) -> None:
+    """Raise `MachineError` if the device has not so many bytes free, before anything is allocated."""
+    free = free_memory(choose_device(train.device))
+    if free is not None and needed > free:
+        length = f"--seq-len {train.seq_len}" if train.bptt != "full" else "--bptt full"
+        raise MachineError(
+            f"Training with {length} and --batch-size {train.batch_size} needs about {needed / 1e9:,.1f} GB of memory; "
+            f"{free / 1e9:,.1f} GB are free.",
+            "Give a smaller --seq-len, --batch-size or --hidden-size.",
+        )
 
 
 def make_plan(
@@ -116,14 +139,19 @@ def make_plan(
     Raises:
         UsageError: A setting is unknown or out of range.
         TextError: The training text has fewer than two symbols.
-        MachineError: The device is not there.
+        MachineError: The device is not there, or has too little memory.
     """
     model, settings = _shapes(request, tokenizer, train, base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
-    epoch = 1 / make_batcher(train.ids, config, model.vocab_size).steps_per_epoch()  # passes over the text in a step
+    share, whole = mean_length(config), replace(config, seq_len_start=None)
+    epoch = share / make_batcher(train.ids, whole, model.vocab_size).steps_per_epoch()  # passes over the text in a step
+    needed = memory_bytes(model, config, len(train.ids))
+    check_memory(needed, config)
     timed = request.epochs is None and "steps" not in request.settings
-    speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
+    speed = measure_speed(model, whole, precision, tokenizer, train, valid) if timed or measure else None
+    if speed is not None:
+        speed = replace(speed, step=speed.step * share)
     evaluations = EVALUATIONS
     if timed and speed is not None:
         steps, evaluations = steps_within(request, speed, len(train.ids), epoch, elapsed=time.monotonic() - started)
@@ -142,9 +170,16 @@ def make_plan(
         device=device,
         precision=precision,
         epochs=steps * epoch,
+        memory_bytes=needed,
         step_seconds=speed.step if speed else None,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
+
+
+def mean_length(config: TrainConfig) -> float:
+    """Return the mean sequence length of a run's steps as a share of `seq_len`: 1 without a curriculum."""
+    lengths = curriculum(config)
+    return (1 + sum(lengths) / len(lengths) / config.seq_len) / 2 if lengths else 1.0
 
 
 EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most

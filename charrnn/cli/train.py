@@ -75,6 +75,7 @@ def train(
     batcher: Annotated[str | None, setting("batcher", DATA)] = None,
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
     seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,
+    seq_len_start: Annotated[int | None, setting("seq_len_start", DATA, int)] = None,
     bptt: Annotated[str | None, setting("bptt", DATA)] = None,
     bptt_stride: Annotated[int | None, setting("bptt_stride", DATA, int)] = None,
     valid: Annotated[
