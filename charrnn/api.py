@@ -14,6 +14,7 @@ from charrnn.sampling import SamplingConfig, generate_text, generate_texts, unkn
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from charrnn.gradients import Reach
     from charrnn.scoring import Score, ScoringProtocol
 
 
@@ -117,6 +118,21 @@ class Model:
             protocol or ScoringProtocol.carried(),
             autocast=lambda: autocast(kind, place),
         )
+
+    def reach(self, text: str, *, lags: int = 200) -> "Reach":
+        """Return how far back the model's gradients reach on `text`.
+
+        Args:
+            text: Of at least `lags` + 1 symbols.
+            lags: Steps to look back, 1 .. 10,000.
+
+        Raises:
+            UsageError: `lags` is out of range.
+            TextError: The text is too short.
+        """
+        from charrnn.gradients import measure_reach
+
+        return measure_reach(self._torch_model(), encode(self.tokenizer, text).ids, lags=lags)
 
     def _torch_model(self) -> Any:
         import torch

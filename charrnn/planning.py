@@ -13,7 +13,7 @@ from charrnn.corpus import Encoded
 from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
 from charrnn.model import build
-from charrnn.presets import find_preset, most_epochs, regularisation, shape_settings
+from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
 from charrnn.shapes import NUM_GATES, parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Trainer
@@ -158,7 +158,7 @@ def make_plan(
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = (
-        regularisation(steps * epoch, parameter_count(model), len(train.ids))
+        regularisation(steps * epoch, parameter_count(model), len(train.ids), residual=model.residual)
         | {"eval_every": math.ceil(steps / evaluations)}
         | dict(request.settings)
     )
@@ -208,7 +208,8 @@ def _shapes(
 ) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's configuration and the training settings as far as they do not depend on the speed."""
     check_settings(request.settings)
-    chosen = shape_settings(find_preset(request.preset or "standard"), len(train.ids)) | dict(request.settings)
+    chosen = shape_settings(find_preset(request.preset or "standard"), len(train.ids))
+    chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell)) | dict(request.settings)
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if base is not None:
         kept = base.to_dict() | {"vocab_size": tokenizer.size}

@@ -39,6 +39,7 @@ PRESETS = {
 
 # What this module and the measured speed settle, if a person does not.
 SETTLED = ("hidden_size", "batch_size", "dropout", "weight_decay", "steps", "eval_every")
+CELL_SETTLED = ("num_layers", "residual", "forget_bias")
 
 
 def find_preset(name: str) -> Preset:
@@ -65,27 +66,42 @@ def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
     return {"hidden_size": min(256, preset.hidden_size), "batch_size": max(1, min(32, characters // 512))}
 
 
+def cell_settings(cell: str) -> dict[str, Any]:
+    """Return the settings that suit a cell.
+
+    A layer without a matrix of the state knows of the past only what its gates let stay, and what the layers below it
+    know: such layers are cheap, want to be stacked, and need a way around them. Gates that start half open suited them
+    better than gates that start by keeping.
+    """
+    return {"num_layers": 4, "residual": True, "forget_bias": 0.0} if cell in ("mingru", "minlstm") else {}
+
+
 # (passes over the text, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 
 
-def regularisation(epochs: float, parameters: int = 1, characters: int = 1) -> dict[str, Any]:
+def regularisation(
+    epochs: float, parameters: int = 1, characters: int = 1, *, residual: bool = False
+) -> dict[str, Any]:
     """Return dropout and weight decay for a number of passes over the training text.
 
     Args:
         epochs: Passes.
         parameters: Size of the model. The more there are for each character, the more easily it learns by heart.
         characters: Length of the text.
+        residual: What a layer drops is then lost to all layers above it, so each drops less.
     """
     usual = interpolate(DROPOUT, epochs)
     dropout = usual + 0.06 * math.log2(parameters / characters)
+    share = RESIDUAL_SHARE if residual else 1.0
     return {
-        "dropout": round(min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3),
+        "dropout": round(share * min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3),
         "weight_decay": 0.1 if epochs > 3 else 0.0,
     }
 
 
 MOST_DROPOUT = 0.55
+RESIDUAL_SHARE = 0.3
 
 
 def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:

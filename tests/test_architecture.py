@@ -13,9 +13,9 @@ ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "corpus", "files", "checkpoints", "runs", "datasets"),
     ("machine", "batching", "cells", "attention", "model", "numpy_model"),
-    ("scoring", "sampling"),
+    ("scoring", "gradients", "sampling"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
-    ("signals", "console", "view"),
+    ("signals", "console", "chart", "view"),
     ("commands", "cli", "__main__"),
 )
 PLACES = {room: (row, column) for row, rooms in enumerate(ROWS) for column, room in enumerate(rooms)}

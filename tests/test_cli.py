@@ -34,6 +34,7 @@ TRAIN_OPTIONS = """
 OTHER_OPTIONS = {
     "sample": "--length --temperature --top-k --top-p --seed --num --stop --unknown --json --help",
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help",
+    "gradients": "--lags --threads --encoding --json --help",
     "info": "--json --help",
     "data": "--folder --help",
 }

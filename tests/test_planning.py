@@ -103,6 +103,17 @@ def test_epochs_count_the_short_sequences_of_a_curriculum(batcher: str) -> None:
 
 
 @pytest.mark.usefixtures("unmeasured")
+def test_a_cells_own_settings_hold_unless_others_are_given() -> None:
+    usual, own, given = (
+        plan_of(Request(settings={"steps": 5} | settings)).model
+        for settings in ({}, {"cell": "mingru"}, {"cell": "mingru", "num_layers": 1, "residual": False})
+    )
+    assert (usual.num_layers, usual.residual) == (2, False)
+    assert (own.num_layers, own.residual, own.forget_bias) == (4, True, 0.0)
+    assert (given.num_layers, given.residual, given.forget_bias) == (1, False, 0.0)
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_the_more_passes_the_more_regularisation() -> None:
     for epochs in (1, 10, 100):
         plan = plan_of(Request(epochs=epochs))

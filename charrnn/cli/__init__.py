@@ -9,6 +9,7 @@ import typer
 
 from charrnn import commands
 from charrnn.cli.files import data, info
+from charrnn.cli.gradients import gradients
 from charrnn.cli.sample import sample
 from charrnn.cli.score import evaluate
 from charrnn.cli.train import train
@@ -26,6 +27,7 @@ app.command(epilog="Examples: charrnn train shakespeare.txt   |   charrnn train 
 )
 app.command(epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7')(sample)
 app.command("eval", epilog="Example: charrnn eval checkpoints/shakespeare held_out.txt --json")(evaluate)
+app.command(epilog="Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300")(gradients)
 app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
 app.command(epilog="Example: charrnn data python-docs")(data)
 
