@@ -154,11 +154,14 @@ def make_plan(
         speed = replace(speed, step=speed.step * share)
     evaluations = EVALUATIONS
     if timed and speed is not None:
-        steps, evaluations = steps_within(request, speed, len(train.ids), epoch, elapsed=time.monotonic() - started)
+        steps, evaluations = steps_within(
+            request, speed, most_epochs(len(train.ids), model.cell), epoch, elapsed=time.monotonic() - started
+        )
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = (
-        regularisation(steps * epoch, parameter_count(model), len(train.ids), residual=model.residual)
+        regularisation(steps * epoch, parameter_count(model), len(train.ids))
+        | cell_settings(model.cell)
         | {"eval_every": math.ceil(steps / evaluations)}
         | dict(request.settings)
     )
@@ -185,21 +188,21 @@ def mean_length(config: TrainConfig) -> float:
 EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most
 
 
-def steps_within(request: Request, speed: "Speed", characters: int, epoch: float, *, elapsed: float) -> tuple[int, int]:
+def steps_within(request: Request, speed: "Speed", passes: int, epoch: float, *, elapsed: float) -> tuple[int, int]:
     """Return how many steps and evaluations fit into the request's time, of which some has elapsed already.
 
     Args:
         request: Its time, or its preset's.
         speed: Measured.
-        characters: Length of the training text.
-        epoch: Passes over the text in one step. A preset ends when more of them gain nothing; a given time is used.
+        passes: Over the text, after which a preset ends: more of them gain nothing. A given time is used to its end.
+        epoch: Passes over the text in one step.
         elapsed: Seconds since the command began.
     """
     preset = find_preset(request.preset or "standard")
     left = (request.seconds or preset.seconds) - elapsed - 1.0  # a second to save and to leave
     evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
     steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
-    most = math.ceil(most_epochs(characters) / epoch) if request.seconds is None else steps
+    most = math.ceil(passes / epoch) if request.seconds is None else steps
     return min(steps, most), evaluations
 
 

@@ -53,8 +53,10 @@ def find_preset(name: str) -> Preset:
 LONG_TEXT = 300_000  # characters from which a preset's own width pays
 
 
-def most_epochs(characters: int) -> int:
+def most_epochs(characters: int, cell: str = "lstm") -> int:
     """Return the passes over a text after which more of them gain nothing, or lose."""
+    if cell in STACKED:
+        return 5  # without dropout
     return 11 if characters >= LONG_TEXT else 20
 
 
@@ -71,37 +73,35 @@ def cell_settings(cell: str) -> dict[str, Any]:
 
     A layer without a matrix of the state knows of the past only what its gates let stay, and what the layers below it
     know: such layers are cheap, want to be stacked, and need a way around them. Gates that start half open suited them
-    better than gates that start by keeping.
+    better than gates that start by keeping, and dropout cost them far more than it gave.
     """
-    return {"num_layers": 4, "residual": True, "forget_bias": 0.0} if cell in ("mingru", "minlstm") else {}
+    return {"num_layers": 4, "residual": True, "forget_bias": 0.0, "dropout": 0.0} if cell in STACKED else {}
+
+
+STACKED = ("mingru", "minlstm")
 
 
 # (passes over the text, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 
 
-def regularisation(
-    epochs: float, parameters: int = 1, characters: int = 1, *, residual: bool = False
-) -> dict[str, Any]:
+def regularisation(epochs: float, parameters: int = 1, characters: int = 1) -> dict[str, Any]:
     """Return dropout and weight decay for a number of passes over the training text.
 
     Args:
         epochs: Passes.
         parameters: Size of the model. The more there are for each character, the more easily it learns by heart.
         characters: Length of the text.
-        residual: What a layer drops is then lost to all layers above it, so each drops less.
     """
     usual = interpolate(DROPOUT, epochs)
     dropout = usual + 0.06 * math.log2(parameters / characters)
-    share = RESIDUAL_SHARE if residual else 1.0
     return {
-        "dropout": round(share * min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3),
+        "dropout": round(min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3),
         "weight_decay": 0.1 if epochs > 3 else 0.0,
     }
 
 
 MOST_DROPOUT = 0.55
-RESIDUAL_SHARE = 0.3
 
 
 def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:

@@ -28,5 +28,5 @@ class MinGRU(Cell):
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
-        outputs = mix(functional.linear(inputs, self.weight, self.bias), state[0])
-        return outputs, (outputs[:, -1],)
+        outputs, last = mix(functional.linear(inputs, self.weight, self.bias), state[0])
+        return outputs, (last,)

@@ -32,5 +32,5 @@ class MinLSTM(Cell):
         forget, enter, candidate = functional.linear(inputs, self.weight, self.bias).chunk(3, dim=-1)
         # i / (f + i) is the sigmoid of log i - log f, which stays finite where both gates are shut.
         update = functional.softplus(-forget) - functional.softplus(-enter)
-        outputs = mix(torch.cat([update, candidate], dim=-1), state[0])
-        return outputs, (outputs[:, -1],)
+        outputs, last = mix(torch.cat([update, candidate], dim=-1), state[0])
+        return outputs, (last,)
