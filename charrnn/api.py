@@ -27,6 +27,7 @@ from charrnn.sampling import (
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from charrnn.gradients import Reach
     from charrnn.model import CharRNN
     from charrnn.scoring import Score, ScoringProtocol
 
@@ -201,6 +202,22 @@ class Model:
         if unknown == "error":
             self.refuse_strangers([text])
         return encode_text(self.tokenizer, text, self.separator)
+
+    def reach(self, text: str | Encoded, *, lags: int = 200) -> "Reach":
+        """Return how far back the model's gradients reach on `text`.
+
+        Args:
+            text: Of at least `lags` + 1 symbols; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
+            lags: Steps to look back, 1 .. 10,000.
+
+        Raises:
+            UsageError: `lags` is out of range.
+            TextError: The text is too short.
+        """
+        from charrnn.gradients import measure_reach
+
+        encoded = encode_text(self.tokenizer, text, self.separator) if isinstance(text, str) else text
+        return measure_reach(self.network()[0], encoded.ids, lags=lags)
 
     def refuse_strangers(self, chunks: Iterable[str]) -> None:
         """Raise `TextError` if a text has characters that the model has never seen."""

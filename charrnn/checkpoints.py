@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from charrnn.config import ModelConfig
+from charrnn.config import CELLS, ModelConfig
 from charrnn.errors import DivergedError, MachineError, ModelFileError, UsageError, did_you_mean
 from charrnn.files import cannot, kind_of, shown, write_whole
 from charrnn.shapes import weight_shapes
@@ -248,6 +248,7 @@ def load_model(path: Path) -> SavedModel:
     weights, metadata = from_bytes(data, name)
     if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(metadata["about"], dict):
         raise ModelFileError(f"{name} is not a model.", "Give a run folder, or its model.safetensors.")
+    _refuse_unknown_cell(metadata["config"], name)
     try:
         config = ModelConfig.from_dict(metadata["config"])
         tokenizer = tokenizer_from_dict(metadata["tokenizer"])
@@ -256,6 +257,16 @@ def load_model(path: Path) -> SavedModel:
     if tokenizer.size != config.vocab_size:
         raise ModelFileError(f"{name}: the tokenizer has {tokenizer.size} symbols, the network {config.vocab_size}.")
     return SavedModel(config, tokenizer, _checked(weights, config, name), metadata["about"], digest(data))
+
+
+def _refuse_unknown_cell(config: Any, name: str) -> None:
+    """Raise `ModelFileError` if a model's configuration names a cell, and it is one that this version does not have."""
+    cell = config.get("cell") if isinstance(config, dict) else None
+    if isinstance(cell, str) and cell not in CELLS:
+        raise ModelFileError(
+            f"{name} has the cell {cell[:40]!r}, which this charrnn does not know; it knows {', '.join(CELLS)}.",
+            "A newer charrnn may have made it; upgrade: pip install -U charrnn",
+        )
 
 
 def _checked(weights: Arrays, config: ModelConfig, name: str) -> Arrays:

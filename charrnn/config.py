@@ -14,8 +14,8 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from charrnn.errors import UsageError, did_you_mean
 
-CELLS = ("rnn", "gru", "lstm")
-ACTIVATIONS = ("tanh", "relu")
+CELLS = ("rnn", "gru", "lstm", "mingru", "minlstm")
+ACTIVATIONS = ("tanh", "relu", "sigmoid")
 BATCHERS = ("sequential", "random")
 BPTT_MODES = ("fixed", "random", "full")
 OPTIMIZERS = ("adamw", "muon")
@@ -137,8 +137,13 @@ class ModelConfig(Checked):
     dropout: float = option(0.0, "Share of each layer's outputs dropped in training", low=0, high=0.95)
     layer_norm: bool = option(True, "Normalise each layer's output")
     residual: bool = option(False, "Add each layer's input to its output, where both have one width")
+    attention: int = option(
+        0, "States of the top layer that each step looks back to, its own included; 0 is off", low=0, high=1 << 16
+    )
     tied: bool = option(False, "Use the embedding as the output layer too (needs equal sizes)")
-    forget_bias: float = option(1.0, "Bias of the lstm's forget gate at the start", low=-20, high=20)
+    forget_bias: float = option(
+        1.0, "Bias at the start of the gate that keeps the old state (all cells but rnn)", low=-20, high=20
+    )
     orthogonal: bool = option(True, "Start each recurrent block as an orthogonal matrix")
 
     def __post_init__(self) -> None:
@@ -165,6 +170,9 @@ class TrainConfig(Checked):
     batcher: str = option("sequential", "Parallel streams with carried state, or random windows", choices=BATCHERS)
     batch_size: int = option(32, "Sequences per batch", low=1, high=1 << 16)
     seq_len: int = option(64, "Steps that a gradient reaches back", low=1, high=1 << 20)
+    seq_len_start: int | None = option(
+        None, "Begin with so short sequences; they double to --seq-len in the first half", low=1, high=1 << 20
+    )
     bptt: str = option(
         "fixed", "Truncation: fixed length, random length around it, or none in an epoch", choices=BPTT_MODES
     )
@@ -197,8 +205,16 @@ class TrainConfig(Checked):
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""
         super().__post_init__()
-        if self.records is not None and self.batcher == "random":
-            raise UsageError("--records takes whole records; --batcher random takes pieces from anywhere.")
+        if self.records is not None:
+            if self.batcher == "random":
+                raise UsageError("--records takes whole records; --batcher random takes pieces from anywhere.")
+            if self.seq_len_start is not None:
+                raise UsageError("--records takes whole records; --seq-len-start begins with short pieces of a text.")
+        if self.seq_len_start is not None:
+            if self.seq_len_start > self.seq_len:
+                raise UsageError(f"--seq-len-start {self.seq_len_start} must be at most --seq-len {self.seq_len}.")
+            if self.bptt == "full" or self.bptt_stride is not None:
+                raise UsageError("--seq-len-start needs --bptt fixed or random, without --bptt-stride.")
         if self.bptt_stride is None:
             return
         if self.bptt_stride > self.seq_len:

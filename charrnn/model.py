@@ -5,6 +5,7 @@
       -> num_layers times: cell    (batch, time, hidden_size)
                            + its input (residual, where both have one width)
                            -> layer norm
+      -> attention over the last states, if there is any
       -> output layer              (batch, time, vocab_size)
 
 with dropout after each layer (on the embedding it cost more than it gave: a narrow vector that carries all that the
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from charrnn.attention import Attention
 from charrnn.cells import CELLS, Cell, State
 from charrnn.config import ModelConfig
+from charrnn.shapes import state_shapes
 
 
 class Layer(nn.Module):
@@ -54,6 +57,7 @@ class CharRNN(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size + 1, config.embedding_size)
         sizes = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
         self.layers = nn.ModuleList(Layer(size, config) for size in sizes)
+        self.attention = Attention(config) if config.attention else None
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.head_weight = None if config.tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         if self.head_weight is not None:
@@ -72,7 +76,7 @@ class CharRNN(nn.Module):
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
             state: What an earlier call returned, or None to begin afresh: for each layer in turn its cell's tensors
-                (batch, hidden_size).
+                (batch, hidden_size), then what the attention remembers.
 
         Returns:
             Logits (batch, time, vocab_size) and the state after the last step.
@@ -80,8 +84,11 @@ class CharRNN(nn.Module):
         states = self.split(self.initial_state(len(ids)) if state is None else state)
         values = self.embedding(ids)
         carried: State = ()
-        for layer, before in zip(self.layers, states, strict=True):
+        for layer, before in zip(self.layers, states, strict=False):
             values, after = layer(values, before)
+            carried += after
+        if self.attention is not None:
+            values, after = self.attention(values, states[-1])
             carried += after
         return self.logits(values), carried
 
@@ -92,13 +99,14 @@ class CharRNN(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
-        count = self.config.num_layers * CELLS[self.config.cell].num_states
-        return tuple(self.head_bias.new_zeros(batch, self.config.hidden_size) for _ in range(count))
+        return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
 
     def split(self, state: State) -> list[State]:
-        """Cut the model's state into one tuple for each layer."""
+        """Cut the model's state into one tuple for each layer, and one for the attention if there is any."""
         size = CELLS[self.config.cell].num_states
-        return [state[i : i + size] for i in range(0, len(state), size)]
+        end = size * self.config.num_layers
+        layers = [state[i : i + size] for i in range(0, end, size)]
+        return [*layers, state[end:]] if self.attention is not None else layers
 
 
 def detach(state: Iterable[Tensor]) -> State:

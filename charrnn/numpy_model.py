@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import ModelConfig
-from charrnn.shapes import NUM_STATES
+from charrnn.shapes import NUM_STATES, cell_shapes, state_shapes
 
 Array = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.integer[Any]]
@@ -39,7 +39,7 @@ class Layer:
 
     Attributes:
         inputs: Input matrix, (input_size, gates * hidden_size).
-        recurrent: Recurrent matrix, (hidden_size, gates * hidden_size).
+        recurrent: Recurrent matrix, (hidden_size, gates * hidden_size); empty in a cell that has none.
         bias: The biases that are added to the two products' sum, (gates * hidden_size,).
         candidate_bias: The gru's bias inside the reset gate, (hidden_size,); zeros in other cells.
         norm: Layer norm's weight and bias, (hidden_size,) each, or None.
@@ -88,6 +88,12 @@ def rnn_relu(layer: Layer, product: Array, state: State) -> State:
     return (np.maximum(product, 0, out=product),)
 
 
+def rnn_sigmoid(layer: Layer, product: Array, state: State) -> State:
+    """Step the Elman cell with sigmoid."""
+    product += state[0] @ layer.recurrent
+    return (np.tanh(product, out=product) * HALF + HALF,)
+
+
 def gru(layer: Layer, product: Array, state: State) -> State:
     """Step the gated recurrent unit: gates r, z, n."""
     (hidden,) = state
@@ -109,14 +115,74 @@ def lstm(layer: Layer, product: Array, state: State) -> State:
     return gates[:, 3] * np.tanh(memory), memory
 
 
+def mingru(layer: Layer, product: Array, state: State) -> State:
+    """Step the minGRU: gates z, n."""
+    (hidden,) = state
+    size = hidden.shape[1]
+    update = np.tanh(product[:, :size]) * HALF + HALF
+    return (hidden + update * (product[:, size:] - hidden),)
+
+
+def minlstm(layer: Layer, product: Array, state: State) -> State:
+    """Step the minLSTM: gates f, i, g."""
+    (hidden,) = state
+    size = hidden.shape[1]
+    forget, enter, candidate = product[:, :size], product[:, size : 2 * size], product[:, 2 * size :]
+    odds = np.logaddexp(0, -forget) - np.logaddexp(0, -enter)  # of i against f, as a logarithm: always finite
+    update = np.tanh(odds * HALF) * HALF + HALF
+    return (hidden + update * (candidate - hidden),)
+
+
 CELLS: dict[str, Callable[[Layer, Array, State], State]] = {
     "rnn tanh": rnn_tanh,
     "rnn relu": rnn_relu,
+    "rnn sigmoid": rnn_sigmoid,
     "gru": gru,
     "lstm": lstm,
+    "mingru": mingru,
+    "minlstm": minlstm,
 }
 # By what each gate's block is multiplied beforehand: a half where a sigmoid follows.
-SCALES = {"rnn": (1.0,), "gru": (0.5, 0.5, 1.0), "lstm": (0.5, 0.5, 1.0, 0.5)}
+SCALES = {
+    "rnn tanh": (1.0,),
+    "rnn relu": (1.0,),
+    "rnn sigmoid": (0.5,),
+    "gru": (0.5, 0.5, 1.0),
+    "lstm": (0.5, 0.5, 1.0, 0.5),
+    "mingru": (0.5, 1.0),
+    "minlstm": (1.0, 1.0, 1.0),
+}
+
+
+def cell_name(config: ModelConfig) -> str:
+    """Return the key of a configuration's cell in the two tables above."""
+    return f"rnn {config.activation}" if config.cell == "rnn" else config.cell
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The weights of `charrnn.attention`, ready for use: one product serves all streams and all remembered states.
+
+    Attributes:
+        query: Matrix, (hidden_size, hidden_size), divided by the root of hidden_size.
+        output: Matrix, (hidden_size, hidden_size).
+        norm: Layer norm's weight and bias, (hidden_size,) each.
+    """
+
+    query: Array
+    output: Array
+    norm: tuple[Array, Array]
+
+    def step(self, values: Array, memory: Array, count: Array) -> tuple[Array, State]:
+        """Let (batch, hidden_size) look back to `memory`, whose last `count` states are there, and be remembered."""
+        noted, span = normalise(values, *self.norm), memory.shape[1]
+        memory = np.concatenate([memory[:, 1:], noted[:, None]], axis=1)
+        count = np.minimum(count + 1, np.float32(span))
+        scores = (memory @ (noted @ self.query)[:, :, None])[:, :, 0]
+        scores[np.arange(span) < span - count] = -np.inf
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares /= np.add.reduce(shares, axis=1, keepdims=True)
+        return values + (shares[:, None] @ memory)[:, 0] @ self.output, (memory, count)
 
 
 class NumpyModel:
@@ -132,19 +198,19 @@ class NumpyModel:
         """Prepare `weights`, which have the names and shapes that `charrnn.shapes.weight_shapes` gives for `config`."""
         self.config = config
         self.start = config.vocab_size
-        self._cell = CELLS[f"rnn {config.activation}" if config.cell == "rnn" else config.cell]
+        self._cell = CELLS[cell_name(config)]
         self._embedding = single(weights["embedding.weight"])
         self._layers = [prepare_layer(config, weights, index) for index in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = single(head.T), single(weights["head_bias"])
+        self._attention = prepare_attention(weights) if config.attention else None
         first = self._layers[0]
         small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before the first symbol: for each layer in turn its cell's zeros (batch, hidden_size)."""
-        count = self.config.num_layers * NUM_STATES[self.config.cell]
-        return tuple(np.zeros((batch, self.config.hidden_size), np.float32) for _ in range(count))
+        """Return the state before the first symbol: zeros, of the shapes that `charrnn.shapes.state_shapes` gives."""
+        return tuple(np.zeros((batch, *shape), np.float32) for shape in state_shapes(self.config))
 
     @QUIETLY
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
@@ -163,6 +229,9 @@ class NumpyModel:
             layer_state = self._cell(layer, product, self._part(state, index))
             values = layer.finish(layer_state[0], values)
             carried += layer_state
+        if self._attention is not None:
+            values, memory = self._attention.step(values, state[-2], state[-1])
+            carried += memory
         logits = values @ self._head
         logits += self._head_bias
         return logits, carried
@@ -192,25 +261,31 @@ class NumpyModel:
 def prepare_layer(config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]], index: int) -> Layer:
     """Lay out the weights of one layer; `index` counts from the input."""
     hidden, prefix = config.hidden_size, f"layers.{index}."
-    scale = np.repeat(np.array(SCALES[config.cell], np.float32), hidden)
-    inputs, recurrent, input_bias, recurrent_bias = (
-        single(weights[f"{prefix}cell.rnn.{name}_l0"].T) * scale
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
+    scale = np.repeat(np.array(SCALES[cell_name(config)], np.float32), hidden)
+    names = [f"{prefix}cell.{name}" for name in cell_shapes(config, 1)]
+    matrices = [single(weights[name].T) * scale for name in names if weights[name].ndim == 2]
+    biases = [single(weights[name]) * scale for name in names if weights[name].ndim == 1]
     candidate_bias = np.zeros(hidden, np.float32)
     if config.cell == "gru":
-        candidate_bias = recurrent_bias[2 * hidden :].copy()
-        recurrent_bias[2 * hidden :] = 0
+        candidate_bias = biases[1][2 * hidden :].copy()
+        biases[1][2 * hidden :] = 0
     return Layer(
-        inputs=inputs,
-        recurrent=recurrent,
-        bias=input_bias + recurrent_bias,
+        inputs=matrices[0],
+        recurrent=matrices[1] if len(matrices) > 1 else np.empty((0, 0), np.float32),
+        bias=np.add.reduce(biases),
         candidate_bias=candidate_bias,
         norm=(single(weights[prefix + "norm.weight"]), single(weights[prefix + "norm.bias"]))
         if config.layer_norm
         else None,
-        residual=config.residual and len(inputs) == hidden,
+        residual=config.residual and len(matrices[0]) == hidden,
     )
+
+
+def prepare_attention(weights: Mapping[str, npt.NDArray[Any]]) -> Attention:
+    """Lay out the weights of the attention."""
+    query, output = (single(weights[f"attention.{name}.weight"].T) for name in ("query", "output"))
+    query /= np.sqrt(np.float32(len(query)))
+    return Attention(query, output, (single(weights["attention.norm.weight"]), single(weights["attention.norm.bias"])))
 
 
 def single(values: npt.NDArray[Any]) -> Array:

@@ -3,17 +3,17 @@
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from charrnn.batching import make_batcher
+from charrnn.batching import curriculum, make_batcher
 from charrnn.config import ModelConfig, TrainConfig, check_settings
 from charrnn.corpus import Encoded
-from charrnn.errors import UsageError
-from charrnn.machine import choose_device, choose_precision, use_threads
+from charrnn.errors import MachineError, UsageError
+from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
 from charrnn.model import build
-from charrnn.presets import find_preset, most_epochs, regularisation, shape_settings
+from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
 from charrnn.shapes import NUM_GATES, parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Trainer
@@ -68,6 +68,7 @@ class Plan:
         device: Where it computes on this machine, for a person.
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
+        memory_bytes: Estimated memory of weights, gradients, optimizer and activations; 0 if the run is under way.
         step_seconds: Measured time of a step; None if nothing was measured.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
@@ -77,16 +78,41 @@ class Plan:
     device: str
     precision: str
     epochs: float
+    memory_bytes: int = 0
     step_seconds: float | None = None
     total_seconds: float | None = None
 
-    @property
-    def memory_bytes(self) -> int:
-        """Estimated memory of weights, gradients, optimizer and activations, in bytes."""
-        weights = 4 * 4 * parameter_count(self.model)
-        per_step = self.model.num_layers * self.model.hidden_size * (2 * NUM_GATES[self.model.cell] + 6)
-        activations = 4 * self.train.batch_size * self.train.seq_len * (per_step + 3 * self.model.vocab_size)
-        return weights + activations
+
+def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]]) -> int:
+    """Estimate the memory of weights, gradients, optimizer and activations, in bytes.
+
+    Args:
+        model: The shape of the network.
+        batches: Rows and steps of each kind of batch that there is.
+    """
+    span, weights = model.attention, 4 * 4 * parameter_count(model)
+    per_step = model.num_layers * model.hidden_size * (2 * NUM_GATES[model.cell] + 6) + 3 * model.vocab_size
+    if span:  # values, queries and answers of each step
+        per_step += 8 * model.hidden_size
+    memory = 4 * span * model.hidden_size  # what is remembered before and after, and their gradients
+
+    def row(steps: int) -> int:
+        mask = min(span + max(span, 64), span + steps) if span else 0  # of each step's window
+        return steps * (per_step + mask) + memory
+
+    return weights + 4 * max(rows * row(steps) for rows, steps in batches)
+
+
+def check_memory(needed: int, train: TrainConfig) -> None:
+    """Raise `MachineError` if the device has not so many bytes free, before anything is allocated."""
+    free = free_memory(choose_device(train.device))
+    if free is not None and needed > free:
+        length = f"--seq-len {train.seq_len}" if train.bptt != "full" else "--bptt full"
+        raise MachineError(
+            f"Training with {length} and --batch-size {train.batch_size} needs about {needed / 1e9:,.1f} GB of memory; "
+            f"{free / 1e9:,.1f} GB are free.",
+            "Give a smaller --seq-len, --batch-size or --hidden-size.",
+        )
 
 
 def check_request(request: Request, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None) -> None:
@@ -125,22 +151,30 @@ def make_plan(
     Raises:
         UsageError: A setting is unknown or out of range.
         TextError: The training text has fewer than two symbols.
-        MachineError: The device is not there.
+        MachineError: The device is not there, or has too little memory.
     """
     model, settings = _shapes(request, tokenizer, len(train.ids), base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
-    batcher = make_batcher(train.ids, config, model.vocab_size, train.starts)
-    epoch = 1 / batcher.steps_per_epoch()  # passes over the text in a step
+    share, whole = mean_length(config), replace(config, seq_len_start=None)
+    batcher = make_batcher(train.ids, whole, model.vocab_size, train.starts)
+    epoch = share / batcher.steps_per_epoch()  # passes over the text in a step
+    needed = memory_bytes(model, batcher.shapes())
+    check_memory(needed, config)
     timed = request.epochs is None and "steps" not in request.settings
-    speed = measure_speed(model, config, precision, tokenizer, train, valid) if timed or measure else None
+    speed = measure_speed(model, whole, precision, tokenizer, train, valid) if timed or measure else None
+    if speed is not None:
+        speed = replace(speed, step=speed.step * share)
     evaluations = EVALUATIONS
     if timed and speed is not None:
-        steps, evaluations = steps_within(request, speed, len(train.ids), epoch, elapsed=time.monotonic() - started)
+        steps, evaluations = steps_within(
+            request, speed, most_epochs(len(train.ids), model.cell), epoch, elapsed=time.monotonic() - started
+        )
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = (
         regularisation(steps * epoch, parameter_count(model), len(train.ids))
+        | cell_settings(model.cell)
         | {"eval_every": math.ceil(steps / evaluations)}
         | dict(request.settings)
     )
@@ -152,29 +186,36 @@ def make_plan(
         device=device,
         precision=precision,
         epochs=steps * epoch,
+        memory_bytes=needed,
         step_seconds=speed.step if speed else None,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
 
 
+def mean_length(config: TrainConfig) -> float:
+    """Return the mean sequence length of a run's steps as a share of `seq_len`: 1 without a curriculum."""
+    lengths = curriculum(config)
+    return (1 + sum(lengths) / len(lengths) / config.seq_len) / 2 if lengths else 1.0
+
+
 EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most
 
 
-def steps_within(request: Request, speed: "Speed", characters: int, epoch: float, *, elapsed: float) -> tuple[int, int]:
+def steps_within(request: Request, speed: "Speed", passes: int, epoch: float, *, elapsed: float) -> tuple[int, int]:
     """Return how many steps and evaluations fit into the request's time, of which some has elapsed already.
 
     Args:
         request: Its time, or its preset's.
         speed: Measured.
-        characters: Length of the training text.
-        epoch: Passes over the text in one step. A preset ends when more of them gain nothing; a given time is used.
+        passes: Over the text, after which a preset ends: more of them gain nothing. A given time is used to its end.
+        epoch: Passes over the text in one step.
         elapsed: Seconds since the command began.
     """
     preset = find_preset(request.preset or "standard")
     left = (request.seconds or preset.seconds) - elapsed - 1.0  # a second to save and to leave
     evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
     steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
-    most = math.ceil(most_epochs(characters) / epoch) if request.seconds is None else steps
+    most = math.ceil(passes / epoch) if request.seconds is None else steps
     return min(steps, most), evaluations
 
 
@@ -183,7 +224,8 @@ def _shapes(
 ) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's configuration and the training settings as far as they do not depend on the speed."""
     check_settings(request.settings)
-    chosen = shape_settings(find_preset(request.preset or "standard"), length) | dict(request.settings)
+    chosen = shape_settings(find_preset(request.preset or "standard"), length)
+    chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell)) | dict(request.settings)
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if base is not None:
         kept = base.to_dict() | {"vocab_size": tokenizer.size}

@@ -8,27 +8,47 @@ from math import prod
 
 from charrnn.config import ModelConfig
 
-NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-NUM_STATES = {"rnn": 1, "gru": 1, "lstm": 2}
+NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "mingru": 2, "minlstm": 3}
+NUM_STATES = {"rnn": 1, "gru": 1, "lstm": 2, "mingru": 1, "minlstm": 1}
 
 
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of each weight of a model, in the model's own order."""
-    hidden, rows = config.hidden_size, NUM_GATES[config.cell] * config.hidden_size
+    hidden = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {"head_bias": (config.vocab_size,)}
     if not config.tied:
         shapes["head_weight"] = (config.vocab_size, hidden)
     shapes["embedding.weight"] = (config.vocab_size + 1, config.embedding_size)
     for layer in range(config.num_layers):
         prefix = f"layers.{layer}."
-        shapes[prefix + "cell.rnn.weight_ih_l0"] = (rows, config.embedding_size if layer == 0 else hidden)
-        shapes[prefix + "cell.rnn.weight_hh_l0"] = (rows, hidden)
-        shapes[prefix + "cell.rnn.bias_ih_l0"] = (rows,)
-        shapes[prefix + "cell.rnn.bias_hh_l0"] = (rows,)
+        for name, shape in cell_shapes(config, config.embedding_size if layer == 0 else hidden).items():
+            shapes[f"{prefix}cell.{name}"] = shape
         if config.layer_norm:
             shapes[prefix + "norm.weight"] = (hidden,)
             shapes[prefix + "norm.bias"] = (hidden,)
+    if config.attention:
+        shapes |= {f"attention.{name}.weight": (hidden, hidden) for name in ("query", "output")}
+        shapes |= {f"attention.norm.{name}": (hidden,) for name in ("weight", "bias")}
     return shapes
+
+
+def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
+    """Return the shape of each tensor that a model carries for one stream: its cells' in turn, then its attention's."""
+    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * (config.num_layers * NUM_STATES[config.cell])
+    return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells
+
+
+def cell_shapes(config: ModelConfig, input_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight of a cell, its gates stacked along the first axis."""
+    hidden, rows = config.hidden_size, NUM_GATES[config.cell] * config.hidden_size
+    if config.cell in ("mingru", "minlstm"):  # no matrix of the state
+        return {"weight": (rows, input_size), "bias": (rows,)}
+    return {
+        "rnn.weight_ih_l0": (rows, input_size),
+        "rnn.weight_hh_l0": (rows, hidden),
+        "rnn.bias_ih_l0": (rows,),
+        "rnn.bias_hh_l0": (rows,),
+    }
 
 
 def parameter_count(config: ModelConfig) -> int:

@@ -12,10 +12,10 @@ import charrnn
 ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
-    ("machine", "batching", "cells", "model", "numpy_model"),
-    ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "sampling", "novelty"),
+    ("machine", "batching", "cells", "attention", "model", "numpy_model"),
+    ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "gradients", "sampling", "novelty"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
-    ("signals", "console", "heat", "reading", "view"),
+    ("signals", "console", "chart", "heat", "reading", "view"),
     ("commands", "cli", "__main__"),
 )
 PLACES = {room: (row, column) for row, rooms in enumerate(ROWS) for column, room in enumerate(rooms)}

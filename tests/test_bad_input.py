@@ -73,8 +73,9 @@ MODELS = {
 }
 # option: (a value that is out of range or no value at all, what is said)
 VALUES = {
-    "--cell": ("lstmm", r"--cell must be one of rnn, gru, lstm, not 'lstmm'\."),
-    "--activation": ("sigmoid", r"--activation must be one of tanh, relu, not 'sigmoid'\."),
+    "--cell": ("lstmm", r"--cell must be one of rnn, gru, lstm, mingru, minlstm, not 'lstmm'\."),
+    "--activation": ("sigmod", r"--activation must be one of tanh, relu, sigmoid, not 'sigmod'\."),
+    "--attention": ("-1", r"--attention must be at least 0 and at most 65536, not -1\."),
     "--num-layers": ("0", r"--num-layers must be at least 1 and at most 64, not 0\."),
     "--hidden-size": ("2.5", r".*--hidden-size.*'2\.5' is not a whole number\."),
     "--embedding-size": ("many", r".*--embedding-size.*'many' is not a number\."),
@@ -85,6 +86,7 @@ VALUES = {
     "--batcher": ("sequental", r"--batcher must be one of sequential, random, not 'sequental'\."),
     "--batch-size": ("-1", r"--batch-size must be at least 1 and at most 65536, not -1\."),
     "--seq-len": ("0", r"--seq-len must be at least 1 and at most .*, not 0\."),
+    "--seq-len-start": ("0", r"--seq-len-start must be at least 1 and at most .*, not 0\."),
     "--bptt": ("none", r"--bptt must be one of fixed, random, full, not 'none'\."),
     "--bptt-stride": ("0", r"--bptt-stride must be at least 1 and at most .*, not 0\."),
     "--optimizer": ("adam", r"--optimizer must be one of adamw, muon, not 'adam'\."),
@@ -150,6 +152,21 @@ TABLE: dict[str, tuple[str, int, str]] = {
         f"train {{text}} {NEW} --quiet --bptt-stride 17",
         2,
         r"--bptt-stride 17 must be at most --seq-len 16\.",
+    ),
+    "absurd attention": (
+        f"train {{text}} {NEW} --attention 1e9",
+        2,
+        r"--attention must be at least 0 and at most 65536, not 1000000000\.",
+    ),
+    "long start": (
+        f"train {{text}} {NEW} --quiet --seq-len-start 17",
+        2,
+        r"--seq-len-start 17 must be at most --seq-len 16\.",
+    ),
+    "too long for the memory": (
+        "train {text} --out {tmp}/new --quiet --hidden-size 16384 --num-layers 64",
+        5,
+        r"Training with --seq-len 16 and --batch-size 3 needs about [\d,.]+ GB of memory; [\d,.]+ GB are free\.",
     ),
     "stride": (
         f"train {{text}} {NEW} --quiet --bptt-stride 4 --batcher random",

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.batching import BATCHERS, Batch, Batcher, RandomBatcher, SequentialBatcher, make_batcher, windows
+from charrnn.batching import (
+    BATCHERS,
+    Batch,
+    Batcher,
+    RandomBatcher,
+    SequentialBatcher,
+    make_batcher,
+    seq_len_at,
+    windows,
+)
 from charrnn.config import BPTT_MODES, ModelConfig, TrainConfig
 from charrnn.errors import TextError
 from charrnn.model import build
@@ -145,7 +154,7 @@ def test_each_epoch_cuts_the_text_elsewhere() -> None:
     batcher = batcher_of(100, TrainConfig(batch_size=4, seq_len=10))
     begins = [int(epoch(batcher)[0].targets[0, 0]) for _ in range(20)]
     assert len(set(begins)) > 10
-    assert batcher.position() == {"epoch": 20, "index": 0}
+    assert (batcher.position()["epoch"], batcher.position()["index"]) == (20, 0)
 
 
 @pytest.mark.parametrize(("seq_len", "lengths"), [(1, {1}), (2, {1, 2, 3}), (8, set(range(4, 13)))])
@@ -328,3 +337,53 @@ def test_the_last_window_of_an_epoch_may_be_shorter_than_the_stride() -> None:
         step = train_step(model, optimizer, batch, state, config, lr=0.01, autocast=nullcontext())
         assert step.finite
         state = step.carried
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "steps", "lengths"),
+    [
+        (4, 4, 10, [4] * 10),
+        (None, 4, 3, [4] * 3),
+        (1, 2, 8, [1] * 4 + [2] * 4),
+        (4, 32, 12, [4] * 2 + [8] * 2 + [16] * 2 + [32] * 6),
+        (3, 20, 12, [3] * 2 + [6] * 2 + [12] * 2 + [20] * 6),
+        (1, 1024, 4, [1, 32, 1024, 1024]),
+    ],
+    ids=str,
+)
+def test_sequences_double_in_the_first_half(start: int | None, end: int, steps: int, lengths: list[int]) -> None:
+    config = TrainConfig(seq_len=end, seq_len_start=start, steps=steps)
+    assert [seq_len_at(step, config) for step in range(steps)] == lengths
+    assert seq_len_at(steps + 5, config) == end
+
+
+@pytest.mark.parametrize("kind", ["sequential", "random"])
+def test_a_curriculum_shapes_the_batches_and_is_found_again(kind: str) -> None:
+    config = TrainConfig(batcher=kind, seq_len=16, seq_len_start=2, steps=60, batch_size=3)
+    ids = np.random.default_rng(1).integers(0, 9, 200)
+    whole = make_batcher(ids, config, start=9)
+    batches, positions = [], []
+    for _ in range(70):
+        positions.append(json.loads(json.dumps(whole.position())))
+        batches.append(whole.next_batch())
+    wanted = [seq_len_at(step, config) for step in range(70)]
+    shorter = [batch.targets.shape[1] < length for batch, length in zip(batches, wanted, strict=True)]
+    assert all(batch.targets.shape[1] <= length for batch, length in zip(batches, wanted, strict=True))
+    last = {step for step in range(69) if batches[step + 1].starts_stream} if kind == "sequential" else set()
+    assert {step for step, less in enumerate(shorter) if less} <= last | {69}
+    for step in (0, 1, 25, 31, 69):
+        again = make_batcher(ids, config, start=9)
+        again.restore(positions[step])
+        for batch in batches[step:]:
+            other = again.next_batch()
+            assert torch.equal(other.inputs, batch.inputs)
+            assert other.starts_stream == batch.starts_stream
+
+
+def test_a_curriculum_still_shows_each_symbol_once_in_an_epoch() -> None:
+    config = TrainConfig(seq_len=16, seq_len_start=2, steps=40, batch_size=3)
+    batcher = make_batcher(np.arange(90), config, start=90)
+    seen = [batcher.next_batch().targets]
+    while batcher.position()["epoch"] == 0:
+        seen.append(batcher.next_batch().targets)
+    assert sorted(torch.cat(seen, 1).flatten().tolist()) == list(range(90))

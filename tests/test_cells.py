@@ -15,7 +15,10 @@ from charrnn.config import ModelConfig
 Values = Any  # NumPy arrays or torch tensors: the equations below are written once, for both
 Step = Callable[[ModuleType, Values, tuple[Values, ...], dict[str, Values]], tuple[Values, ...]]
 BATCH, TIME, INPUT, HIDDEN = 3, 7, 5, 4
-WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+LETTERS = {"weight": "W", "bias": "b"} | dict(
+    zip(("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0", "rnn.bias_hh_l0"), "WUbd", strict=True)
+)
+RECURRENT = ("rnn", "gru", "lstm")
 
 
 def sigmoid(np: ModuleType, x: Values) -> Values:
@@ -35,6 +38,10 @@ def elman_relu(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str
     return (before * (before > 0),)
 
 
+def elman_sigmoid(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    return (sigmoid(np, affine(w, "h", x, state[0])),)
+
+
 def gru(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
     h = state[0]
     reset = sigmoid(np, affine(w, "r", x, h))
@@ -49,12 +56,25 @@ def lstm(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Valu
     return sigmoid(np, affine(w, "o", x, h)) * np.tanh(c), c
 
 
+def mingru(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    update = sigmoid(np, x @ w["Wz"].T + w["bz"])
+    return ((1 - update) * state[0] + update * (x @ w["Wn"].T + w["bn"]),)
+
+
+def minlstm(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+    forget, enter = sigmoid(np, x @ w["Wf"].T + w["bf"]), sigmoid(np, x @ w["Wi"].T + w["bi"])
+    return ((forget * state[0] + enter * (x @ w["Wg"].T + w["bg"])) / (forget + enter),)
+
+
 # (cell, activation): the equations, and the gates in the order in which torch stacks them
 TEXTBOOK: dict[tuple[str, str], tuple[Step, str]] = {
     ("rnn", "tanh"): (elman_tanh, "h"),
     ("rnn", "relu"): (elman_relu, "h"),
+    ("rnn", "sigmoid"): (elman_sigmoid, "h"),
     ("gru", "tanh"): (gru, "rzn"),
     ("lstm", "tanh"): (lstm, "ifgo"),
+    ("mingru", "tanh"): (mingru, "zn"),
+    ("minlstm", "tanh"): (minlstm, "fig"),
 }
 every_cell = pytest.mark.parametrize(("kind", "activation"), TEXTBOOK, ids=["-".join(key) for key in TEXTBOOK])
 
@@ -88,9 +108,9 @@ def example(cell: Cell) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
 def by_gate(cell: Cell, gates: str) -> dict[str, torch.Tensor]:
     """Name each gate's part of each weight: W and U the matrices of input and state, b and d their biases."""
     parts = {}
-    for letter, name in zip("WUbd", WEIGHTS, strict=True):
-        blocks = cell.rnn.get_parameter(name).unflatten(0, (len(gates), HIDDEN))
-        parts |= {f"{letter}{gate}": block for gate, block in zip(gates, blocks, strict=True)}
+    for name, parameter in cell.named_parameters():
+        blocks = parameter.unflatten(0, (len(gates), HIDDEN))
+        parts |= {f"{LETTERS[name]}{gate}": block for gate, block in zip(gates, blocks, strict=True)}
     return parts
 
 
@@ -135,7 +155,7 @@ def gradients(results: tuple[torch.Tensor, ...], wanted: list[torch.Tensor]) -> 
 def test_gradients_are_those_of_the_equations(kind: str, activation: str) -> None:
     cell, (step, gates) = random_cell(kind, activation), TEXTBOOK[kind, activation]
     inputs, state = example(cell)
-    wanted = [inputs, *state, *(cell.rnn.get_parameter(name) for name in WEIGHTS)]
+    wanted = [inputs, *state, *cell.parameters()]
     expected = gradients(walk(torch, step, inputs, state, by_gate(cell, gates)), wanted)
     outputs, last = cell(inputs, state)
     assert_same(gradients((outputs, *last), wanted), expected)
@@ -174,21 +194,24 @@ def test_a_sequence_does_not_depend_on_those_beside_it(kind: str, activation: st
         assert_same((alone[0],), (together[row],))
 
 
+KEEPS = {"gru": ("z", 1), "lstm": ("f", 1), "mingru": ("z", -1), "minlstm": ("f", 1)}  # the gate, and its sign
+
+
 @pytest.mark.parametrize("bias", [1.0, 0.0, -2.5])
-def test_only_the_lstms_forget_gate_begins_with_a_bias(bias: float) -> None:
-    for kind in CELLS:
-        cell = cell_of(kind, forget_bias=bias)
-        total = (cell.rnn.get_parameter("bias_ih_l0") + cell.rnn.get_parameter("bias_hh_l0")).detach()
-        expected = torch.zeros(cell.num_gates, HIDDEN)
-        if kind == "lstm":
-            expected["ifgo".index("f")] = bias
-        assert torch.equal(total, expected.flatten())
+@every_cell
+def test_only_the_gate_that_keeps_the_state_begins_with_a_bias(kind: str, activation: str, bias: float) -> None:
+    gates = TEXTBOOK[kind, activation][1]
+    parts = by_gate(cell_of(kind, activation, forget_bias=bias), gates)
+    name, sign = KEEPS.get(kind, ("", 0))
+    for gate in gates:
+        total = sum(part.detach() for letter in "bd" if (part := parts.get(f"{letter}{gate}")) is not None)
+        assert torch.equal(total, torch.full((HIDDEN,), sign * bias if gate == name else 0.0))
 
 
-@pytest.mark.parametrize(("kind", "orthogonal"), [*product(CELLS, (True, False))])
+@pytest.mark.parametrize(("kind", "orthogonal"), [*product(RECURRENT, (True, False))])
 def test_each_gates_recurrent_block_begins_orthogonal_if_asked(kind: str, orthogonal: bool) -> None:
     cell = cell_of(kind, orthogonal=orthogonal)
-    blocks = cell.rnn.get_parameter("weight_hh_l0").detach().split(HIDDEN)
+    blocks = cell.get_parameter("rnn.weight_hh_l0").detach().split(HIDDEN)
     assert [torch.allclose(block @ block.T, torch.eye(HIDDEN), atol=1e-5) for block in blocks] == [
         orthogonal
     ] * cell.num_gates
@@ -199,7 +222,8 @@ def test_each_gates_recurrent_block_begins_orthogonal_if_asked(kind: str, orthog
 def test_each_gates_input_block_begins_on_its_own_scale(kind: str) -> None:
     """Glorot's bound for one block, which is wider than that for the blocks as one tall matrix."""
     cell = cell_of(kind, input_size=40, hidden=30)
-    for block in cell.rnn.get_parameter("weight_ih_l0").detach().split(30):
+    matrix = next(parameter for name, parameter in cell.named_parameters() if LETTERS[name] == "W")
+    for block in matrix.detach().split(30):
         assert block.abs().max() == pytest.approx((6 / (40 + 30)) ** 0.5, rel=0.02)
 
 

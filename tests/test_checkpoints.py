@@ -321,6 +321,13 @@ def test_a_diverged_model_is_neither_saved_nor_loaded(tmp_path: Path, value: flo
         load_model(write_model(path, {"head_bias": bias}))
 
 
+def test_a_cell_of_a_newer_version_is_named(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.safetensors", **config_with(cell="mamba"))
+    with pytest.raises(ModelFileError, match=r"model.safetensors has the cell 'mamba', .*knows rnn, gru") as caught:
+        load_model(path)
+    assert "upgrade" in caught.value.hint
+
+
 def config_with(**fields: Any) -> dict[str, Any]:
     return {"config": small_model().config.to_dict() | fields}
 

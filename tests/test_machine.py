@@ -1,5 +1,7 @@
 """Choices of device and number format on machines of every kind, made up by patching what torch says is there."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from charrnn.config import DEVICES, PRECISIONS
 from charrnn.errors import MachineError
-from charrnn.machine import autocast, choose_device, choose_precision, use_threads
+from charrnn.machine import autocast, choose_device, choose_precision, free_memory, use_threads
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -109,3 +111,16 @@ def test_matrix_products_run_in_the_number_format(precision: str) -> None:
     with autocast(precision, CPU):
         assert (matrix @ matrix).dtype == NUMBERS[precision]
     assert (matrix @ matrix).dtype == torch.float32
+
+
+def test_the_memory_that_is_free_is_told_in_bytes() -> None:
+    free = free_memory(torch.device("cpu"))
+    assert free is not None
+    assert 1 << 24 < free < 1 << 50
+
+
+def test_where_no_list_of_free_memory_is_all_of_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_: "something else")
+    assert free_memory(torch.device("cpu")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(os, "sysconf_names", {})
+    assert free_memory(torch.device("cpu")) is None

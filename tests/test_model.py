@@ -18,7 +18,7 @@ from charrnn.optim import Optimizer
 from charrnn.shapes import parameter_count, weight_shapes
 from charrnn.training import train_step
 
-CELLS = ("rnn", "gru", "lstm")
+CELLS = ("rnn", "gru", "lstm", "mingru", "minlstm")
 VOCAB, BATCH, TIME, HIDDEN = 13, 2, 6, 8
 FLAGS = ("layer_norm", "residual", "tied")
 
@@ -229,7 +229,7 @@ def test_a_detached_state_has_the_same_numbers_and_no_past() -> None:
     assert [part.requires_grad for part in (*state, *cut)] == [True] * len(state) + [False] * len(state)
 
 
-GOLDEN = {"rnn": 2.185183, "gru": 1.941948, "lstm": 2.112782}
+GOLDEN = {"rnn": 2.185183, "gru": 2.109682, "lstm": 2.112782, "mingru": 2.137875, "minlstm": 2.263928}
 
 
 @every_cell

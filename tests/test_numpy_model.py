@@ -10,7 +10,8 @@ from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel, State
 from charrnn.shapes import weight_shapes
 
-CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
+KINDS = ("rnn", "gru", "lstm", "mingru", "minlstm")
+CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("rnn", "sigmoid"), *((kind, "tanh") for kind in KINDS[1:])]
 VOCAB, BATCH, TIME = 11, 3, 7
 
 
@@ -82,7 +83,7 @@ def test_equals_the_torch_model_in_one_piece_and_step_by_step(config: ModelConfi
         np.testing.assert_array_equal(step_logits, logits[:, time])
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", KINDS)
 @torch.no_grad()
 def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
     torch_model, model = both(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5))
@@ -93,7 +94,7 @@ def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", KINDS)
 def test_the_initial_state_is_the_torch_models(cell: str) -> None:
     torch_model, model = both(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5))
     assert_same(model.initial_state(BATCH), torch_model.initial_state(BATCH))
@@ -151,7 +152,7 @@ def test_a_table_too_large_to_keep_changes_nothing(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", KINDS)
 def test_gates_saturate_without_a_warning(cell: str) -> None:
     """pytest turns an overflow warning into an error."""
     config = ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)

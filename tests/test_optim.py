@@ -93,7 +93,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def is_matrix_of_a_layer(name: str) -> bool:
-    return ".cell.rnn.weight" in name
+    return ".cell." in name and "weight" in name
 
 
 def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[str, Tensor]:

@@ -94,6 +94,26 @@ def test_epochs_become_the_steps_that_see_the_text_so_often(epochs: float, setti
 
 
 @pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("batcher", ["sequential", "random"])
+def test_epochs_count_the_short_sequences_of_a_curriculum(batcher: str) -> None:
+    settings = {"batcher": batcher, "batch_size": 3, "seq_len": 64, "seq_len_start": 4}
+    plan = plan_of(Request(epochs=20, settings=settings))
+    assert plan.epochs == pytest.approx(20, abs=0.1)
+    assert sum(tokens_of(plan.train)) / len(TRAIN.ids) == pytest.approx(20, rel=0.02)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_cells_own_settings_hold_unless_others_are_given() -> None:
+    usual, own, given = (
+        plan_of(Request(settings={"steps": 5} | settings)).model
+        for settings in ({}, {"cell": "mingru"}, {"cell": "mingru", "num_layers": 1, "residual": False})
+    )
+    assert (usual.num_layers, usual.residual) == (2, False)
+    assert (own.num_layers, own.residual, own.forget_bias) == (4, True, 0.0)
+    assert (given.num_layers, given.residual, given.forget_bias) == (1, False, 0.0)
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_the_more_passes_the_more_regularisation() -> None:
     for epochs in (1, 10, 100):
         plan = plan_of(Request(epochs=epochs))
@@ -276,6 +296,36 @@ def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(unme
     small, large = (plan_of(Request(settings={"steps": 5, "batch_size": size})) for size in (1, 100))
     assert small.memory_bytes > 16 * parameter_count(small.model)
     assert large.memory_bytes > 2 * small.memory_bytes
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"batcher": "random", "seq_len": 1500, "batch_size": 100}, "--seq-len 1500 and --batch-size 100"),
+        ({"batch_size": 2, "bptt": "full", "hidden_size": 4096}, "--bptt full and --batch-size 2"),
+    ],
+    ids=["long sequences", "whole streams"],
+)
+def test_too_little_memory_is_found_out_before_anything_is_allocated(
+    settings: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
+    monkeypatch.setattr(planning, "free_memory", lambda _: plan.memory_bytes)
+    plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
+    monkeypatch.setattr(planning, "free_memory", lambda _: plan.memory_bytes - 1)
+    with pytest.raises(MachineError, match=r"needs about [\d,.]+ GB of memory; [\d,.]+ GB are free") as caught:
+        plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
+    assert named in caught.value.message
+    assert "--seq-len" in caught.value.hint
+
+
+def test_sequences_longer_than_the_text_need_no_more_memory_than_the_text(unmeasured: None) -> None:
+    shorter, longer = (
+        plan_of(Request(settings={"steps": 5, "batch_size": 2, "seq_len": size, **more}))
+        for size, more in ((len(TRAIN.ids) // 2, {}), (1 << 20, {"bptt": "full"}))
+    )
+    assert shorter.memory_bytes == longer.memory_bytes
 
 
 def test_the_speed_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> None:

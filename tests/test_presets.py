@@ -4,10 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import CELLS, ModelConfig, TrainConfig
 from charrnn.errors import UsageError
 from charrnn.planning import MODEL_FIELDS, TRAIN_FIELDS
-from charrnn.presets import DROPOUT, PRESETS, SETTLED, find_preset, interpolate, regularisation, shape_settings
+from charrnn.presets import (
+    CELL_SETTLED,
+    DROPOUT,
+    PRESETS,
+    SETTLED,
+    cell_settings,
+    find_preset,
+    interpolate,
+    regularisation,
+    shape_settings,
+)
 
 EPOCHS = st.floats(0, 1e6)
 POINTS = ((1.0, 10.0), (2.0, 20.0), (4.0, 0.0))
@@ -52,6 +62,13 @@ def test_more_parameters_for_each_character_need_more_dropout() -> None:
     small, usual, large = (regularisation(10, parameters, 1000)["dropout"] for parameters in (100, 1000, 10_000))
     assert 0 < small < usual < large < 1
     assert regularisation(1, 10_000, 1000)["dropout"] == 0  # what is seen once cannot be learned by heart
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_suits_a_cell_is_a_setting_of_the_model_and_listed(cell: str) -> None:
+    settings = cell_settings(cell)
+    assert ModelConfig(cell=cell, **settings).cell == cell
+    assert settings.keys() <= {*CELL_SETTLED, *SETTLED}
 
 
 def test_presets_are_named_and_each_takes_longer_than_the_one_before() -> None:

@@ -20,7 +20,7 @@ All are functions of (seed, position): a position is all that a resumed run need
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.batching.base import Batch, Batcher, Ids, windows
+from charrnn.batching.base import Batch, Batcher, Ids, curriculum, seq_len_at, windows
 from charrnn.batching.random import RandomBatcher
 from charrnn.batching.records import RecordBatcher
 from charrnn.batching.sequential import SequentialBatcher
@@ -34,7 +34,9 @@ __all__ = [
     "RandomBatcher",
     "RecordBatcher",
     "SequentialBatcher",
+    "curriculum",
     "make_batcher",
+    "seq_len_at",
     "windows",
 ]
 

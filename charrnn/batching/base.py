@@ -56,6 +56,9 @@ class Batcher(Protocol):
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to what `position` returned; raise `ValueError` or `TypeError` if there is no such place."""
 
+    def shapes(self) -> set[tuple[int, int]]:
+        """Return the rows and steps of the batches in this epoch."""
+
     def steps_per_epoch(self) -> float:
         """Return how many batches it takes to see as many symbols as the text has."""
 
@@ -63,12 +66,33 @@ class Batcher(Protocol):
 Window = tuple[int, int, int, int]
 
 
-def windows(length: int, config: TrainConfig, rng: np.random.Generator) -> list[Window]:
+def seq_len_at(step: int, config: TrainConfig) -> int:
+    """Return the sequence length of a step (0 is the first).
+
+    With a curriculum (Elman 1993, Bengio et al. 2009) the first half of the steps is cut into equal shares, one for
+    each doubling from `seq_len_start` on that is still shorter than `seq_len`; the second half has `seq_len`.
+    """
+    lengths = curriculum(config)
+    share = 2 * step * len(lengths) // config.steps
+    return lengths[share] if share < len(lengths) else config.seq_len
+
+
+def curriculum(config: TrainConfig) -> list[int]:
+    """Return the lengths that come before `seq_len`, each for an equal share of the first half of the steps."""
+    length, lengths = config.seq_len_start or config.seq_len, list[int]()
+    while length < config.seq_len:
+        lengths.append(length)
+        length *= 2
+    return lengths
+
+
+def windows(length: int, config: TrainConfig, rng: np.random.Generator, first_step: int = 0) -> list[Window]:
     """Cut one stream into (begin, end, carry_at, scored_from), each target counted once.
 
     `fixed` and `random` tile it; `full` takes it whole. With a stride T1 and seq_len T2, windows of T2 begin every T1
     steps and each scores what the one before did not (Williams & Peng 1990, BPTT(T2; T1)): the first one scores
-    everything, the following ones their last T1 steps, through which the gradient reaches T2 steps back.
+    everything, the following ones their last T1 steps, through which the gradient reaches T2 steps back. `first_step`
+    is the run's step that takes the first window: a curriculum depends on it.
     """
     seq_len = length if config.bptt == "full" else min(config.seq_len, length)
     if config.bptt_stride is not None and config.bptt_stride < seq_len:
@@ -78,6 +102,8 @@ def windows(length: int, config: TrainConfig, rng: np.random.Generator) -> list[
         return [(b, e, min(stride, e - b), seq_len - stride if b else 0) for b, e in zip(begins, ends, strict=True)]
     cuts = [0]
     while cuts[-1] < length:
+        if config.seq_len_start is not None:
+            seq_len = min(seq_len_at(first_step + len(cuts) - 1, config), length)
         step = int(rng.integers(max(1, seq_len // 2), seq_len * 3 // 2 + 1)) if config.bptt == "random" else seq_len
         cuts.append(min(cuts[-1] + step, length))
     return [(begin, end, end - begin, 0) for begin, end in pairwise(cuts)]

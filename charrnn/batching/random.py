@@ -6,7 +6,7 @@ from operator import index
 import numpy as np
 import torch
 
-from charrnn.batching.base import Batch, Ids
+from charrnn.batching.base import Batch, Ids, seq_len_at
 from charrnn.config import TrainConfig
 from charrnn.mapped import take
 
@@ -22,11 +22,12 @@ class RandomBatcher:
     def next_batch(self) -> Batch:
         """Return a batch of windows; which ones is a function of the seed and the index alone."""
         rng = np.random.default_rng((self.config.seed, self.index))
-        begins = rng.integers(0, len(self.ids) - self.seq_len + 1, size=(self.batch_size, 1))
+        seq_len = min(seq_len_at(self.index, self.config), self.seq_len)
+        begins = rng.integers(0, len(self.ids) - seq_len + 1, size=(self.batch_size, 1))
         self.index += 1
-        targets = torch.from_numpy(take(self.ids, begins + np.arange(self.seq_len)))
+        targets = torch.from_numpy(take(self.ids, begins + np.arange(seq_len)))
         first = torch.full((len(targets), 1), self.start)
-        return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, self.seq_len)
+        return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, seq_len)
 
     def position(self) -> dict[str, int]:
         """Return the index of the next batch."""
@@ -37,6 +38,10 @@ class RandomBatcher:
         self.index = index(position["index"])
         if self.index < 0:
             raise ValueError(f"There is no batch of index {self.index}.")
+
+    def shapes(self) -> set[tuple[int, int]]:
+        """Return the rows and steps of the longest batches."""
+        return {(self.batch_size, self.seq_len)}
 
     def steps_per_epoch(self) -> float:
         """Return the number of batches that hold as many symbols as the text."""

@@ -95,6 +95,10 @@ class RecordBatcher:
         if not 0 <= self.index < len(self.steps):
             raise ValueError(f"An epoch has {len(self.steps)} batches, and none of index {self.index}.")
 
+    def shapes(self) -> set[tuple[int, int]]:
+        """Return the rows and steps of the batches in this epoch."""
+        return {(len(group.begins), end - begin) for group, (begin, end, _, _) in self.steps}
+
     def steps_per_epoch(self) -> float:
         """Return the number of batches in this epoch."""
         return float(len(self.steps))

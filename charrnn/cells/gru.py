@@ -6,6 +6,7 @@ n =    tanh(W_n x + b_n + r * (U_n h + d_n))    candidate
 h' = (1 - z) * n + z * h
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +25,8 @@ class GRU(Cell):
         super().__init__()
         self.rnn = nn.GRU(input_size, config.hidden_size, batch_first=True)
         initialise(self.rnn, orthogonal=config.orthogonal)
+        _, update, _ = torch.split(self.rnn.get_parameter("bias_ih_l0").data, config.hidden_size)
+        update.fill_(config.forget_bias)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""

@@ -9,6 +9,7 @@ import typer
 
 from charrnn import commands
 from charrnn.cli.files import data, info, tokenize
+from charrnn.cli.gradients import gradients
 from charrnn.cli.novelty import novelty
 from charrnn.cli.sample import sample
 from charrnn.cli.score import compare, evaluate
@@ -34,6 +35,7 @@ app.command(epilog="Example: charrnn compare checkpoints/chars checkpoints/words
     compare
 )
 app.command(epilog="Example: charrnn novelty checkpoints/shakespeare shakespeare.txt")(novelty)
+app.command(epilog="Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300")(gradients)
 app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
 app.command(epilog='Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"')(tokenize)
 app.command(epilog="Example: charrnn data python-docs")(data)

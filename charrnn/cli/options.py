@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.config import DynamicConfig, ModelConfig, TrainConfig
-from charrnn.presets import SETTLED
+from charrnn.presets import CELL_SETTLED, SETTLED
 from charrnn.sampling import SamplingConfig
 
 SPECS = {spec.name: spec for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig) for spec in fields(kind)}
@@ -68,7 +68,8 @@ def default_shown(name: str) -> str:
         return " (default: what fits the text and the time)"
     if default is None or default == ():
         return ""
-    return f" (default: {'on' if default is True else 'off' if default is False else default})"
+    more = ", but what suits the cell for mingru and minlstm" if name in CELL_SETTLED else ""
+    return f" (default: {'on' if default is True else 'off' if default is False else default}{more})"
 
 
 MODEL, DATA, LEARN, LENGTH, REPORT = "Model", "Text and batches", "Learning", "Length", "Reports and files"

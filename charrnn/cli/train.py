@@ -58,6 +58,7 @@ def train(
     dropout: Annotated[float | None, setting("dropout", MODEL, float)] = None,
     layer_norm: Annotated[bool | None, setting("layer_norm", MODEL, bool)] = None,
     residual: Annotated[bool | None, setting("residual", MODEL, bool)] = None,
+    attention: Annotated[int | None, setting("attention", MODEL, int)] = None,
     tied: Annotated[bool | None, setting("tied", MODEL, bool)] = None,
     forget_bias: Annotated[float | None, setting("forget_bias", MODEL, float)] = None,
     orthogonal: Annotated[bool | None, setting("orthogonal", MODEL, bool)] = None,
@@ -78,6 +79,7 @@ def train(
     batcher: Annotated[str | None, setting("batcher", DATA)] = None,
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
     seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,
+    seq_len_start: Annotated[int | None, setting("seq_len_start", DATA, int)] = None,
     bptt: Annotated[str | None, setting("bptt", DATA)] = None,
     bptt_stride: Annotated[int | None, setting("bptt_stride", DATA, int)] = None,
     valid: Annotated[

@@ -6,6 +6,7 @@ torch is imported inside the functions that need it, so that all others start at
 from charrnn.commands.compare import CompareOptions, compare
 from charrnn.commands.evaluate import evaluate
 from charrnn.commands.files import data, info, read_config, version
+from charrnn.commands.gradients import gradients
 from charrnn.commands.novelty import NoveltyOptions, novelty
 from charrnn.commands.sample import sample
 from charrnn.commands.sample_options import SampleOptions
@@ -22,6 +23,7 @@ __all__ = [
     "compare",
     "data",
     "evaluate",
+    "gradients",
     "info",
     "novelty",
     "read_config",

@@ -1,0 +1,247 @@
+"""How far back gradients reach: against products of Jacobians, and on networks in which the answer is known."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from terminal import Terminal
+
+from charrnn.chart import lag_table, plot, reach_lines, verdict
+from charrnn.config import CELLS, ModelConfig
+from charrnn.errors import TextError, UsageError
+from charrnn.gradients import GATES, Gate, Reach, measure_reach, time_constant
+from charrnn.model import CharRNN, build
+
+VOCAB, HIDDEN, LAGS = 5, 4, 12
+IDS = np.random.default_rng(1).integers(0, VOCAB, 60)
+
+
+def model_of(cell: str, **settings: Any) -> CharRNN:
+    """A small float64 model, with no weight at a start value that would hide a mistake."""
+    config = ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=HIDDEN, embedding_size=3, **settings)
+    model = build(config, seed=1).double()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def linear_model(recurrent: np.ndarray) -> CharRNN:
+    """An Elman network whose relu never cuts anything off, since no weight is negative: it is linear."""
+    model = model_of("rnn", activation="relu", layer_norm=False, num_layers=1)
+    with torch.no_grad():
+        for parameter in [model.embedding.weight, *model.layers.parameters()]:
+            parameter.abs_()
+        model.layers[0].cell.get_parameter("rnn.weight_hh_l0").copy_(torch.from_numpy(recurrent))
+    return model
+
+
+def test_a_linear_networks_gradients_are_the_product_of_its_jacobians_exactly() -> None:
+    recurrent = np.random.default_rng(3).random((HIDDEN, HIDDEN)) / HIDDEN
+    model = linear_model(recurrent)
+    reach = measure_reach(model, IDS[: LAGS + 1], lags=LAGS, places=1)
+    w = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    hidden = np.zeros(HIDDEN)
+    for symbol in IDS[:LAGS]:
+        drive = w["embedding.weight"][symbol] @ w["layers.0.cell.rnn.weight_ih_l0"].T
+        hidden = drive + w["layers.0.cell.rnn.bias_ih_l0"] + w["layers.0.cell.rnn.bias_hh_l0"] + recurrent @ hidden
+    logits = w["head_weight"] @ hidden + w["head_bias"]
+    error = np.exp(logits) / np.exp(logits).sum() - np.eye(VOCAB)[IDS[LAGS]]
+    row, expected = error @ w["head_weight"], []
+    for _ in range(LAGS):
+        row = row @ recurrent
+        expected.append(np.linalg.norm(row))
+    np.testing.assert_allclose(reach.norms, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("attention", [0, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_norms_are_those_of_the_product_of_jacobians(cell: str, attention: int) -> None:
+    model, lags = model_of(cell, attention=attention), 5
+    read = 3
+    ids = IDS[: 2 * read + lags + 1]
+    reach = measure_reach(model, ids, lags=lags, places=1)
+    rows = torch.from_numpy(ids[: read + lags + 1])[None]
+    with torch.no_grad():
+        _, state = model(rows[:, :read])
+    shapes = [part.shape for part in state]
+
+    def unpack(flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(
+            part.reshape(shape) for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
+        )
+
+    flat, jacobians = torch.cat([part.flatten() for part in state]), []
+    for time in range(read, read + lags):
+
+        def step(flat: torch.Tensor, time: int = time) -> torch.Tensor:
+            logits, after = model(rows[:, time : time + 1], unpack(flat))
+            loss = torch.nn.functional.cross_entropy(logits[:, -1], rows[:, time + 1])
+            return torch.cat([loss[None], *(part.flatten() for part in after)])
+
+        jacobians.append(torch.autograd.functional.jacobian(step, flat))
+        flat = step(flat).detach()[1:]
+    row, expected = jacobians[-1][0], []
+    for jacobian in [*reversed(jacobians[:-1]), None]:
+        kept = row.clone()
+        if attention:
+            kept[-1] = 0  # how many states are remembered is a count, by which nothing is differentiated
+        expected.append(kept.norm().item())
+        row = row if jacobian is None else row @ jacobian[1:]
+    np.testing.assert_allclose(reach.norms, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("scale", "explodes", "vanishes"),
+    [(0.5, None, 8), (1.0, None, None), (1.5, 7, None)],
+    ids=["vanishing", "neither", "exploding"],
+)
+def test_vanishing_and_exploding_are_found_where_they_are(
+    scale: float, explodes: int | None, vanishes: int | None
+) -> None:
+    """A rotation of the units, times a scale: the norm at lag k is scale ** (k - 1) times that at lag 1."""
+    reach = measure_reach(linear_model(scale * np.roll(np.eye(HIDDEN), 1, axis=0)), IDS, lags=LAGS, places=7)
+    ratios = np.array(reach.norms) / reach.norms[0]
+    np.testing.assert_allclose(ratios, scale ** np.arange(LAGS), rtol=1e-9)
+    assert (reach.explodes_at, reach.vanishes_at) == (explodes, vanishes)
+    assert reach.singular_values == {"1.h": pytest.approx(scale)}
+    said = verdict(reach)
+    assert ("explodes" in said, "vanishes" in said) == (explodes is not None, vanishes is not None)
+    assert str(explodes or vanishes or LAGS) in said
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "rnn"])
+def test_what_a_layer_keeps_is_the_mean_of_its_gate(cell: str) -> None:
+    model = model_of(cell, num_layers=1)
+    read, lags = 5, 8
+    ids = IDS[: 2 * read + lags + 1]
+    (gate,) = measure_reach(model, ids, lags=lags, places=1).gates
+    assert gate is not None
+    w, kept = {name: value.detach() for name, value in model.layers[0].cell.named_parameters()}, []
+    rows, state = torch.from_numpy(ids)[None], model.initial_state(1)
+    for time in range(read + lags):
+        x, h = model.embedding(rows[:, time]).detach()[0], state[0][0].detach()
+        if cell in ("lstm", "gru"):
+            sums = w["rnn.weight_ih_l0"] @ x + w["rnn.bias_ih_l0"] + w["rnn.weight_hh_l0"] @ h + w["rnn.bias_hh_l0"]
+            kept.append(sums.sigmoid()[HIDDEN : 2 * HIDDEN])
+        else:
+            one, two = (w["weight"] @ x + w["bias"]).sigmoid()[: 2 * HIDDEN].chunk(2)
+            kept.append(1 - one if cell == "mingru" else one / (one + two))
+        _, state = model(rows[:, time : time + 1], state)
+    units = torch.stack(kept[read:]).mean(0)
+    assert gate.mean == pytest.approx(units.mean().item())
+    assert gate.slowest == pytest.approx(units.max().item())
+
+
+def test_the_largest_singular_values_are_those_of_each_gates_block() -> None:
+    model = model_of("gru", num_layers=2)
+    found = measure_reach(model, IDS, lags=3).singular_values
+    assert list(found) == [f"{layer}.{gate}" for layer in (1, 2) for gate in "rzn"]
+    blocks = model.state_dict()["layers.1.cell.rnn.weight_hh_l0"].numpy().reshape(3, HIDDEN, HIDDEN)
+    expected = np.linalg.svd(blocks, compute_uv=False)[:, 0]
+    np.testing.assert_allclose([found[f"2.{gate}"] for gate in "rzn"], expected)
+
+
+def test_the_model_is_as_it_was() -> None:
+    model = model_of("lstm", dropout=0.5).train()
+    first = measure_reach(model, IDS, lags=5)
+    assert model.training
+    assert not model.layers[0].cell._forward_pre_hooks
+    assert first == measure_reach(model.eval(), IDS, lags=5)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("lags", [0, -1, 10_001])
+def test_lags_out_of_range_are_refused(lags: int) -> None:
+    with pytest.raises(UsageError, match=rf"--lags must be at least 1 and at most 10000, not {lags}\."):
+        measure_reach(model_of("rnn"), IDS, lags=lags)
+
+
+def test_a_text_that_is_too_short_is_refused() -> None:
+    measure_reach(model_of("rnn"), IDS[:11], lags=10)
+    with pytest.raises(TextError, match="The text has 10 symbols; looking back 10 steps takes at least 11"):
+        measure_reach(model_of("rnn"), IDS[:10], lags=10)
+
+
+@pytest.mark.parametrize(("keep", "steps"), [(math.exp(-1), 1), (math.exp(-0.01), 100)])
+def test_a_time_constant_is_the_steps_until_a_third_is_left(keep: float, steps: float) -> None:
+    assert time_constant(keep) == pytest.approx(steps)
+    assert time_constant(0.0) is time_constant(1.0) is None
+
+
+def made(norms: list[float], **others: Any) -> Reach:
+    return Reach(tuple(norms), **{"singular_values": {}, "gates": (None,)} | others)
+
+
+def test_the_table_shows_powers_of_two_and_the_last_lag() -> None:
+    head, *rows = lag_table({"one": made([1.0] * 20), "another": made([0.5] * 20)})
+    assert head.split() == ["lag", "one", "another"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "4", "8", "16", "20"]
+    assert rows[0].split()[1:] == ["1.000e+00", "5.000e-01"]
+
+
+def test_the_plot_falls_where_the_norms_fall() -> None:
+    lines = plot({"down": made([10.0**-lag for lag in range(10)]), "flat": made([1.0] * 10)})
+    grid = [line[8:].ljust(10) for line in lines if "|" in line]
+    assert grid[0] == "o" * 10
+    heights = [max(row for row, line in enumerate(grid) if line[column] in "*o") for column in range(10)]
+    assert heights == sorted(heights)
+    assert heights[-1] == len(grid) - 1
+    assert lines[0].startswith(" 1e+00 |")
+    assert [line.split() for line in lines[-2:]] == [["*", "down"], ["o", "flat"]]
+
+
+@pytest.mark.parametrize("norms", [[0.0], [0.0] * 5, [1.0], [1.0, 0.0, 1e-300], [1e300] * 70], ids=str)
+def test_odd_norms_are_plotted_too(norms: list[float]) -> None:
+    assert all(len(line) < 100 for line in plot({"odd": made(norms)}))
+    assert verdict(made(norms))
+
+
+def test_gates_are_told_with_their_time_constants() -> None:
+    reach = made([1.0], gates=(Gate(0.9, 1.0),), singular_values={"1.f": 1.25})
+    assert [line for _, line in reach_lines(reach)[1:]] == [
+        "0.900 of its state (time constant 9.5 steps), its slowest unit 1.000 (for ever)",
+        "f 1.25 (largest singular value of the recurrent matrix)",
+    ]
+
+
+def test_gates_are_known_for_every_cell() -> None:
+    assert GATES.keys() == set(CELLS)
+
+
+def test_the_command_shows_models_side_by_side(charrnn: Terminal, model: Path, text: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes((model / "model.safetensors").read_bytes())
+    told = charrnn.ok("gradients", str(model), str(other), str(text), "--lags", "20")
+    assert told.out.splitlines()[1].split() == ["lag", model.name, "other"]
+    assert "layer 1 keeps" in told.out
+    facts = json.loads(charrnn.ok("gradients", str(model), str(text), "--lags", "20", "--json").out)
+    reach = facts["models"][model.name]
+    assert len(reach["norms"]) == 20
+    assert 0 < reach["gates"][0]["mean"] < 1
+    assert set(reach["singular_values"]) == {f"1.{gate}" for gate in "ifgo"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("{model}", 2, "There is one path"),
+        ("{model} {model} {text}", 2, "is given twice"),
+        ("{model} {text} --lags 0", 2, "--lags must be at least 1"),
+        ("{model} {text} --lags 5000", 3, "looking back 5000 steps takes at least 5,001"),
+        ("{text} {text}", 4, "is not a safetensors file|is text"),
+        ("{model} nowhere.txt", 3, "Cannot read 'nowhere.txt'"),
+    ],
+)
+def test_bad_questions_are_refused(
+    words: str, code: int, message: str, charrnn: Terminal, model: Path, text: Path
+) -> None:
+    result = charrnn("gradients", *words.format(model=model, text=text).split())
+    assert result.code == code
+    assert re.search(message, result.err)
