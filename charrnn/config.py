@@ -138,6 +138,7 @@ class ModelConfig(Checked):
     layer_norm: bool = option(True, "Normalise each layer's output")
     residual: bool = option(False, "Add each layer's input to its output, where both have one width")
     tied: bool = option(False, "Use the embedding as the output layer too (needs equal sizes)")
+    adaptive: bool = option(False, "Predict rare symbols through narrower layers, for large vocabularies")
     forget_bias: float = option(1.0, "Bias of the lstm's forget gate at the start", low=-20, high=20)
     orthogonal: bool = option(True, "Start each recurrent block as an orthogonal matrix")
 
@@ -149,6 +150,12 @@ class ModelConfig(Checked):
                 f"--tied needs --embedding-size ({self.embedding_size}) to equal --hidden-size ({self.hidden_size}).",
                 f"Try --embedding-size {self.hidden_size}.",
             )
+        if self.adaptive and self.tied:
+            raise UsageError(
+                "--adaptive has an output layer of its own, and --tied takes the embedding.", "Leave one out."
+            )
+        if self.adaptive and self.vocab_size < 8:
+            raise UsageError(f"--adaptive needs at least 8 symbols, and there are {self.vocab_size}.", "Leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

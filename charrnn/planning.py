@@ -180,9 +180,16 @@ def _shapes(
             name = fixed[0].replace("_", "-")
             raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")
         shape = kept | {name: request.settings[name] for name in changed}
+    elif "adaptive" not in shape:
+        # the clusters are by frequency: so the smaller id has to be of the more frequent symbol, which chars' are not
+        large = tokenizer.unknown is None and tokenizer.size > ADAPTIVE_FROM
+        shape["adaptive"] = large and not shape.get("tied", False)
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
     return model, settings | {"tokenizer": tokenizer.kind}  # which --init-from brings along
+
+
+ADAPTIVE_FROM = 4096  # symbols beyond which a plain output layer takes most of a step's time
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import charrnn
 ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "corpus", "files", "checkpoints", "runs", "datasets"),
-    ("machine", "batching", "cells", "model", "numpy_model"),
+    ("machine", "batching", "cells", "adaptive", "model", "numpy_model"),
     ("scoring", "healing", "sampling"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console", "view"),

@@ -141,6 +141,8 @@ def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
 def consistent(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("tied"):
         values["hidden_size"] = values["embedding_size"] = values.get("hidden_size", 256)
+    if values.get("adaptive"):
+        values |= {"tied": False, "vocab_size": max(8, values.get("vocab_size", 8))}
     if values.get("bptt_stride") is not None:
         values |= {"batcher": "sequential", "bptt": "fixed"}
         values["bptt_stride"] = min(values["bptt_stride"], values.get("seq_len", 64))

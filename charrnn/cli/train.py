@@ -59,6 +59,7 @@ def train(
     layer_norm: Annotated[bool | None, setting("layer_norm", MODEL, bool)] = None,
     residual: Annotated[bool | None, setting("residual", MODEL, bool)] = None,
     tied: Annotated[bool | None, setting("tied", MODEL, bool)] = None,
+    adaptive: Annotated[bool | None, setting("adaptive", MODEL, bool)] = None,
     forget_bias: Annotated[float | None, setting("forget_bias", MODEL, float)] = None,
     orthogonal: Annotated[bool | None, setting("orthogonal", MODEL, bool)] = None,
     init_from: Annotated[
