@@ -85,7 +85,8 @@ class Plan:
         """Estimated memory of weights, gradients, optimizer and activations, in bytes."""
         weights = 4 * 4 * parameter_count(self.model)
         per_step = self.model.num_layers * self.model.hidden_size * (2 * NUM_GATES[self.model.cell] + 6)
-        activations = 4 * self.train.batch_size * self.train.seq_len * (per_step + 3 * self.model.vocab_size)
+        outputs = self.model.vocab_size // (3 if self.model.adaptive else 1)  # most targets need no tail
+        activations = 4 * self.train.batch_size * self.train.seq_len * (per_step + 3 * outputs)
         return weights + activations
 
 

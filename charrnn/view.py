@@ -68,7 +68,7 @@ class TrainingView:
         train, valid = data.train, data.valid
         self.say(
             f"Text    {data.name}: {train.characters:,} characters to train on, {valid.characters:,} to validate; "
-            f"{tokenizer.size:,} symbols"
+            f"{tokenizer.size:,} {tokenizer.kind} symbols"
         )
         unknown = int((valid.ids == tokenizer.unknown).sum()) if tokenizer.unknown is not None else 0
         if unknown:
