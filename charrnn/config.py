@@ -144,6 +144,7 @@ class ModelConfig(Checked):
     forget_bias: float = option(
         1.0, "Bias at the start of the gate that keeps the old state (all cells but rnn)", low=-20, high=20
     )
+    adaptive: bool = option(False, "Predict rare symbols through narrower layers, for large vocabularies")
     orthogonal: bool = option(True, "Start each recurrent block as an orthogonal matrix")
 
     def __post_init__(self) -> None:
@@ -154,6 +155,12 @@ class ModelConfig(Checked):
                 f"--tied needs --embedding-size ({self.embedding_size}) to equal --hidden-size ({self.hidden_size}).",
                 f"Try --embedding-size {self.hidden_size}.",
             )
+        if self.adaptive and self.tied:
+            raise UsageError(
+                "--adaptive has an output layer of its own, and --tied takes the embedding.", "Leave one out."
+            )
+        if self.adaptive and self.vocab_size < 8:
+            raise UsageError(f"--adaptive needs at least 8 symbols, and there are {self.vocab_size}.", "Leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

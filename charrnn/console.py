@@ -112,7 +112,7 @@ def megabytes(count: float) -> str:
 
 def switched_on(config: Mapping[str, Any]) -> list[str]:
     """Name the parts that a model's configuration switches on."""
-    return [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
+    return [name.replace("_", " ") for name in ("layer_norm", "residual", "tied", "adaptive") if config[name]]
 
 
 def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from charrnn.adaptive import Tail, log_probs, mean_loss
 from charrnn.attention import Attention
 from charrnn.cells import CELLS, Cell, State
 from charrnn.config import ModelConfig
-from charrnn.shapes import state_shapes
+from charrnn.shapes import state_shapes, tails, weight_shapes
 
 
 class Layer(nn.Module):
@@ -58,12 +59,14 @@ class CharRNN(nn.Module):
         sizes = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
         self.layers = nn.ModuleList(Layer(size, config) for size in sizes)
         self.attention = Attention(config) if config.attention else None
-        self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
-        self.head_weight = None if config.tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+        (outputs,) = weight_shapes(config)["head_bias"]
+        self.head_bias = nn.Parameter(torch.zeros(outputs))
+        self.head_weight = None if config.tied else nn.Parameter(torch.empty(outputs, config.hidden_size))
         if self.head_weight is not None:
             nn.init.uniform_(self.head_weight, -(config.hidden_size**-0.5), config.hidden_size**-0.5)
         else:  # the embedding is the output layer too, so it starts on an output layer's scale
             nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+        self.tails = nn.ModuleList(Tail(config.hidden_size, *tail) for tail in tails(config))
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +84,11 @@ class CharRNN(nn.Module):
         Returns:
             Logits (batch, time, vocab_size) and the state after the last step.
         """
+        values, carried = self.hidden(ids, state)
+        return self.logits(values), carried
+
+    def hidden(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Do as `forward`, but for the output layer: return what it would be given, (batch, time, hidden_size)."""
         states = self.split(self.initial_state(len(ids)) if state is None else state)
         values = self.embedding(ids)
         carried: State = ()
@@ -90,10 +98,25 @@ class CharRNN(nn.Module):
         if self.attention is not None:
             values, after = self.attention(values, states[-1])
             carried += after
-        return self.logits(values), carried
+        return values, carried
 
     def logits(self, values: Tensor) -> Tensor:
-        """Map (..., hidden_size) to (..., vocab_size)."""
+        """Map (..., hidden_size) to (..., vocab_size); those of an adaptive softmax are normalised."""
+        head = self._head(values)
+        return log_probs(head, self._tails, values) if self.tails else head
+
+    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean negative log likelihood in nats of `targets` (batch, time), from what `hidden` returned."""
+        head, wanted = self._head(values).flatten(0, 1), targets.flatten()
+        if self.tails:
+            return mean_loss(head, self._tails, values.flatten(0, 1), wanted)
+        return functional.cross_entropy(head.float(), wanted)
+
+    @property
+    def _tails(self) -> list[Tail]:
+        return [tail for tail in self.tails if isinstance(tail, Tail)]
+
+    def _head(self, values: Tensor) -> Tensor:
         weight = self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
         return functional.linear(values, weight, self.head_bias)
 

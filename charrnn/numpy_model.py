@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import ModelConfig
-from charrnn.shapes import NUM_STATES, cell_shapes, state_shapes
+from charrnn.shapes import NUM_STATES, cell_shapes, state_shapes, tails
 
 Array = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.integer[Any]]
@@ -204,6 +204,11 @@ class NumpyModel:
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = single(head.T), single(weights["head_bias"])
         self._attention = prepare_attention(weights) if config.attention else None
+        names = [f"tails.{number}." for number in range(len(tails(config)))]
+        self._tails = [
+            (single(weights[n + "project"].T), single(weights[n + "weight"].T), single(weights[n + "bias"]))
+            for n in names
+        ]
         first = self._layers[0]
         small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT
         self._table = self._embedding @ first.inputs + first.bias if small else None
@@ -232,9 +237,7 @@ class NumpyModel:
         if self._attention is not None:
             values, memory = self._attention.step(values, state[-2], state[-1])
             carried += memory
-        logits = values @ self._head
-        logits += self._head_bias
-        return logits, carried
+        return self._logits(values), carried
 
     def run(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Step through (batch, time) ids; return every step's logits (batch, time, vocab_size) and the last state."""
@@ -242,6 +245,22 @@ class NumpyModel:
         for time in range(ids.shape[1]):
             logits[:, time], state = self.step(ids[:, time], state)
         return logits, state
+
+    def _logits(self, values: Array) -> Array:
+        """Apply the output layer to (batch, hidden_size); an adaptive softmax is that of `charrnn.adaptive`."""
+        logits = values @ self._head
+        logits += self._head_bias
+        if not self._tails:
+            return logits
+        logits = log_softmax(logits)
+        first = logits.shape[1] - len(self._tails)
+        parts = [logits[:, :first]]
+        for number, (project, weight, bias) in enumerate(self._tails):
+            narrow: Array = values @ project
+            inside: Array = narrow @ weight
+            inside += bias
+            parts.append(log_softmax(inside) + logits[:, first + number, None])
+        return np.concatenate(parts, axis=1)
 
     def _product(self, index: int, ids: Ids, values: Array) -> Array:
         """Return layer `index`'s input times its input matrix, plus bias, in a new array."""
@@ -286,6 +305,13 @@ def prepare_attention(weights: Mapping[str, npt.NDArray[Any]]) -> Attention:
     query, output = (single(weights[f"attention.{name}.weight"].T) for name in ("query", "output"))
     query /= np.sqrt(np.float32(len(query)))
     return Attention(query, output, (single(weights["attention.norm.weight"]), single(weights["attention.norm.bias"])))
+
+
+def log_softmax(logits: Array) -> Array:
+    """Return the logarithms of the probabilities that each row of `logits` stands for."""
+    shifted: Array = logits - logits.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
 
 
 def single(values: npt.NDArray[Any]) -> Array:

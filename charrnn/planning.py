@@ -90,8 +90,9 @@ def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]]) -> int:
         model: The shape of the network.
         batches: Rows and steps of each kind of batch that there is.
     """
+    outputs = model.vocab_size // (3 if model.adaptive else 1)  # most targets need no tail
     span, weights = model.attention, 4 * 4 * parameter_count(model)
-    per_step = model.num_layers * model.hidden_size * (2 * NUM_GATES[model.cell] + 6) + 3 * model.vocab_size
+    per_step = model.num_layers * model.hidden_size * (2 * NUM_GATES[model.cell] + 6) + 3 * outputs
     if span:  # values, queries and answers of each step
         per_step += 8 * model.hidden_size
     memory = 4 * span * model.hidden_size  # what is remembered before and after, and their gradients
@@ -235,9 +236,16 @@ def _shapes(
             name = fixed[0].replace("_", "-")
             raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")
         shape = kept | {name: request.settings[name] for name in changed}
+    elif "adaptive" not in shape:
+        # the clusters are by frequency: so the smaller id has to be of the more frequent symbol, which chars' are not
+        large = tokenizer.unknown is None and tokenizer.size > ADAPTIVE_FROM
+        shape["adaptive"] = large and not shape.get("tied", False)
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
     return model, settings | {"tokenizer": tokenizer.kind}  # which --init-from brings along
+
+
+ADAPTIVE_FROM = 4096  # symbols beyond which a plain output layer takes most of a step's time
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ PRESETS = {
 }
 
 # What this module and the measured speed settle, if a person does not.
-SETTLED = ("hidden_size", "batch_size", "dropout", "weight_decay", "steps", "eval_every")
+SETTLED = ("adaptive", "hidden_size", "batch_size", "dropout", "weight_decay", "steps", "eval_every")
 CELL_SETTLED = ("num_layers", "residual", "forget_bias")
 
 

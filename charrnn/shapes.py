@@ -12,12 +12,22 @@ NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "mingru": 2, "minlstm": 3}
 NUM_STATES = {"rnn": 1, "gru": 1, "lstm": 2, "mingru": 1, "minlstm": 1}
 
 
+def tails(config: ModelConfig) -> list[tuple[int, int, int]]:
+    """Return each tail of an adaptive softmax: its first symbol, the one after its last, and its width."""
+    if not config.adaptive:
+        return []
+    first, second, hidden = config.vocab_size // 8, config.vocab_size // 2, config.hidden_size
+    return [(first, second, max(1, hidden // 2)), (second, config.vocab_size, max(1, hidden // 4))]
+
+
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of each weight of a model, in the model's own order."""
     hidden = config.hidden_size
-    shapes: dict[str, tuple[int, ...]] = {"head_bias": (config.vocab_size,)}
+    rare = tails(config)
+    outputs = rare[0][0] + len(rare) if rare else config.vocab_size
+    shapes: dict[str, tuple[int, ...]] = {"head_bias": (outputs,)}
     if not config.tied:
-        shapes["head_weight"] = (config.vocab_size, hidden)
+        shapes["head_weight"] = (outputs, hidden)
     shapes["embedding.weight"] = (config.vocab_size + 1, config.embedding_size)
     for layer in range(config.num_layers):
         prefix = f"layers.{layer}."
@@ -29,6 +39,10 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if config.attention:
         shapes |= {f"attention.{name}.weight": (hidden, hidden) for name in ("query", "output")}
         shapes |= {f"attention.norm.{name}": (hidden,) for name in ("weight", "bias")}
+    for number, (begin, end, width) in enumerate(rare):
+        shapes[f"tails.{number}.bias"] = (end - begin,)
+        shapes[f"tails.{number}.project"] = (width, hidden)
+        shapes[f"tails.{number}.weight"] = (end - begin, width)
     return shapes
 
 

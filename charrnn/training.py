@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from charrnn.batching import Batch, make_batcher
 from charrnn.cells import State
@@ -264,12 +263,11 @@ def train_step(
     """
     inputs, targets = batch.inputs.to(model.device), batch.targets.to(model.device)
     with autocast:
-        logits, carried = model(inputs[:, : batch.carry_at], state)
+        values, carried = model.hidden(inputs[:, : batch.carry_at], state)
         if batch.carry_at < inputs.shape[1]:  # this window goes on beyond the place where the next one begins
-            rest, _ = model(inputs[:, batch.carry_at :], carried)
-            logits = torch.cat([logits, rest], dim=1)
-    scored = slice(batch.scored_from, None)
-    loss = functional.cross_entropy(logits[:, scored].float().flatten(0, 1), targets[:, scored].flatten())
+            rest, _ = model.hidden(inputs[:, batch.carry_at :], carried)
+            values = torch.cat([values, rest], dim=1)
+        loss = model.loss(values[:, batch.scored_from :], targets[:, batch.scored_from :])
     (loss * loss_scale).backward()  # type: ignore[no-untyped-call]
     norm = clip_gradients(model, config, loss_scale)
     step = Step(loss.item(), norm.item(), detach(carried))

@@ -74,7 +74,7 @@ class TrainingView:
         train, valid = data.train, data.valid
         self.say(
             f"Text    {data.name}: {train.characters:,} characters to train on, {valid.characters:,} to validate; "
-            f"{tokenizer.size:,} symbols"
+            f"{tokenizer.size:,} {tokenizer.kind} symbols"
         )
         if train.starts is not None and valid.starts is not None:
             self.say(f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate")

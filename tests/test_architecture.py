@@ -12,7 +12,7 @@ import charrnn
 ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
-    ("machine", "batching", "cells", "attention", "model", "numpy_model"),
+    ("machine", "batching", "cells", "attention", "adaptive", "model", "numpy_model"),
     ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "gradients", "sampling", "novelty"),
     ("optim", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console", "chart", "heat", "reading", "view"),

@@ -146,6 +146,8 @@ def consistent(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("records") is not None:
         values["batcher"] = "sequential"
         values.pop("seq_len_start", None)
+    if values.get("adaptive"):
+        values |= {"tied": False, "vocab_size": max(8, values.get("vocab_size", 8))}
     if values.get("bptt_stride") is not None:
         values |= {"batcher": "sequential", "bptt": "fixed"}
         values["bptt_stride"] = min(values["bptt_stride"], values.get("seq_len", 64))

@@ -32,10 +32,13 @@ GRID = [
     config_of(cell, num_layers=num_layers, **dict(zip(FLAGS, flags, strict=True)))
     for cell, num_layers, flags in product(CELLS, (1, 3), product((False, True), repeat=3))
 ]
+GRID += [config_of(adaptive=True), config_of("gru", adaptive=True, num_layers=1)]
 
 
 def config_id(config: ModelConfig) -> str:
-    return "-".join([config.cell, str(config.num_layers), *(flag for flag in FLAGS if getattr(config, flag))])
+    return "-".join(
+        [config.cell, str(config.num_layers), *(flag for flag in (*FLAGS, "adaptive") if getattr(config, flag))]
+    )
 
 
 every_config = pytest.mark.parametrize("config", GRID, ids=config_id)

@@ -17,7 +17,7 @@ VOCAB, BATCH, TIME = 11, 3, 7
 
 def config_id(config: ModelConfig) -> str:
     words = [config.cell, config.activation, f"{config.num_layers}x{config.hidden_size}-{config.embedding_size}"]
-    return "-".join(words + [name for name in ("layer_norm", "residual", "tied") if getattr(config, name)])
+    return "-".join(words + [name for name in ("layer_norm", "residual", "tied", "adaptive") if getattr(config, name)])
 
 
 def configs() -> list[ModelConfig]:
@@ -39,7 +39,7 @@ def configs() -> list[ModelConfig]:
             CELLS, (1, 2, 3), flags, flags, flags, (16, 5)
         )
         if size == 16 or not tied
-    ]
+    ] + [ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5, adaptive=True)]
 
 
 def both(config: ModelConfig) -> tuple[CharRNN, NumpyModel]:

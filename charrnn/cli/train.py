@@ -60,6 +60,7 @@ def train(
     residual: Annotated[bool | None, setting("residual", MODEL, bool)] = None,
     attention: Annotated[int | None, setting("attention", MODEL, int)] = None,
     tied: Annotated[bool | None, setting("tied", MODEL, bool)] = None,
+    adaptive: Annotated[bool | None, setting("adaptive", MODEL, bool)] = None,
     forget_bias: Annotated[float | None, setting("forget_bias", MODEL, float)] = None,
     orthogonal: Annotated[bool | None, setting("orthogonal", MODEL, bool)] = None,
     init_from: Annotated[

@@ -20,6 +20,7 @@ from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.tokenizers.base import MAX_SIZE, Ids, id_dtype
@@ -45,7 +46,9 @@ RESERVED = "\0\u2581\u2585"  # sentencepiece drops the text that these are in, o
 
 @dataclass(frozen=True)
 class PieceTokenizer(SpelledTokenizer):
-    """What both kinds share. Ids are the 256 bytes, and then sentencepiece's own order.
+    """What both kinds share. Ids are the 256 bytes, single characters, and then pieces in sentencepiece's own order.
+
+    BPE puts characters last, but frequent symbols should come first: see `charrnn.adaptive`.
 
     Attributes:
         model: The sentencepiece model, as it serialises itself.
@@ -74,13 +77,12 @@ class PieceTokenizer(SpelledTokenizer):
     @cached_property
     def spellings(self) -> tuple[bytes, ...]:
         """What each id stands for."""
-        pieces = self._processor.id_to_piece(list(range(1 + len(BYTES), self._processor.vocab_size())))
-        return (*BYTES, *(piece.replace(SPACE, " ").encode() for piece in pieces))
+        return tuple(self._table[id_] for id_ in np.argsort(self._ours)[1:])
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of a text in pieces; see `Tokenizer.encode_chunks`."""
         for spans in cut(chunks, SPAN):
-            yield (np.fromiter(self._encoded(spans), np.int32) - 1).astype(id_dtype(self.size))
+            yield self._ours[np.fromiter(self._encoded(spans), np.int32)].astype(id_dtype(self.size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as JSON values."""
@@ -113,7 +115,7 @@ class PieceTokenizer(SpelledTokenizer):
             size = processor.vocab_size()
             signs = [processor.id_to_piece(id_) for id_ in range(min(size, 1 + len(BYTES)))]
             odd = [id_ for id_ in range(1, size) if processor.is_byte(id_) != (id_ <= len(BYTES))]
-            empty = not all(self.spellings)
+            empty = not all(self._table[1:])
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelFileError(f"The {self.kind} tokenizer's model is damaged.") from error
         if size > MAX_SIZE or signs[1:] != [f"<0x{value:02X}>" for value in range(256)] or odd or empty:
@@ -122,7 +124,15 @@ class PieceTokenizer(SpelledTokenizer):
     @cached_property
     def _table(self) -> tuple[bytes, ...]:
         """What each of sentencepiece's own ids stands for; 0 is its unknown piece."""
-        return (b"", *self.spellings)
+        pieces = self._processor.id_to_piece(list(range(1 + len(BYTES), self._processor.vocab_size())))
+        return (b"", *BYTES, *(piece.replace(SPACE, " ").encode() for piece in pieces))
+
+    @cached_property
+    def _ours(self) -> NDArray[np.int64]:
+        """Our id of each of sentencepiece's; -1 is its unknown piece."""
+        number = 1 + len(BYTES)
+        long = [False] * number + [len(spelling.decode()) > 1 for spelling in self._table[number:]]
+        return np.argsort(np.argsort(long, kind="stable")) - 1
 
     def _encoded(self, spans: list[str]) -> Iterator[int]:
         """Yield sentencepiece's ids of some spans, if they are what comes back; if not, it is tried with each alone."""

@@ -132,9 +132,10 @@ def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
 
 def frequent(counts: Counter[str], share: float) -> list[str]:
     """Return the most frequent entries that together reach `share` of all, in descending order; of equals, sorted."""
-    ranked, reached = sorted(counts, key=lambda entry: (-counts[entry], entry)), 0
+    ranked = sorted(counts, key=lambda entry: (-counts[entry], entry))
+    reached, wanted = 0, share * counts.total()
     for number, entry in enumerate(ranked):
-        if reached >= share * counts.total():
+        if reached >= wanted:
             return ranked[:number]
         reached += counts[entry]
     return ranked
