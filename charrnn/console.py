@@ -112,7 +112,9 @@ def megabytes(count: float) -> str:
 
 def switched_on(config: Mapping[str, Any]) -> list[str]:
     """Name the parts that a model's configuration switches on."""
-    return [name.replace("_", " ") for name in ("layer_norm", "residual", "tied", "adaptive") if config[name]]
+    squashing = [config["activation"]] if config["cell"] == "rnn" and config["activation"] != "tanh" else []
+    names = [name.replace("_", " ") for name in ("layer_norm", "residual", "tied", "adaptive") if config[name]]
+    return squashing + names + ([f"attention {config['attention']}"] if config["attention"] else [])
 
 
 def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -84,8 +84,8 @@ class Optimizer:
         own = self.state()
         if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in state.items()}:
             raise ValueError("The optimizer's state does not fit its parameters.")
-        if not 0 <= int(state["steps"]) < 1 << 62:
-            raise ValueError("An optimizer has taken some number of steps, and not more than can be counted.")
+        if not 0 <= (steps := int(state["steps"])) < 1 << 62:
+            raise ValueError(f"An optimizer cannot have taken {steps} steps.")
         for name, value in own.items():
             value.copy_(state[name])
 

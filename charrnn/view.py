@@ -90,10 +90,11 @@ class TrainingView:
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
         self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
+        seq_len = f"{train.seq_len_start} to {train.seq_len}" if train.seq_len_start else train.seq_len
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
         time_needed = f", about {duration(plan.total_seconds)}" if plan.total_seconds else ""
         self.say(
-            f"Train   {train.steps:,} steps of {train.batch_size} x {train.seq_len}, {plan.epochs:.1f} epochs, "
+            f"Train   {train.steps:,} steps of {train.batch_size} x {seq_len}, {plan.epochs:.1f} epochs, "
             f"{batches}, {train.optimizer}, learning rate {train.lr:g}{time_needed}"
         )
 

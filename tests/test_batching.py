@@ -380,6 +380,34 @@ def test_a_curriculum_shapes_the_batches_and_is_found_again(kind: str) -> None:
             assert other.starts_stream == batch.starts_stream
 
 
+@pytest.mark.parametrize("first_step", [-1, "1", 0.5])
+def test_a_place_in_a_curriculum_that_cannot_be_is_refused(first_step: Any) -> None:
+    batcher = make_batcher(np.arange(90), TrainConfig(seq_len=16, seq_len_start=2, batch_size=3), start=90)
+    with pytest.raises((ValueError, TypeError)):
+        batcher.restore({"epoch": 0, "index": 0, "first_step": first_step})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bptt": "full"},
+        {"bptt": "random"},
+        {"bptt_stride": 5},
+        {"batcher": "random"},
+        {"records": "lines"},
+        {"records": "lines", "bptt": "full"},
+    ],
+    ids=str,
+)
+def test_the_shapes_are_those_of_the_batches(settings: dict[str, Any]) -> None:
+    starts = np.array([0, 1, 4, 9, 11, 60, 62]) if "records" in settings else None
+    config = TrainConfig(seq_len=16, batch_size=3, **settings)
+    batcher = make_batcher(np.arange(90), config, 90, starts)
+    expected = batcher.shapes()
+    assert {tuple(batcher.next_batch().inputs.shape) for _ in range(int(batcher.steps_per_epoch()) or 1)} == expected
+
+
 def test_a_curriculum_still_shows_each_symbol_once_in_an_epoch() -> None:
     config = TrainConfig(seq_len=16, seq_len_start=2, steps=40, batch_size=3)
     batcher = make_batcher(np.arange(90), config, start=90)

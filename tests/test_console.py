@@ -14,6 +14,7 @@ from terminal import CHARRNN, Terminal, start
 from charrnn import console
 from charrnn import view as view_module
 from charrnn.__main__ import run
+from charrnn.config import ModelConfig
 from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from charrnn.scoring import Score
 from charrnn.session import Sampled, SaveFailed
@@ -51,6 +52,12 @@ def score(nats: float = 200.0, **fields: float) -> Score:
 )
 def test_durations_are_short(seconds: float, shown: str) -> None:
     assert console.duration(seconds) == shown
+
+
+def test_what_is_not_usual_about_a_model_is_named() -> None:
+    assert console.switched_on(vars(ModelConfig(layer_norm=False))) == []
+    unusual = ModelConfig(cell="rnn", activation="sigmoid", residual=True, attention=8)
+    assert console.switched_on(vars(unusual)) == ["sigmoid", "layer norm", "residual", "attention 8"]
 
 
 def test_megabytes() -> None:
