@@ -79,7 +79,8 @@ def megabytes(count: float) -> str:
 
 def switched_on(config: Mapping[str, Any]) -> list[str]:
     """Name the parts that a model's configuration switches on."""
-    return [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
+    parts = [name.replace("_", " ") for name in ("layer_norm", "residual", "tied") if config[name]]
+    return [*parts, f"attention {config['attention']}"] if config["attention"] else parts
 
 
 def score_rows(score: "Score", signature: str) -> list[tuple[str, str]]:

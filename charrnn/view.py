@@ -83,8 +83,9 @@ class TrainingView:
         self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
         self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
         time_needed = f", about {duration(plan.total_seconds)}" if plan.total_seconds else ""
+        growing = f"{train.seq_len_start} to " if train.seq_len_start else ""
         self.say(
-            f"Train   {train.steps:,} steps of {train.batch_size} x {train.seq_len}, {plan.epochs:.1f} epochs, "
+            f"Train   {train.steps:,} steps of {train.batch_size} x {growing}{train.seq_len}, {plan.epochs:.1f} epochs, "
             f"{train.batcher} batches, {train.optimizer}, learning rate {train.lr:g}{time_needed}"
         )
 

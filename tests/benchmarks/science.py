@@ -36,7 +36,7 @@ def recall(delay: int, steps: int, *, lr: float = 1e-2, batch: int = 32, seed: i
     for step in range(steps):
         rows, shown = recall_batch(batch, delay, rng)
         logits, _ = model(rows)
-        functional.cross_entropy(logits[:, -1], shown).backward()
+        functional.cross_entropy(logits[:, -1], shown).backward()  # type: ignore[no-untyped-call]
         clip_gradients(model, config, 1.0)
         optimizer.step(learning_rate(step, config))
         optimizer.clear()
