@@ -194,18 +194,31 @@ def test_a_sequence_does_not_depend_on_those_beside_it(kind: str, activation: st
         assert_same((alone[0],), (together[row],))
 
 
-KEEPS = {"gru": ("z", 1), "lstm": ("f", 1), "mingru": ("z", -1), "minlstm": ("f", 1)}  # the gate, and its sign
+KEEPS = {"gru": {"z": 1}, "lstm": {"f": 1}, "mingru": {"z": -1}, "minlstm": {"f": 1, "i": -1}}  # gates, and their signs
 
 
 @pytest.mark.parametrize("bias", [1.0, 0.0, -2.5])
 @every_cell
-def test_only_the_gate_that_keeps_the_state_begins_with_a_bias(kind: str, activation: str, bias: float) -> None:
+def test_only_the_gates_that_keep_the_state_begin_with_a_bias(kind: str, activation: str, bias: float) -> None:
     gates = TEXTBOOK[kind, activation][1]
     parts = by_gate(cell_of(kind, activation, forget_bias=bias), gates)
-    name, sign = KEEPS.get(kind, ("", 0))
     for gate in gates:
         total = sum(part.detach() for letter in "bd" if (part := parts.get(f"{letter}{gate}")) is not None)
-        assert torch.equal(total, torch.full((HIDDEN,), sign * bias if gate == name else 0.0))
+        sign = KEEPS.get(kind, {}).get(gate, 0)
+        assert torch.equal(total, torch.full((HIDDEN,), sign * bias))
+
+
+@pytest.mark.parametrize("kind", KEEPS)
+def test_at_the_start_a_step_keeps_the_sigmoid_of_the_bias(kind: str) -> None:
+    """Without input and recurrence, which the biases alone are left of, and with a candidate of 0."""
+    cell = cell_of(kind, forget_bias=2.0)
+    with torch.no_grad():
+        for name, parameter in cell.named_parameters():
+            if "weight" in name:
+                parameter.zero_()
+    state = tuple(torch.ones(1, HIDDEN) for _ in range(cell.num_states))
+    _, after = cell(torch.zeros(1, 1, INPUT), state)
+    torch.testing.assert_close(after[-1], torch.full((1, HIDDEN), 2.0).sigmoid())
 
 
 @pytest.mark.parametrize(("kind", "orthogonal"), [*product(RECURRENT, (True, False))])

@@ -24,8 +24,9 @@ class MinLSTM(Cell):
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
         self.weight, self.bias = initialise_inputs(input_size, config.hidden_size, gates=3)
-        forget, _, _ = torch.split(self.bias.data, config.hidden_size)
-        forget.fill_(config.forget_bias)
+        forget, enter, _ = torch.split(self.bias.data, config.hidden_size)
+        forget.fill_(config.forget_bias)  # opposite biases: f / (f + i) is then the sigmoid of one of them
+        enter.fill_(-config.forget_bias)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""

@@ -1,0 +1,101 @@
+"""Tasks whose answer is known beforehand, for the tests at small size and for the benchmark at full size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Encoded
+from charrnn.model import CharRNN, build
+from charrnn.optim import Optimizer, learning_rate
+from charrnn.scoring import ScoringProtocol, evaluate
+from charrnn.tokenizers import CharTokenizer
+from charrnn.training import Trained, Trainer, clip_gradients
+
+SYMBOLS, DISTRACTORS = 8, 8  # of the delayed recall; one more symbol asks
+
+
+def recall_batch(batch: int, delay: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sequences (batch, delay + 2): a symbol, `delay` distractors, the question; and the symbols (batch,)."""
+    shown = rng.integers(0, SYMBOLS, (batch, 1))
+    noise = rng.integers(SYMBOLS, SYMBOLS + DISTRACTORS, (batch, delay))
+    question = np.full((batch, 1), SYMBOLS + DISTRACTORS)
+    return torch.from_numpy(np.hstack([shown, noise, question])), torch.from_numpy(shown[:, 0])
+
+
+def recall(delay: int, steps: int, *, lr: float = 1e-2, batch: int = 32, seed: int = 1, **settings: Any) -> float:
+    """Train on delayed recall (Hochreiter & Schmidhuber 1997); return the share of new sequences answered correctly."""
+    shape = {"num_layers": 1, "hidden_size": 64, "embedding_size": 16} | settings
+    model = build(ModelConfig(vocab_size=SYMBOLS + DISTRACTORS + 1, **shape), seed)
+    config, rng = TrainConfig(steps=steps, lr=lr, optimizer="adamw"), np.random.default_rng(seed)
+    optimizer = Optimizer(model, config)
+    for step in range(steps):
+        rows, shown = recall_batch(batch, delay, rng)
+        logits, _ = model(rows)
+        functional.cross_entropy(logits[:, -1], shown).backward()  # type: ignore[no-untyped-call]
+        clip_gradients(model, config, 1.0)
+        optimizer.step(learning_rate(step, config))
+        optimizer.clear()
+    return recalled(model, delay, np.random.default_rng(seed + 1))
+
+
+def recalled(model: CharRNN, delay: int, rng: np.random.Generator) -> float:
+    """Return the share of 1,000 new sequences that a model answers correctly."""
+    rows, shown = recall_batch(1000, delay, rng)
+    with torch.no_grad():
+        logits, _ = model.eval()(rows)
+    return float((logits[:, -1].argmax(1) == shown).double().mean())
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Markov chain over letters, each letter's successor drawn from its own row.
+
+    Attributes:
+        rows: Transition probabilities, (symbols, symbols).
+    """
+
+    rows: npt.NDArray[np.float64]
+
+    @classmethod
+    def drawn(cls, symbols: int, seed: int) -> "Source":
+        """Draw one whose rows are uneven."""
+        return cls(np.random.default_rng(seed).dirichlet(np.full(symbols, 0.5), symbols))
+
+    @property
+    def entropy(self) -> float:
+        """Nats for each letter, of which no model can need fewer in the long run."""
+        values, vectors = np.linalg.eig(self.rows.T)
+        stationary = np.real(vectors[:, np.argmax(np.real(values))])
+        plogp = self.rows * np.log(np.maximum(self.rows, 1e-300))
+        return float(-(stationary / stationary.sum()) @ plogp.sum(axis=1))
+
+    def write(self, length: int, seed: int) -> str:
+        """Write a text."""
+        reached, draws = self.rows.cumsum(axis=1), np.random.default_rng(seed).random(length)
+        state, letters = 0, []
+        for draw in draws:
+            state = min(int((reached[state] <= draw).sum()), len(reached) - 1)
+            letters.append(chr(ord("a") + state))
+        return "".join(letters)
+
+
+def excess(source: Source, length: int, steps: int, *, lr: float = 1e-2, **settings: Any) -> float:
+    """Train on a source's text; return by how much a model's nats on a new text exceed the source's own, as a share."""
+    train, valid = source.write(length, seed=1), source.write(length, seed=2)
+    tokenizer = CharTokenizer.train(train)
+    encoded = [Encoded(tokenizer.encode(text), len(text), len(text.encode())) for text in (train, valid)]
+    shape = {"num_layers": 1, "hidden_size": 32, "embedding_size": 16} | settings
+    config = TrainConfig(steps=steps, lr=lr, eval_every=steps, batch_size=16, seq_len=32)
+    model = build(ModelConfig(vocab_size=tokenizer.size, **shape), 1)
+    trainer = Trainer(model, tokenizer, encoded[0], encoded[1], config, "fp32")
+    while trainer.progress.step < steps:
+        assert isinstance(trainer.train_once(), Trained)
+    score = evaluate(model, tokenizer, encoded[1], ScoringProtocol.carried())
+    states = np.frombuffer(valid.encode(), np.uint8) - ord("a")
+    own = -np.log(source.rows[states[:-1], states[1:]]).mean()  # the source's own nats on this very text
+    return score.nats_per_token / float(own) - 1
