@@ -119,13 +119,17 @@ def check_memory(needed: int, train: TrainConfig) -> None:
 def check_request(request: Request, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None) -> None:
     """Raise what `make_plan` would raise about settings that do not go together, before a long text is encoded.
 
+    So is a model refused that has no room even without its activations, which depend on the text.
+
     Args:
         request: What was asked for.
         tokenizer: Of the training text.
         length: About how many symbols the training text has.
         base: The model to start from.
     """
-    TrainConfig(**_shapes(request, tokenizer, length, base)[1])
+    model, settings = _shapes(request, tokenizer, length, base)
+    config = TrainConfig(**settings)
+    check_memory(memory_bytes(model, [(config.batch_size, 1)]), config)  # this much at least
 
 
 def make_plan(
