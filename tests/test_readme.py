@@ -53,7 +53,7 @@ def test_every_option_that_is_named_exists(
     option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    for command in ("train", "sample", "eval", "compare", "novelty"):
+    for command in ("train", "sample", "eval", "compare", "novelty", "gradients"):
         run([command, "--help"])
     assert re.search(rf"{option}\b", capsys.readouterr().out)
 

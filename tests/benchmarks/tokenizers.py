@@ -7,7 +7,6 @@ A kind may name its vocabulary size. Prints what `charrnn compare` says, the bas
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def main() -> None:
             tokenizer, _, size = kind.partition(":")
             options = ("--tokenizer", tokenizer, *(("--vocab-size", size) if size else ()), "--time", args.time)
             run_json("train", args.text, "--out", folder / kind, "--json", *options)
-            sizes[kind] = json.loads((folder / kind / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+            sizes[kind] = run_json("info", folder / kind, "--json")[0]["config"]["vocab_size"]
         held_out, train = folder / "held-out.txt", folder / "train.txt"
         content = args.text.read_bytes().decode()
         held_out.write_text(last_tenth(args.text), encoding="utf-8", newline="")
