@@ -45,8 +45,8 @@ def log_probs(head: Tensor, tails: list[Tail], values: Tensor) -> Tensor:
     return torch.cat([parts[..., :first], *tail_parts], dim=-1)
 
 
-def mean_loss(head: Tensor, tails: list[Tail], values: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of the targets' negative log likelihoods, computing a tail only where a target is in it.
+def summed_loss(head: Tensor, tails: list[Tail], values: Tensor, targets: Tensor) -> Tensor:
+    """Return the sum of the targets' negative log likelihoods, computing a tail only where a target is in it.
 
     Args:
         head: The head's logits, (count, its symbols + the number of tails).
@@ -61,7 +61,7 @@ def mean_loss(head: Tensor, tails: list[Tail], values: Tensor, targets: Tensor) 
         if len(rows):
             within = whole(tail(values.index_select(0, rows)))
             total = total + functional.cross_entropy(within, targets[rows] - tail.begin, reduction="sum")
-    return (total + functional.cross_entropy(whole(head), places, reduction="sum")) / (targets >= 0).sum()
+    return total + functional.cross_entropy(whole(head), places, reduction="sum")
 
 
 def whole(values: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ BPTT_MODES = ("fixed", "random", "full")
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+BACKENDS = ("auto", "gloo", "nccl")
 TOKENIZERS = ("char", "byte", "word", "bpe", "unigram")
 
 
@@ -180,6 +181,9 @@ class TrainConfig(Checked):
     seq_len_start: int | None = option(
         None, "Begin with so short sequences; they double to --seq-len in the first half", low=1, high=1 << 20
     )
+    accumulate: int = option(
+        1, "Compute each batch in so many parts, one after the other, to save memory", low=1, high=1 << 16
+    )
     bptt: str = option(
         "fixed", "Truncation: fixed length, random length around it, or none in an epoch", choices=BPTT_MODES
     )
@@ -208,6 +212,7 @@ class TrainConfig(Checked):
     device: str = option("auto", "Where to compute", choices=DEVICES)
     precision: str = option("auto", "Number format of the matrix products", choices=PRECISIONS)
     threads: int | None = option(None, "Processor threads; all cores if not given", low=1, high=1024)
+    backend: str = option("auto", "How ranks talk: NCCL between GPUs, gloo between CPUs", choices=BACKENDS)
 
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""

@@ -55,16 +55,27 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
-def use_threads(count: int | None) -> int:
-    """Let torch use so many processor threads (None: as many as it likes) and return how many it uses.
+def use_threads(count: int | None, processes: int = 1) -> int:
+    """Let torch use so many processor threads and return how many it uses.
+
+    Args:
+        count: How many; None is as many as torch likes, or this process's share of the cores.
+        processes: How many of ours compute on this machine at once.
 
     Raises:
         UsageError: That is no number of threads.
     """
     TrainConfig(threads=count)  # checks it
+    if count is None and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # which torchrun sets
+        count = max(1, cores() // processes)
     if count is not None:
         torch.set_num_threads(count)
     return torch.get_num_threads()
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory(device: torch.device) -> int | None:

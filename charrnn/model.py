@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from charrnn.adaptive import Tail, log_probs, mean_loss
+from charrnn.adaptive import Tail, log_probs, summed_loss
 from charrnn.attention import Attention
 from charrnn.cells import CELLS, Cell, State
 from charrnn.config import ModelConfig
@@ -106,11 +106,11 @@ class CharRNN(nn.Module):
         return log_probs(head, self._tails, values) if self.tails else head
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean negative log likelihood in nats of `targets` (batch, time), from what `hidden` returned."""
+        """Return the summed negative log likelihood in nats of `targets` (batch, time), from what `hidden` returned."""
         head, wanted = self._head(values).flatten(0, 1), targets.flatten()
         if self.tails:
-            return mean_loss(head, self._tails, values.flatten(0, 1), wanted)
-        return functional.cross_entropy(head.float(), wanted)
+            return summed_loss(head, self._tails, values.flatten(0, 1), wanted)
+        return functional.cross_entropy(head.float(), wanted, reduction="sum")
 
     @property
     def _tails(self) -> list[Tail]:

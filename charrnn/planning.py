@@ -14,6 +14,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
 from charrnn.model import build
 from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
+from charrnn.ranks import ALONE, Ranks
 from charrnn.shapes import NUM_GATES, parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Trainer
@@ -69,6 +70,9 @@ class Plan:
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
         memory_bytes: Estimated memory of weights, gradients, optimizer and activations; 0 if the run is under way.
+        deadline: `time.monotonic()` at which the command should end, if time is its budget; a run that is continued has
+            none.
+        most_steps: Steps that are never exceeded to fill the time.
         step_seconds: Measured time of a step; None if nothing was measured.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
@@ -79,6 +83,8 @@ class Plan:
     precision: str
     epochs: float
     memory_bytes: int = 0
+    deadline: float | None = None
+    most_steps: int = 0
     step_seconds: float | None = None
     total_seconds: float | None = None
 
@@ -141,6 +147,7 @@ def make_plan(
     started: float,
     base: ModelConfig | None = None,
     measure: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Plan:
     """Settle everything that the request leaves open.
 
@@ -152,6 +159,7 @@ def make_plan(
         started: `time.monotonic()` when the command began: a budget of time covers all of it.
         base: The model to start from, whose shape then holds.
         measure: Measure the speed even if no setting depends on it, for an estimate of the time.
+        ranks: Those that will train together, who all ask for the plan at once and all get the same.
 
     Raises:
         UsageError: A setting is unknown or out of range.
@@ -160,21 +168,26 @@ def make_plan(
     """
     model, settings = _shapes(request, tokenizer, len(train.ids), base)
     config = TrainConfig(**settings)
-    device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
+    device, precision = describe_device(config, ranks), choose_precision(config.precision, choose_device(config.device))
     share, whole = mean_length(config), replace(config, seq_len_start=None)
     batcher = make_batcher(train.ids, whole, model.vocab_size, train.starts)
     epoch = share / batcher.steps_per_epoch()  # passes over the text in a step
-    needed = memory_bytes(model, batcher.shapes())
-    check_memory(needed, config)
+    needed = memory_bytes(
+        model, {(-(-rows // (ranks.size * config.accumulate)), steps) for rows, steps in batcher.shapes()}
+    )
+    ranks.together(lambda: check_memory(needed * ranks.local_size, config))
     timed = request.epochs is None and "steps" not in request.settings
-    speed = measure_speed(model, whole, precision, tokenizer, train, valid) if timed or measure else None
+    speed = measure_speed(model, whole, precision, tokenizer, train, valid, ranks) if timed or measure else None
     if speed is not None:
         speed = replace(speed, step=speed.step * share)
-    evaluations = EVALUATIONS
+    evaluations, deadline, most = EVALUATIONS, None, 0
     if timed and speed is not None:
-        steps, evaluations = steps_within(
-            request, speed, most_epochs(len(train.ids), model.cell), epoch, elapsed=time.monotonic() - started
-        )
+        (elapsed,) = ranks.most(time.monotonic() - started)
+        budget = request.seconds or find_preset(request.preset or "standard").seconds
+        deadline = started + budget
+        # a preset ends where more passes over the text gain nothing; a given time is used to its end
+        most = math.ceil(most_epochs(len(train.ids), model.cell) / epoch) if request.seconds is None else 1 << 40
+        steps, evaluations = steps_within(budget - elapsed, speed, most)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = (
@@ -192,6 +205,8 @@ def make_plan(
         precision=precision,
         epochs=steps * epoch,
         memory_bytes=needed,
+        deadline=deadline,
+        most_steps=most,
         step_seconds=speed.step if speed else None,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
@@ -206,22 +221,15 @@ def mean_length(config: TrainConfig) -> float:
 EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most
 
 
-def steps_within(request: Request, speed: "Speed", passes: int, epoch: float, *, elapsed: float) -> tuple[int, int]:
-    """Return how many steps and evaluations fit into the request's time, of which some has elapsed already.
-
-    Args:
-        request: Its time, or its preset's.
-        speed: Measured.
-        passes: Over the text, after which a preset ends: more of them gain nothing. A given time is used to its end.
-        epoch: Passes over the text in one step.
-        elapsed: Seconds since the command began.
-    """
-    preset = find_preset(request.preset or "standard")
-    left = (request.seconds or preset.seconds) - elapsed - 1.0  # a second to save and to leave
+def steps_within(seconds: float, speed: "Speed", most: int) -> tuple[int, int]:
+    """Return how many steps and evaluations fit into a time, and into `most` steps."""
+    left = seconds - SECONDS_TO_LEAVE
     evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
     steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
-    most = math.ceil(passes / epoch) if request.seconds is None else steps
     return min(steps, most), evaluations
+
+
+SECONDS_TO_LEAVE = 1.0  # of a budget of time, to save and to end
 
 
 def _shapes(
@@ -265,7 +273,13 @@ class Speed:
 
 
 def measure_speed(
-    model: ModelConfig, config: TrainConfig, precision: str, tokenizer: Tokenizer, train: Encoded, valid: Encoded
+    model: ModelConfig,
+    config: TrainConfig,
+    precision: str,
+    tokenizer: Tokenizer,
+    train: Encoded,
+    valid: Encoded,
+    ranks: Ranks = ALONE,
 ) -> Speed:
     """Time a few steps of a model that is then thrown away.
 
@@ -273,14 +287,16 @@ def measure_speed(
     machine does.
     """
     trainer = Trainer(
-        build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision
+        build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision, ranks
     )
-    begin, times = time.monotonic(), list[float]()
-    while len(times) < 3 or time.monotonic() - begin < MEASURED_SECONDS:
+    begin, times, measured = time.monotonic(), list[float](), 0.0
+    while len(times) < 3 or measured < MEASURED_SECONDS:
         before = time.monotonic()
         trainer.train_once()
-        times.append(time.monotonic() - before)
-    step = WARM * statistics.median(times[len(times) // 2 :])
+        now = time.monotonic()
+        times.append(now - before)
+        (measured,) = ranks.most(now - begin)  # so all of them end after the same step
+    (step,) = ranks.most(WARM * statistics.median(times[len(times) // 2 :]))
     # Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
     return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
 
@@ -289,7 +305,8 @@ MEASURED_SECONDS = 2.5
 WARM = 0.9  # of a step's time then is what one takes later
 
 
-def describe_device(config: TrainConfig) -> str:
+def describe_device(config: TrainConfig, ranks: Ranks = ALONE) -> str:
     """Set the threads, and name the device that a configuration comes to on this machine."""
-    threads, device = use_threads(config.threads), choose_device(config.device)
-    return f"cpu with {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+    threads, device = use_threads(config.threads, ranks.local_size), choose_device(config.device)
+    name = f"cpu with {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+    return name if ranks.size == 1 else f"{ranks.size} ranks, each on {name}"

@@ -6,7 +6,7 @@ Only nats are added up. Everything shown is derived from a `Score`, and names it
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn import functional
 from charrnn.corpus import Encoded
 from charrnn.mapped import take
 from charrnn.model import CharRNN
+from charrnn.ranks import ALONE, Ranks
 from charrnn.tokenizers import Tokenizer
 
 Ids = npt.NDArray[np.integer[Any]]
@@ -145,6 +146,7 @@ def evaluate(
     protocol: ScoringProtocol,
     *,
     autocast: Callable[[], Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Score:
     """Score every token of a text, the first one included (it is predicted from the start symbol).
 
@@ -157,8 +159,15 @@ def evaluate(
         text: The ids, and the characters and bytes that they stand for.
         protocol: How the state runs.
         autocast: Makes the context in which the model runs, for lower precision; None computes in the weights' own.
+        ranks: Those that share the work; each of them has the same arguments, and gets the same score.
     """
-    return tally(token_nats(model, text, protocol, autocast=autocast), tokenizer, text).score
+    groups = shared(segments(text, protocol), ranks)
+    nats = nats_of(predictions(model, text.ids, groups, autocast=autocast))
+    score = tally(nats, tokenizer, text).score
+    if ranks.size == 1:
+        return score
+    total, unknown, unknown_nats = ranks.total(score.nats, score.unknown, score.unknown_nats)
+    return replace(score, nats=total, unknown=int(unknown), unknown_nats=unknown_nats)
 
 
 @dataclass(frozen=True)
@@ -265,6 +274,13 @@ def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[tuple[Places,
         group = np.arange(first, min(first + ROWS * size, length), size)
         begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
         yield begins, np.minimum(group + size, length)[:, None]
+
+
+def shared(groups: Iterable[tuple[Places, Places]], ranks: Ranks) -> Iterator[tuple[Places, Places]]:
+    """Leave this rank's share of each group's segments, if it has one."""
+    for begins, ends in groups:
+        if ranks.rank < len(begins):
+            yield begins[ranks.rank :: ranks.size], ends[ranks.rank :: ranks.size]
 
 
 def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Places]]:

@@ -1,5 +1,6 @@
 """A run and its folder: train, record what happens, keep the best model and what a resume needs."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +12,14 @@ import numpy.typing as npt
 import torch
 
 from charrnn import __version__
-from charrnn.checkpoints import SavedModel, save_model
+from charrnn.checkpoints import Arrays, SavedModel, save_model
 from charrnn.corpus import Encoded
 from charrnn.errors import DivergedError, InterruptedRun, MachineError
 from charrnn.machine import choose_device
 from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel
-from charrnn.planning import Plan
+from charrnn.planning import SECONDS_TO_LEAVE, Plan
+from charrnn.ranks import ALONE, Ranks, RanksLost
 from charrnn.records import separator_of
 from charrnn.runs import RunFolder
 from charrnn.sampling import SamplingConfig, generate_records, generate_text
@@ -28,6 +30,8 @@ from charrnn.training import Evaluated, Event, Progress, Trained, Trainer
 SECONDS_BETWEEN_SAVES = 60.0
 SAMPLE_LENGTH = 200  # characters
 SAMPLE_RECORDS = 8
+ADJUSTED_FROM = 0.02  # share of the steps that is worth a change
+ADJUSTED_UNTIL = 0.8  # share of the run after which its end stays where it is
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,15 @@ class Sampled:
     text: str
 
 
-Happening = Event | Saved | SaveFailed | Sampled
+@dataclass(frozen=True)
+class Rescheduled:
+    """The run will have another number of steps, so that it ends in time: the machine's speed has changed."""
+
+    step: int
+    steps: int
+
+
+Happening = Event | Saved | SaveFailed | Sampled | Rescheduled
 
 
 @dataclass(frozen=True)
@@ -77,12 +89,13 @@ class Session:
     """One run: a trainer, the folder that it is recorded in, and the facts that both were made from.
 
     Args:
-        folder: Locked by the caller.
+        folder: Locked by the caller, if this rank is the first; the others write nothing.
         request: What was asked for.
         plan: The settings.
         tokenizer: Of the training text.
         data: The text.
         weights: Where to begin; None is a new model made from the seed.
+        ranks: Those that train together; each of them has a session of the same arguments.
     """
 
     def __init__(
@@ -93,14 +106,17 @@ class Session:
         tokenizer: Tokenizer,
         data: Data,
         weights: dict[str, npt.NDArray[np.float32]] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.folder, self.request, self.plan, self.tokenizer, self.data = folder, request, plan, tokenizer, data
+        self.ranks = ranks
         model = build(plan.model, plan.train.seed)
         if weights is not None:
             model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         device = choose_device(plan.train.device)
-        self.trainer = Trainer(model.to(device), tokenizer, data.train, data.valid, plan.train, plan.precision)
+        self.trainer = Trainer(model.to(device), tokenizer, data.train, data.valid, plan.train, plan.precision, ranks)
         self.seconds = 0.0
+        self.pace = (time.monotonic(), 0)  # when the last evaluation was, and after which step
         self.saved: Progress | None = None
         self.saved_at = time.monotonic()
         self.unsaved_model: SavedModel | None = None
@@ -114,7 +130,7 @@ class Session:
         """Train to the end, recording and saving on the way, and yield what happens.
 
         Args:
-            should_stop: Asked after every step; the number of a signal ends the run in good order.
+            should_stop: Asked after every step; the number of a signal ends the run, of all ranks, in good order.
 
         Raises:
             InterruptedRun: `should_stop` gave a signal; everything is saved.
@@ -122,26 +138,72 @@ class Session:
             MachineError: The last save failed.
         """
         began = time.monotonic() - self.seconds
+        self.pace = (time.monotonic(), self.trainer.progress.step)
         for event in self._train():
             self.seconds = time.monotonic() - began
             yield event
-            yield from self._follow_up(event)
-            signal_number = should_stop()
-            if signal_number is not None and not self.trainer.finished:
+            if isinstance(event, Evaluated):
+                yield from self._keep_to_time(event.step)
+            # what only one rank knows, that a signal has come or a minute has passed, all of them act upon
+            stop, save = self.ranks.most(should_stop() or 0, self._save_due(event))
+            yield from self._follow_up(event, save=bool(save))
+            if stop and not self.trainer.finished:
                 self.save()
-                raise InterruptedRun(f"Stopped and saved at step {event.step:,}.", signal_number=signal_number)
+                raise InterruptedRun(f"Stopped and saved at step {event.step:,}.", signal_number=int(stop))
         if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
 
+    def _keep_to_time(self, step: int) -> Iterator[Rescheduled]:
+        """If time is the run's budget, let it have the steps that it can take at the pace since the last evaluation."""
+        now, (then, before), plan = time.monotonic(), self.pace, self.plan
+        self.pace = (now, step)
+        if plan.deadline is None or step > ADJUSTED_UNTIL * plan.train.steps or plan.train.seq_len_start is not None:
+            return
+        left = (plan.deadline - SECONDS_TO_LEAVE - now) * (step - before) / max(1e-9, now - then)
+        steps = self.ranks.from_first(min(plan.most_steps, step + max(1, int(left))))
+        if abs(steps - plan.train.steps) > ADJUSTED_FROM * plan.train.steps:
+            epochs = plan.epochs * steps / plan.train.steps
+            self.plan = replace(plan, train=replace(plan.train, steps=steps), epochs=epochs)
+            self.trainer.reschedule(steps)
+            yield Rescheduled(step, steps)
+
     def save(self) -> None:
         """Write what is there to be written: the best model if it could not be saved before, and the training state.
 
+        All ranks save at once, for each has a part of the state; the first one writes.
+
         Raises:
-            MachineError: It cannot be written; what was saved before is still there.
+            MachineError: It cannot be written; what was saved before is still there. Or the ranks have come apart.
         """
-        self._save_best()
         arrays, values = self.trainer.state()
+        self._check_ranks(arrays)
+        failure: MachineError | None = None
+        if self.ranks.first:
+            try:
+                self._write(arrays, values)
+            except MachineError as error:
+                failure = error
+        if failed := self.ranks.from_first(None if failure is None else (failure.message, failure.hint)):
+            raise failure or MachineError(*failed)
+        self.saved = replace(self.trainer.progress)
+        self.saved_at = time.monotonic()
+
+    def _check_ranks(self, arrays: Arrays) -> None:
+        """Raise `MachineError` unless all ranks have the same weights: two kinds of machine may compute differently."""
+        if self.ranks.size == 1:
+            return
+        digest = hashlib.sha256(b"".join(value.tobytes() for name, value in sorted(arrays.items()) if "model." in name))
+        different = [rank for rank, other in enumerate(self.ranks.gather(digest.digest())) if other != digest.digest()]
+        if different:
+            raise MachineError(
+                f"At step {self.trainer.progress.step:,}, ranks {self.ranks.rank} and {different[0]} have different "
+                "weights: their machines do not compute alike.",
+                "Use machines of one kind, and one version of torch. What was saved before is good.",
+            )
+
+    def _write(self, arrays: Arrays, values: dict[str, Any]) -> None:
+        self._save_best()
         facts = {
             "request": self.request,
             "model": self.plan.model.to_dict(),
@@ -151,11 +213,10 @@ class Session:
             "tokenizer": self.tokenizer.to_dict(),
             "text": self._text_facts(),
             "finished": self.trainer.finished,
+            "ranks": self.ranks.size,
             "trainer": values,
         }
         self.folder.save_state(arrays, facts)
-        self.saved = replace(self.trainer.progress)
-        self.saved_at = time.monotonic()
 
     def sample(self) -> str:
         """Return a short text from the model as it is now; training goes on as if nothing had happened."""
@@ -189,11 +250,12 @@ class Session:
                 progress.tokens / max(1e-9, self.seconds) * self.data.train.characters / len(self.data.train.ids)
             ),
             "precision": self.plan.precision,
+            "ranks": self.ranks.size,
         }
 
     def _sample_due(self, event: Event) -> bool:
         every = self.plan.train.sample_every
-        return isinstance(event, Trained) and every is not None and event.step % every == 0
+        return self.ranks.first and isinstance(event, Trained) and every is not None and event.step % every == 0
 
     def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
         return {name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
@@ -208,19 +270,21 @@ class Session:
                 f"{error.message} {good}", f"Try a lower learning rate: --fresh --lr {self.plan.train.lr / 4:g}"
             ) from None
 
-    def _follow_up(self, event: Event) -> Iterator[Happening]:
+    def _follow_up(self, event: Event, *, save: bool) -> Iterator[Happening]:
         """Do what an event calls for: log, sample, keep the model, save. On a full disk, warn and go on."""
-        if isinstance(event, Evaluated) and event.best:
+        if self.ranks.first and isinstance(event, Evaluated) and event.best:
             self.unsaved_model = self._saved_model(event)
         try:
             self._log(event)
             if isinstance(event, Evaluated):
                 self._save_best()
-            elif self._save_due(event):
+            elif save:
                 self.saved_at = time.monotonic()  # a save that fails is tried again after the same while
                 self.save()
                 yield Saved(event.step)
         except MachineError as error:
+            if isinstance(error, RanksLost):
+                raise
             yield SaveFailed(event.step, error)
         if self._sample_due(event):
             yield Sampled(event.step, self.sample())
@@ -239,6 +303,8 @@ class Session:
 
     def _log(self, event: Event) -> None:
         """Add a line to the metrics log where one is due."""
+        if not self.ranks.first:
+            return
         if isinstance(event, Evaluated):
             values = {"valid": event.score.nats_per_token, "bits_per_char": event.score.bits_per_char}
         elif event.step % self.plan.train.log_every == 0:

@@ -13,6 +13,7 @@ from charrnn.checkpoints import Arrays, SavedModel
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.planning import Plan, Request, describe_device
+from charrnn.ranks import ALONE, Ranks
 from charrnn.runs import RunFolder
 from charrnn.session import Data, Session
 from charrnn.shapes import weight_shapes
@@ -29,33 +30,50 @@ def begin(
     tokenizer: Tokenizer,
     data: Data,
     weights: dict[str, npt.NDArray[np.float32]] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Session:
     """Begin a new run in an empty folder: write its configuration, and the state before its first step.
+
+    All ranks begin at once; the first one writes.
 
     Raises:
         UsageError: The folder holds a model already, and no state that it could be trained on from.
     """
+    ranks.together(lambda: _prepare(folder, plan) if ranks.first else None)
+    session = Session(folder, request.to_dict(), plan, tokenizer, data, weights, ranks)
+    session.save()
+    return session
+
+
+def _prepare(folder: RunFolder, plan: Plan) -> None:
     if folder.model.exists():
         raise UsageError(
             f"{folder.path} holds a model but no training state to continue from.",
             "Choose another folder with --out, or add --fresh to move it aside and begin again.",
         )
     folder.write_config(plan.model.to_dict() | plan.train.to_dict())
-    session = Session(folder, request.to_dict(), plan, tokenizer, data, weights)
-    session.save()
-    return session
 
 
-def resume(folder: RunFolder, request: Request, data: Data, saved: tuple[Arrays, dict[str, Any]]) -> Session:
-    """Continue a run from its saved state.
+def resume(
+    folder: RunFolder, request: Request, data: Data, saved: tuple[Arrays, dict[str, Any]], ranks: Ranks = ALONE
+) -> Session:
+    """Continue a run from its saved state; all ranks do so at once, with what the first one has read.
 
     Raises:
         UsageError: The request differs from the one that began the run.
         TextError: The text does.
         ModelFileError: The state has the right checksum, and yet contradicts itself.
     """
-    with _sound(folder):
-        return _resumed(folder, request, data, *saved)
+    session = _resumed(folder, request, data, *saved, ranks)
+    ranks.together(lambda: _go_back(session) if ranks.first else None)
+    return session
+
+
+def _go_back(session: Session) -> None:
+    """Let the log end where the state does, and the clock go on from there."""
+    progress = session.trainer.progress
+    session.folder.cut_metrics(progress.step, progress.evaluated_step)
+    session.seconds = max((line.get("seconds", 0.0) for line in session.folder.read_metrics()), default=0.0)
 
 
 def saved_tokenizer(folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]) -> Tokenizer:
@@ -100,17 +118,19 @@ def _check_same(folder: RunFolder, request: Request, name: str, sha256: str, fac
         )
 
 
-def _resumed(folder: RunFolder, request: Request, data: Data, arrays: Arrays, facts: dict[str, Any]) -> Session:
-    _check_same(folder, request, data.name, data.sha256, facts)
-    session = Session(folder, facts["request"], *_described(arrays, facts), data)
-    session.trainer.restore(arrays, facts["trainer"])
-    session.saved = replace(session.trainer.progress)
-    folder.cut_metrics(session.trainer.progress.step, session.trainer.progress.evaluated_step)
-    session.seconds = max((line.get("seconds", 0.0) for line in folder.read_metrics()), default=0.0)
-    return session
+def _resumed(
+    folder: RunFolder, request: Request, data: Data, arrays: Arrays, facts: dict[str, Any], ranks: Ranks
+) -> Session:
+    with _sound(folder):
+        _check_same(folder, request, data.name, data.sha256, facts)
+        plan, tokenizer = _described(arrays, facts, ranks)
+        session = Session(folder, facts["request"], plan, tokenizer, data, ranks=ranks)
+        session.trainer.restore(arrays, facts["trainer"])
+        session.saved = replace(session.trainer.progress)
+        return session
 
 
-def _described(arrays: Arrays, facts: dict[str, Any]) -> tuple[Plan, Tokenizer]:
+def _described(arrays: Arrays, facts: dict[str, Any], ranks: Ranks) -> tuple[Plan, Tokenizer]:
     """Return a saved run's plan and tokenizer; raise an error of `NO_FIT` if they and its weights do not fit."""
     model, train = ModelConfig.from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
     tokenizer = tokenizer_from_dict(facts["tokenizer"])
@@ -119,10 +139,10 @@ def _described(arrays: Arrays, facts: dict[str, Any]) -> tuple[Plan, Tokenizer]:
         raise ValueError("configuration, vocabulary and weights differ")  # before anything is allocated
     if facts["precision"] not in ("fp32", "bf16", "fp16") or not math.isfinite(facts["epochs"]):
         raise ValueError("precision or length")
-    plan = Plan(
-        model=model, train=train, device=describe_device(train), precision=facts["precision"], epochs=facts["epochs"]
-    )
-    return plan, tokenizer
+    device = describe_device(train, ranks)
+    return Plan(
+        model=model, train=train, device=device, precision=facts["precision"], epochs=facts["epochs"]
+    ), tokenizer
 
 
 def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Training: one step as a function, and a Trainer that holds exactly the state that a resume needs.
+"""Training: a Trainer takes the steps, evaluates, and holds exactly the state that a resume needs.
 
 `Trainer.run()` yields what happens (`Trained`, `Evaluated`); a terminal paints it, a notebook plots it, a test
 reads it. Nothing here prints, and nothing here knows about files.
@@ -7,22 +7,24 @@ reads it. Nothing here prints, and nothing here knows about files.
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from charrnn.batching import Batch, make_batcher
+from charrnn.batching import make_batcher, share
 from charrnn.cells import State
 from charrnn.config import TrainConfig
 from charrnn.corpus import Encoded
-from charrnn.errors import DivergedError
+from charrnn.errors import DivergedError, UsageError
 from charrnn.machine import autocast
-from charrnn.model import CharRNN, detach
+from charrnn.model import CharRNN
 from charrnn.optim import Optimizer, learning_rate
+from charrnn.ranks import ALONE, Ranks
 from charrnn.scoring import Score, ScoringProtocol, evaluate
+from charrnn.step import Learner, Step, join, train_step
 from charrnn.tokenizers import Tokenizer
 
 
@@ -57,26 +59,6 @@ class Evaluated:
 Event = Trained | Evaluated
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one step measured and carries on.
-
-    Attributes:
-        loss: Nats per token of the batch.
-        grad_norm: Norm of the whole gradient before clipping.
-        carried: The state for the next batch, detached.
-    """
-
-    loss: float
-    grad_norm: float
-    carried: State
-
-    @property
-    def finite(self) -> bool:
-        """Loss and gradient are finite, so the weights have moved."""
-        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
-
-
 @dataclass
 class Progress:
     """Where a run is: with the weights, the optimizer, the batcher and the generators, all that a resume needs."""
@@ -101,17 +83,32 @@ class Trainer:
         valid: The text to be measured on.
         config: How.
         precision: `fp32`, `bf16` or `fp16`: what `config.precision` came to on this device.
+        ranks: Those that train together; each of them makes a trainer of the same arguments.
+
+    Raises:
+        UsageError: The batches cannot be shared among the ranks.
     """
 
     def __init__(
-        self, model: CharRNN, tokenizer: Tokenizer, train: Encoded, valid: Encoded, config: TrainConfig, precision: str
+        self,
+        model: CharRNN,
+        tokenizer: Tokenizer,
+        train: Encoded,
+        valid: Encoded,
+        config: TrainConfig,
+        precision: str,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.tokenizer, self.valid, self.config, self.precision = model, tokenizer, valid, config, precision
+        self.ranks = ranks
         self.batcher = make_batcher(train.ids, config, model.start, train.starts)
+        if train.starts is None:  # batches of records have rows as they come
+            check_shares(self.batcher.batch_size, config, ranks)
+        self.learner = Learner(model, ranks, config.accumulate)
         self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None
         self.progress = Progress(loss_scale=2.0**15 if precision == "fp16" else 1.0)
-        torch.manual_seed(config.seed)  # dropout draws from torch's global generator; it can draw from no other
+        seed_dropout(config.seed, ranks.rank)
 
     def run(self) -> Iterator[Event]:
         """Train until the steps are done or patience ends, yielding what happens.
@@ -150,7 +147,7 @@ class Trainer:
         lr = learning_rate(progress.step, config)
         state = None if batch.starts_stream else self.carried
         step = train_step(
-            self.model,
+            self.learner,
             self.optimizer,
             batch,
             state,
@@ -178,9 +175,14 @@ class Trainer:
             what = f"loss became {step.loss}" if not math.isfinite(step.loss) else "gradient is no longer finite"
             raise DivergedError(f"Training diverged: the {what} at step {progress.step + 1}.")
 
+    def reschedule(self, steps: int) -> None:
+        """Let the run have another number of steps; the learning rate goes on as if it had had them from the start."""
+        self.config = replace(self.config, steps=steps)
+
     def evaluate(self) -> Evaluated:
         """Score the validation text; training goes on as if nothing had happened."""
-        score = evaluate(self.model, self.tokenizer, self.valid, ScoringProtocol.of(self.valid), autocast=self.autocast)
+        protocol = ScoringProtocol.of(self.valid)
+        score = evaluate(self.model, self.tokenizer, self.valid, protocol, autocast=self.autocast, ranks=self.ranks)
         if not math.isfinite(score.nats):
             raise DivergedError(f"Training diverged: validation scored {score.nats} nats at step {self.progress.step}.")
         progress, nats = self.progress, score.nats_per_token
@@ -197,24 +199,41 @@ class Trainer:
         return autocast(self.precision, self.model.device)
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-        """Return everything that the next step depends on: arrays, and plain values."""
+        """Return everything that the next step depends on: arrays, and plain values. All ranks are asked at once."""
         tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
-        # A half-precision state is exact in float32, and becomes the same half-precision numbers in the next step.
-        tensors |= {f"carried.{index}": tensor.float() for index, tensor in enumerate(self.carried or ())}
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if self.model.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.model.device)
-        best = self.progress.best_nats
         arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+        best = self.progress.best_nats
         values = {
             "progress": vars(self.progress) | {"best_nats": best if math.isfinite(best) else None},
             "batcher": self.batcher.position(),
         }
-        return arrays, values
+        return arrays | self._carried() | self._generators(), values
+
+    def _carried(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the state of all rows of the batch, this rank's and the others'."""
+        if self.carried is None:
+            return {}
+        own = share(self.batcher.batch_size, self.ranks.rank, self.ranks.size)
+        # A half-precision state is exact in float32, and becomes the same half-precision numbers in the next step.
+        rows = tuple(tensor[: own.stop - own.start].float().cpu() for tensor in self.carried)
+        return {f"carried.{index}": tensor.numpy() for index, tensor in enumerate(join(self.ranks.gather(rows)))}
+
+    def _generators(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return each rank's random generators; the first one's have the names that those of a process alone have."""
+        found = {"rng.cpu": torch.get_rng_state().numpy()}
+        if self.model.device.type == "cuda":
+            found["rng.cuda"] = torch.cuda.get_rng_state(self.model.device).numpy()
+        return {
+            of_rank(name, rank): value
+            for rank, generators in enumerate(self.ranks.gather(found))
+            for name, value in generators.items()
+        }
 
     def restore(self, arrays: dict[str, np.ndarray[Any, Any]], values: dict[str, Any]) -> None:
         """Go back to what `state` returned.
+
+        With another number of ranks than then the rows are dealt anew, and a rank that is new draws other dropout.
 
         Raises:
             ValueError: It is the state of another model, optimizer, batcher or version; so are some errors of torch.
@@ -222,73 +241,52 @@ class Trainer:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.model.load_state_dict(_under("model.", tensors))
         self.optimizer.restore(_under("optimizer.", tensors))
-        carried = _under("carried.", tensors)  # in no order: the names hold it
-        self.carried = tuple(carried[str(index)].to(self.model.device) for index in range(len(carried))) or None
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self.model.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.model.device)
+        own = of_rank("rng.cpu", self.ranks.rank)
+        if own in tensors:
+            torch.set_rng_state(tensors[own])
+        own = of_rank("rng.cuda", self.ranks.rank)
+        if own in tensors and self.model.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[own], self.model.device)
         best = values["progress"]["best_nats"]
         self.progress = Progress(**values["progress"] | {"best_nats": math.inf if best is None else best})
         self.batcher.restore(values["batcher"])
         kinds = {name: type(value) for name, value in vars(Progress()).items()}
         if any(type(value) is not kinds[name] or not value >= 0 for name, value in vars(self.progress).items()):
             raise ValueError("A run's progress is told by numbers that are not negative.")
-        shapes = [tensor.shape for tensor in self.model.initial_state(self.batcher.batch_size)]
-        if self.carried is not None and [tensor.shape for tensor in self.carried] != shapes:
+        carried = _under("carried.", tensors)  # in no order: the names hold it
+        self._deal(tuple(carried[str(index)].to(self.model.device) for index in range(len(carried))))
+
+    def _deal(self, carried: State) -> None:
+        """Take this rank's rows of the whole batch's state; none at all is the state before the first step."""
+        rows = self.batcher.batch_size
+        shapes = [tensor.shape for tensor in self.model.initial_state(rows)]
+        if carried and [tensor.shape for tensor in carried] != shapes:
             raise ValueError("The carried state does not fit the model.")
-
-
-def train_step(
-    model: CharRNN,
-    optimizer: Optimizer,
-    batch: Batch,
-    state: State | None,
-    config: TrainConfig,
-    *,
-    lr: float,
-    autocast: AbstractContextManager[Any],
-    loss_scale: float = 1.0,
-) -> Step:
-    """Move the weights once: forward, loss, backward, clip, step. A gradient that is not finite moves nothing.
-
-    Args:
-        model: In training mode.
-        optimizer: The one that moves its weights.
-        batch: What to learn from.
-        state: The model's state before the batch; None is zeros.
-        config: How to clip.
-        lr: Learning rate of this step.
-        autocast: The context of the number format.
-        loss_scale: Factor on the loss while gradients are computed, against underflow in fp16.
-    """
-    inputs, targets = batch.inputs.to(model.device), batch.targets.to(model.device)
-    with autocast:
-        values, carried = model.hidden(inputs[:, : batch.carry_at], state)
-        if batch.carry_at < inputs.shape[1]:  # this window goes on beyond the place where the next one begins
-            rest, _ = model.hidden(inputs[:, batch.carry_at :], carried)
-            values = torch.cat([values, rest], dim=1)
-        loss = model.loss(values[:, batch.scored_from :], targets[:, batch.scored_from :])
-    (loss * loss_scale).backward()  # type: ignore[no-untyped-call]
-    norm = clip_gradients(model, config, loss_scale)
-    step = Step(loss.item(), norm.item(), detach(carried))
-    if step.finite:
-        optimizer.step(lr)
-    optimizer.clear()
-    return step
-
-
-def clip_gradients(model: CharRNN, config: TrainConfig, loss_scale: float) -> Tensor:
-    """Undo the loss's scale, clip by norm and by value as `config` says, and return the norm before clipping."""
-    parameters = list(model.parameters())
-    if loss_scale != 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.div_(loss_scale)
-    norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm or math.inf)
-    if config.clip_value:
-        nn.utils.clip_grad_value_(parameters, config.clip_value)
-    return norm
+        own = share(rows, self.ranks.rank, self.ranks.size)
+        own = own if own.start < own.stop else slice(1)  # of a row without targets, any state will do
+        self.carried = tuple(tensor[own] for tensor in carried) or None
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def of_rank(name: str, rank: int) -> str:
+    """Return what a rank's part of the state is called."""
+    return f"{name}.{rank}" if rank else name
+
+
+def seed_dropout(seed: int, rank: int) -> None:
+    """Seed torch's global generator, for dropout draws from no other: in each rank with another seed."""
+    torch.manual_seed(seed if rank == 0 else int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]))
+
+
+def check_shares(rows: int, config: TrainConfig, ranks: Ranks) -> None:
+    """Raise `UsageError` unless a batch of so many rows comes out even among the ranks and the parts of each."""
+    shares = ranks.size * config.accumulate
+    if rows % shares == 0:
+        return
+    what = f"--batch-size {rows}" if rows == config.batch_size else f"The text's {rows} streams"
+    groups = [f"{ranks.size} ranks"] * (ranks.size > 1) + [f"{config.accumulate} parts"] * (config.accumulate > 1)
+    near = max(shares, rows - rows % shares)
+    raise UsageError(f"{what} cannot be shared evenly among {' of '.join(groups)}.", f"Try --batch-size {near}.")

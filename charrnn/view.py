@@ -17,7 +17,7 @@ from charrnn.shapes import parameter_count
 
 if TYPE_CHECKING:
     from charrnn.planning import Plan
-    from charrnn.session import Data, Sampled, Saved, SaveFailed, Session
+    from charrnn.session import Data, Rescheduled, Sampled, Saved, SaveFailed, Session
     from charrnn.tokenizers import Tokenizer
     from charrnn.training import Evaluated, Trained
 
@@ -117,13 +117,14 @@ class TrainingView:
             self.task = self.progress.add_task("", total=self.steps, completed=self.first_step)
             self.progress.start()
 
-    def show(self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed") -> None:
+    def show(self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed | Rescheduled") -> None:
         """Show what has happened. A terminal that is gone does not end a run: it goes on unseen."""
         painters: dict[str, Callable[[Any], None]] = {
             "Trained": self.show_trained,
             "Evaluated": self.show_evaluated,
             "Sampled": self.show_sampled,
             "SaveFailed": self.show_save_failed,
+            "Rescheduled": self.show_rescheduled,
         }
         painter = painters.get(type(event).__name__)
         if painter is not None:
@@ -142,6 +143,12 @@ class TrainingView:
             self.last_line = now
             left = (self.steps - event.step) * elapsed / (event.step - self.first_step)
             self.say(f"step {event.step:,}/{self.steps:,}  {status}  {duration(left)} left")
+
+    def show_rescheduled(self, event: "Rescheduled") -> None:
+        """Let the bar end somewhere else."""
+        self.steps = event.steps
+        if self.progress is not None:
+            self.progress.update(self.task, total=event.steps)
 
     def show_evaluated(self, event: "Evaluated") -> None:
         """Write the validation score, marked if it is the best so far."""

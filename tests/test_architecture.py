@@ -12,9 +12,9 @@ import charrnn
 ROWS = (
     ("errors", "config", "shapes", "presets"),
     ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
-    ("machine", "batching", "cells", "attention", "adaptive", "model", "numpy_model"),
+    ("machine", "ranks", "batching", "cells", "attention", "adaptive", "model", "numpy_model"),
     ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "gradients", "sampling", "novelty"),
-    ("optim", "training", "api", "__init__", "planning", "session", "starting"),
+    ("optim", "step", "training", "api", "__init__", "planning", "session", "starting"),
     ("signals", "console", "chart", "heat", "reading", "view"),
     ("commands", "cli", "__main__"),
 )

@@ -29,7 +29,7 @@ from charrnn.config import BPTT_MODES, ModelConfig, TrainConfig
 from charrnn.errors import TextError
 from charrnn.model import build
 from charrnn.optim import Optimizer
-from charrnn.training import Step, train_step
+from charrnn.step import Learner, Step, train_step
 
 LENGTHS = st.integers(2, 200)
 SIZES = st.integers(1, 250)  # of batches and sequences: also larger than the text
@@ -281,7 +281,7 @@ def second_window() -> tuple[torch.nn.Module, Batch, Batch, Callable[..., Step]]
 
     def step(batch: Batch, state: tuple[Tensor, ...] | None, optimizer: Any = None) -> Step:
         model.zero_grad()
-        return train_step(model, optimizer or Recorder(), batch, state, config, lr=0.1, autocast=nullcontext())
+        return train_step(Learner(model), optimizer or Recorder(), batch, state, config, lr=0.1, autocast=nullcontext())
 
     return model, *batches, step
 
@@ -334,7 +334,7 @@ def test_the_last_window_of_an_epoch_may_be_shorter_than_the_stride() -> None:
     model = build(ModelConfig(vocab_size=15, hidden_size=8, embedding_size=5), seed=1)
     optimizer, state = Optimizer(model, config), None
     for batch in epoch(batcher_of(15, config)):
-        step = train_step(model, optimizer, batch, state, config, lr=0.01, autocast=nullcontext())
+        step = train_step(Learner(model), optimizer, batch, state, config, lr=0.01, autocast=nullcontext())
         assert step.finite
         state = step.carried
 

@@ -16,7 +16,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model import CharRNN, Layer, build, detach
 from charrnn.optim import Optimizer
 from charrnn.shapes import parameter_count, weight_shapes
-from charrnn.training import train_step
+from charrnn.step import Learner, train_step
 
 CELLS = ("rnn", "gru", "lstm", "mingru", "minlstm")
 VOCAB, BATCH, TIME, HIDDEN = 13, 2, 6, 8
@@ -242,7 +242,8 @@ def test_golden_steps(cell: str) -> None:
     ids = torch.arange(BATCH * (TIME + 1)).reshape(BATCH, TIME + 1) ** 2 % VOCAB
     batch, optimizer = Batch(ids[:, :-1], ids[:, 1:], True, TIME), Optimizer(model, config)
     losses = [
-        train_step(model, optimizer, batch, None, config, lr=config.lr, autocast=nullcontext()).loss for _ in range(4)
+        train_step(Learner(model), optimizer, batch, None, config, lr=config.lr, autocast=nullcontext()).loss
+        for _ in range(4)
     ]
     assert losses[-1] == pytest.approx(GOLDEN[cell], rel=1e-4), (
         f"After three fixed steps the {cell}'s loss is {losses[-1]:.6f}, where it was {GOLDEN[cell]:.6f}. If you meant "

@@ -17,7 +17,7 @@ from charrnn.batching.base import NO_TARGET
 from charrnn.config import CELLS, ModelConfig, TrainConfig
 from charrnn.errors import UsageError
 from charrnn.model import CharRNN, build, detach
-from charrnn.training import Step, train_step
+from charrnn.step import Learner, Step, train_step
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=2, max_size=60)
 
@@ -143,7 +143,7 @@ def model_of(cell: str, size: int = 12) -> CharRNN:
 
 def step(model: CharRNN, batch: Batch, state: tuple[Tensor, ...] | None, config: TrainConfig) -> Step:
     recorder: Any = Recorder()
-    return train_step(model, recorder, batch, state, config, lr=0.1, autocast=nullcontext())
+    return train_step(Learner(model), recorder, batch, state, config, lr=0.1, autocast=nullcontext())
 
 
 @pytest.mark.parametrize("cell", CELLS)

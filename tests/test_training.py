@@ -18,7 +18,8 @@ from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel
 from charrnn.optim import Optimizer, learning_rate
 from charrnn.sampling import SamplingConfig, generate_text
-from charrnn.training import Evaluated, Event, Trained, Trainer, clip_gradients, train_step
+from charrnn.step import clip_gradients, train_step
+from charrnn.training import Evaluated, Event, Trained, Trainer
 
 MODEL_FIELDS = ("hidden_size", "embedding_size", "num_layers")
 # sixty characters in which the next one follows from the last few
@@ -254,7 +255,7 @@ def test_a_step_is_plain_gradient_descent_when_the_optimizer_is(monkeypatch: pyt
                 parameter.sub_(lr * parameter.grad)  # type: ignore[operator]
 
     monkeypatch.setattr(Optimizer, "step", descend)
-    train_step(one.model, one.optimizer, batch, None, one.config, lr=0.1, autocast=one.autocast())
+    train_step(one.learner, one.optimizer, batch, None, one.config, lr=0.1, autocast=one.autocast())
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(one.model.state_dict()[name], value, rtol=1e-5, atol=1e-7)
     assert all(parameter.grad is None for parameter in one.model.parameters())

@@ -20,7 +20,7 @@ All are functions of (seed, position): a position is all that a resumed run need
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.batching.base import Batch, Batcher, Ids, curriculum, seq_len_at, windows
+from charrnn.batching.base import Batch, Batcher, Ids, curriculum, seq_len_at, share, windows
 from charrnn.batching.random import RandomBatcher
 from charrnn.batching.records import RecordBatcher
 from charrnn.batching.sequential import SequentialBatcher
@@ -37,6 +37,7 @@ __all__ = [
     "curriculum",
     "make_batcher",
     "seq_len_at",
+    "share",
     "windows",
 ]
 

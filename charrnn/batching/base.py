@@ -1,12 +1,13 @@
 """What a batch is, what every batcher offers, and how a stream is cut into windows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from charrnn.config import TrainConfig
@@ -38,6 +39,31 @@ class Batch:
     def tokens(self) -> int:
         """Symbols that this step learns to predict."""
         return int((self.targets[:, self.scored_from :] != NO_TARGET).sum())
+
+    def rows(self, chosen: slice) -> Self:
+        """Return some of the rows."""
+        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen])
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same batch on a device."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+    def share(self, index: int, count: int) -> Self:
+        """Return one of `count` shares of the rows.
+
+        Of fewer rows than shares, some shares have none: they get a row in which there is nothing to predict, so that
+        whoever has such a share can go along with the others.
+        """
+        chosen = share(len(self.inputs), index, count)
+        if chosen.start < chosen.stop:
+            return self.rows(chosen)
+        row = self.rows(slice(1))
+        return replace(row, targets=torch.full_like(row.targets, NO_TARGET))
+
+
+def share(rows: int, index: int, count: int) -> slice:
+    """Return which of the rows are the share of `index` among `count` shares, whose sizes differ by at most one."""
+    return slice(rows * index // count, rows * (index + 1) // count)
 
 
 class Batcher(Protocol):

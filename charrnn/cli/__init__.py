@@ -50,8 +50,11 @@ def show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and leave.", callback=show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Train recurrent language models on a text, sample from them, and learn how well they predict."""
+    if context.invoked_subcommand not in (None, "train"):
+        commands.check_alone(str(context.invoked_subcommand))

@@ -81,6 +81,7 @@ def train(
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
     seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,
     seq_len_start: Annotated[int | None, setting("seq_len_start", DATA, int)] = None,
+    accumulate: Annotated[int | None, setting("accumulate", DATA, int)] = None,
     bptt: Annotated[str | None, setting("bptt", DATA)] = None,
     bptt_stride: Annotated[int | None, setting("bptt_stride", DATA, int)] = None,
     valid: Annotated[
@@ -105,6 +106,7 @@ def train(
     device: Annotated[str | None, setting("device", LEARN)] = None,
     precision: Annotated[str | None, setting("precision", LEARN)] = None,
     threads: Annotated[int | None, setting("threads", LEARN, int)] = None,
+    backend: Annotated[str | None, setting("backend", LEARN)] = None,
     eval_every: Annotated[int | None, setting("eval_every", REPORT, int)] = None,
     save_every: Annotated[int | None, setting("save_every", REPORT, int)] = None,
     log_every: Annotated[int | None, setting("log_every", REPORT, int)] = None,

@@ -8,11 +8,13 @@ from charrnn.commands.evaluate import evaluate
 from charrnn.commands.files import data, info, read_config, version
 from charrnn.commands.gradients import gradients
 from charrnn.commands.novelty import NoveltyOptions, novelty
+from charrnn.commands.opening import TrainOptions
 from charrnn.commands.sample import sample
 from charrnn.commands.sample_options import SampleOptions
 from charrnn.commands.score import EvalOptions
 from charrnn.commands.tokenize import tokenize
-from charrnn.commands.train import TrainOptions, train
+from charrnn.commands.train import train
+from charrnn.ranks import check_alone
 
 __all__ = [
     "CompareOptions",
@@ -20,6 +22,7 @@ __all__ = [
     "NoveltyOptions",
     "SampleOptions",
     "TrainOptions",
+    "check_alone",
     "compare",
     "data",
     "evaluate",

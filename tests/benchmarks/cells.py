@@ -36,7 +36,7 @@ from charrnn.model import build
 from charrnn.optim import Optimizer
 from charrnn.presets import cell_settings
 from charrnn.shapes import parameter_count
-from charrnn.training import train_step
+from charrnn.step import Learner, train_step
 
 Row = list[str]
 SPAN = 128  # of the attention
@@ -116,8 +116,9 @@ def stepper(config: ModelConfig, batch: int) -> Callable[[], Any]:
     model, train = build(config, 1), TrainConfig(seq_len=256, batch_size=batch)
     optimizer, precision = Optimizer(model, train), choose_precision("auto", model.device)
     ids = torch.randint(0, config.vocab_size, (batch, 257), generator=torch.Generator().manual_seed(1))
+    learner, context = Learner(model), autocast(precision, model.device)
     rows, state = Batch(ids[:, :-1], ids[:, 1:], False, 256), model.initial_state(batch)
-    return lambda: train_step(model, optimizer, rows, state, train, lr=1e-3, autocast=autocast(precision, model.device))
+    return lambda: train_step(learner, optimizer, rows, state, train, lr=1e-3, autocast=context)
 
 
 def recall_table(args: argparse.Namespace) -> Iterator[Row]:

@@ -13,8 +13,9 @@ from charrnn.corpus import Encoded
 from charrnn.model import CharRNN, build
 from charrnn.optim import Optimizer, learning_rate
 from charrnn.scoring import ScoringProtocol, evaluate
+from charrnn.step import clip_gradients
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training import Trained, Trainer, clip_gradients
+from charrnn.training import Trained, Trainer
 
 SYMBOLS, DISTRACTORS = 8, 8  # of the delayed recall; one more symbol asks
 

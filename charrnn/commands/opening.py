@@ -1,0 +1,328 @@
+"""How `charrnn train` comes to a session: read the text, find the run in its folder, plan or continue.
+
+With several ranks, what costs little every one does for itself. What has one right place, the run's folder and the
+vocabulary, the first one sees to, and the others are told.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn import __version__
+from charrnn.api import load
+from charrnn.corpus import Text, cut, read_texts, strangers, training_part
+from charrnn.errors import UsageError
+from charrnn.mapped import encode_kept, encode_once
+from charrnn.ranks import Ranks
+from charrnn.records import cut_records, separator_of, survey
+from charrnn.runs import RunFolder
+from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.view import TrainingView
+
+if TYPE_CHECKING:
+    from charrnn.checkpoints import Arrays, SavedModel
+    from charrnn.planning import Plan, Request
+    from charrnn.reading import ReadingView
+    from charrnn.session import Data, Session
+
+STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
+
+Open = Callable[[str], tuple[Iterator[str], Iterator[str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `charrnn train` was asked; `settings` are fields of `ModelConfig` and `TrainConfig` that were given."""
+
+    texts: Sequence[str]
+    valid: Sequence[str]
+    encoding: str
+    settings: dict[str, Any]
+    preset: str | None
+    epochs: float | None
+    seconds: float | None
+    init_from: Path | None
+    out: Path | None
+    dry_run: bool
+    fresh: bool
+    quiet: bool
+    json: bool
+
+
+@dataclass(frozen=True)
+class Division:
+    """A text divided into what trains and what validates.
+
+    Attributes:
+        name: Short name of the text.
+        sha256: SHA-256 that stands for both parts.
+        train: Characters of the training part.
+        open: Begins to read the parts, given what the reading is for; the first is to be read before the second.
+        separator: What ends a record, if the text consists of records; the parts are read record by record then.
+    """
+
+    name: str
+    sha256: str
+    train: int
+    open: Open
+    separator: str | None = None
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a rank has found before it hears of the others.
+
+    Attributes:
+        folder: The run's; locked if this rank is the first.
+        request: What was asked for.
+        start: The model to start from.
+        saved: The state to continue from, and warnings about newer ones, if this rank is the first and there is one.
+        parts: The text, divided.
+    """
+
+    folder: RunFolder
+    request: "Request"
+    start: "SavedModel | None"
+    saved: "tuple[Arrays, dict[str, Any], list[str]] | None"
+    parts: Division
+
+
+def open_session(
+    options: TrainOptions, ranks: Ranks, view: TrainingView, stack: ExitStack
+) -> "tuple[Session | None, Plan]":
+    """Continue the run in its folder, or plan a new one.
+
+    Args:
+        options: What was asked for.
+        ranks: Those that train together, who all come here at once.
+        view: Shows what is found.
+        stack: Holds the folder's lock.
+
+    Returns:
+        The session, unless nothing is to be trained, and its plan.
+    """
+    with view.reading() as reading:
+        found = ranks.together(lambda: look(options, ranks, view, reading, stack))
+        ranks.check_same(identity(found), "Give every rank the same options and the same text.")
+        saved = ranks.from_first(found.saved)
+        learned = ranks.together(lambda: first_tokenizer(options, found, reading, view) if ranks.first else None)
+        tokenizer = tokenizer_from_dict(ranks.from_first(learned.to_dict() if learned else {}))
+        data = ranks.in_turn(lambda: encode(tokenizer, found, reading, keep=not options.dry_run))
+    view.show_text(data, tokenizer)
+    if saved is not None:
+        session = continued(found.folder, found.request, data, saved, ranks, view)
+        return session, session.plan
+    return planned(options, found, tokenizer, data, ranks, view)
+
+
+def continued(
+    folder: RunFolder,
+    request: "Request",
+    data: "Data",
+    saved: "tuple[Arrays, dict[str, Any], list[str]]",
+    ranks: Ranks,
+    view: TrainingView,
+) -> "Session":
+    """Return the session of a run that is gone on with."""
+    from charrnn.starting import resume
+
+    arrays, facts, warnings = saved
+    for warning in warnings if ranks.first else ():
+        view.warn(f"{warning} Using the state saved before it.")
+    session = resume(folder, request, data, (arrays, facts), ranks)
+    if session.trainer.finished:
+        view.say("This run is already complete; --fresh begins again.")
+        return session
+    view.say(f"Continuing the run in {folder.path} from step {session.trainer.progress.step:,}.")
+    if (before := facts.get("ranks", 1)) != ranks.size:
+        were = f"{before} ranks" if before > 1 else "one process"
+        view.say(f"It was begun by {were}: rows and dropout are dealt anew, so the result will differ a little.")
+    view.show_plan(session.plan)
+    return session
+
+
+def planned(
+    options: TrainOptions, found: Beginning, tokenizer: Tokenizer, data: "Data", ranks: Ranks, view: TrainingView
+) -> "tuple[Session | None, Plan]":
+    """Return the plan of a new run, and its session if something is to be trained."""
+    from charrnn.planning import make_plan
+    from charrnn.starting import begin, starting_weights
+
+    plan = make_plan(
+        found.request,
+        tokenizer,
+        data.train,
+        data.valid,
+        started=STARTED,
+        base=found.start.config if found.start else None,
+        measure=options.dry_run,
+        ranks=ranks,
+    )
+    ranks.check_same({"The precision": plan.precision}, "Say which one with --precision.")
+    view.show_plan(plan)
+    if options.dry_run:
+        return None, plan
+    weights = starting_weights(found.start, plan.model) if found.start else None
+    return begin(found.folder, found.request, plan, tokenizer, data, weights, ranks), plan
+
+
+def look(
+    options: TrainOptions, ranks: Ranks, view: TrainingView, reading: "ReadingView", stack: ExitStack
+) -> Beginning:
+    """Read and check what was given; the first rank locks the run's folder, and loads what was saved there."""
+    from charrnn.machine import choose_device, choose_precision
+    from charrnn.planning import Request
+
+    if ranks.size > 1 and "-" in (*options.texts, *options.valid):
+        raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
+    text = read_text(options.texts, options.encoding, view)
+    folder = RunFolder(options.out or Path("checkpoints") / text.name)
+    writing = ranks.first and not options.dry_run
+    if writing:
+        folder.prepare()
+        stack.enter_context(folder.lock())
+    start = load(options.init_from).saved if options.init_from else None
+    request = Request(
+        settings=options.settings,
+        preset=options.preset,
+        epochs=options.epochs,
+        seconds=options.seconds,
+        init_from=start.sha256 if start else None,
+    )
+    choose_precision(options.settings.get("precision", "auto"), choose_device(options.settings.get("device", "auto")))
+    if options.fresh and writing and not ranks.restarts:  # what torchrun begins again is to go on
+        set_aside(folder, view)
+    saved = folder.load_state() if writing else None
+    return Beginning(folder, request, start, saved, divide(options, text, view, reading))
+
+
+def identity(found: Beginning) -> dict[str, str]:
+    """Return what has to be the same on every rank, by the name that an error calls it."""
+    asked = [f"--{name.replace('_', '-')} {value}" for name, value in sorted(found.request.to_dict().items())]
+    return {
+        "The version of charrnn": __version__,
+        "What was asked for": " ".join(asked) or "nothing",
+        "The SHA-256 of the text": f"{found.parts.sha256[:12]}...",
+    }
+
+
+def first_tokenizer(options: TrainOptions, found: Beginning, reading: "ReadingView", view: TrainingView) -> Tokenizer:
+    """Return the tokenizer of the run that is gone on with, or of the model to start from, or learn a new one."""
+    from charrnn.planning import check_request
+    from charrnn.starting import saved_tokenizer
+
+    start, parts = found.start, found.parts
+    if found.saved is not None:
+        return saved_tokenizer(found.folder, found.request, parts.name, parts.sha256, found.saved[1])
+    if start:
+        check_kept_vocabulary(start, options.settings)
+    tokenizer = start_tokenizer(start, parts, view) if start else new_tokenizer(options, parts)
+    check_request(found.request, tokenizer, parts.train, start.config if start else None)
+    return tokenizer
+
+
+def read_text(paths: Sequence[str], encoding: str, view: TrainingView) -> Text:
+    """Read a text and show what there is to know about the reading."""
+    with view.reading() as reading:
+        text = read_texts(paths, encoding=encoding, watch=reading.measured)
+    for note in text.notes:
+        view.say(note)
+    return text
+
+
+def set_aside(folder: RunFolder, view: TrainingView) -> None:
+    """Move the run that is there out of the way and say where it is now."""
+    old = folder.set_aside()
+    if old is not None:
+        view.say(f"The run that was in {folder.path} is now in {old}.")
+
+
+def divide(options: TrainOptions, text: Text, view: TrainingView, reading: "ReadingView") -> Division:
+    """Divide the text before anything is learned from it."""
+    if options.valid and "valid_fraction" in options.settings:
+        raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
+    valid, sha256 = None, text.sha256
+    if options.valid:
+        valid = read_text(options.valid, options.encoding, view)
+        sha256 = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
+    fraction, separator = options.settings.get("valid_fraction", 0.1), separator_of(options.settings.get("records"))
+    if separator is not None:
+        length, parts = divide_records(text, valid, fraction, separator, view, reading)
+        return Division(text.name, sha256, length, parts, separator)
+    if valid is None:
+        length = training_part(text.characters, fraction)
+        return Division(text.name, sha256, length, lambda why: cut(reading.passing(why, text), length))
+    return Division(
+        text.name, sha256, text.characters, lambda why: (reading.passing(why, text), reading.passing(why, valid))
+    )
+
+
+def divide_records(
+    text: Text, valid: Text | None, fraction: float, separator: str, view: TrainingView, reading: "ReadingView"
+) -> tuple[int, Open]:
+    """Divide a text into records that train and records that validate, these from a text of their own if there is one.
+
+    Returns:
+        Characters of the training part, and what begins to read both.
+    """
+    found = survey(reading.passing("Finding the records", text), separator, text.name)
+    if found.blank:
+        view.say(f"Left out {found.blank:,} blank record{'s' if found.blank > 1 else ''}.")
+    if valid is not None:
+        return found.characters, lambda why: (
+            cut_records(reading.passing(why, text), separator),
+            cut_records(reading.passing(why, valid), separator),
+        )
+    sides = found.divided(fraction)
+    return sides.train, lambda why: (
+        sides.training(reading.passing(why, text)),
+        sides.validating(reading.passing(why, text)),
+    )
+
+
+def encode(tokenizer: Tokenizer, found: Beginning, reading: "ReadingView", *, keep: bool) -> "Data":
+    """Encode both parts of the text, into the run's folder or for this process alone."""
+    from charrnn.session import Data
+
+    parts = found.parts
+    records = parts.separator is not None
+    if keep:
+        found.folder.prepare()  # of another machine than the first rank's
+        key = f"{parts.sha256} {parts.train} {parts.separator!r}"
+        encoded = encode_kept(tokenizer, lambda: parts.open("Encoding"), found.folder.ids, key, records=records)
+    else:
+        encoded = encode_once(tokenizer, parts.open("Encoding"), records=records)
+    return Data(parts.name, parts.sha256, *encoded)
+
+
+def new_tokenizer(options: TrainOptions, parts: Division) -> Tokenizer:
+    """Learn the tokenizer that was asked for, from the training part."""
+    settings, chunks = options.settings, parts.open("Learning the vocabulary")[0]
+    return train_tokenizer(settings.get("tokenizer", "char"), chunks, settings.get("vocab_size"))
+
+
+def check_kept_vocabulary(start: "SavedModel", settings: dict[str, Any]) -> None:
+    """Raise `UsageError` if another tokenizer is asked for than that of the model to start from."""
+    kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
+    for name in kept:
+        if settings.get(name) not in (None, kept[name]):
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot differ from the --init-from model's, which is {kept[name]}."
+            )
+
+
+def start_tokenizer(start: "SavedModel", parts: Division, view: TrainingView) -> Tokenizer:
+    """Extend a model's vocabulary by what the new text has beyond it; every old symbol keeps its id."""
+    new = strangers(start.tokenizer, parts.open("Comparing the vocabulary")[0])
+    if not new:
+        return start.tokenizer
+    if not isinstance(start.tokenizer, CharTokenizer):
+        raise UsageError(f"A {start.tokenizer.kind} vocabulary cannot be extended.")
+    shown = " ".join(repr(character) for character in new[:20])
+    more = f" and {len(new) - 20} more" if len(new) > 20 else ""
+    view.say(f"New to the model, added to its vocabulary: {shown}{more}")
+    return start.tokenizer.extended("".join(new))

@@ -1,0 +1,161 @@
+"""Start processes that train together, as torchrun starts them, and let them work on cases that a test compares.
+
+Run as a script, it is one of the ranks: it trains each case for some steps and keeps what came of it.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+SECONDS = 120  # after which something hangs
+
+# Settings of a Trainer beside those of `small`, by the name of the case.
+CASES: dict[str, dict[str, Any]] = {
+    "lstm sequential": {},
+    "gru random": {"cell": "gru", "batcher": "random"},
+    "rnn adamw": {"cell": "rnn", "optimizer": "adamw", "num_layers": 2},
+    "mingru": {"cell": "mingru", "residual": True, "num_layers": 2},
+    "minlstm stride": {"cell": "minlstm", "bptt_stride": 8},
+    "full": {"bptt": "full"},
+    "random lengths": {"bptt": "random"},
+    "curriculum": {"seq_len_start": 4},
+    "attention": {"attention": 12},
+    "adaptive": {"adaptive": True},
+    "tied": {"tied": True, "embedding_size": 8},
+    "accumulate": {"accumulate": 2},
+    "records": {"records": "lines"},
+    "few long records": {"records": "lines", "batch_size": 1, "seq_len": 64},
+    "clipped": {"clip_norm": 0.05, "clip_value": 0.01},
+}
+RECORDS = "the cat\nsat\non the mat where a dog ran to the hat, and the cat sat on\na\ndog\n"
+ROWS = 4
+STEPS = 12
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
+    """Return what torchrun sets for a rank."""
+    names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    return {**os.environ, **{name: str(value) for name, value in names.items()}, "MASTER_ADDR": "127.0.0.1", **more}
+
+
+def start(words: list[list[str]], **more: str) -> list[subprocess.Popen[str]]:
+    """Start a process for each list of words, as the ranks of one job."""
+    port = free_port()
+    return [
+        subprocess.Popen(
+            [sys.executable, *own],
+            env=environment(rank, len(words), port, **more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, own in enumerate(words)
+    ]
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> list[subprocess.CompletedProcess[str]]:
+    """Wait for processes to end; return what they wrote and with what exit code they left."""
+    results = []
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=SECONDS)
+            results.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+    finally:
+        for process in processes:
+            process.kill()
+    return results
+
+
+def charrnn(*words: str, ranks: int = 2, **more: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run one command line in each of several ranks."""
+    return ended(start([["-m", "charrnn", *words]] * ranks, **more))
+
+
+def torchrun(*words: str) -> list[str]:
+    """Return a command that starts charrnn under torchrun."""
+    return [sys.executable, "-m", "torch.distributed.run", *words]
+
+
+def trained(name: str, ranks: Any) -> dict[str, Any]:
+    """Train a case; return losses, the first gradients, the weights, the score and the state."""
+    from small import SETTINGS, TEXT, read
+
+    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.model import build
+    from charrnn.records import encode_text
+    from charrnn.training import Trainer
+
+    settings = SETTINGS | {"batch_size": ROWS, "steps": STEPS} | CASES[name]
+    shape = {key: value for key, value in settings.items() if key in ModelConfig.__dataclass_fields__}
+    rest = {key: value for key, value in settings.items() if key not in shape}
+    tokenizer, data = read(TEXT)
+    train, valid = data.train, data.valid
+    if "records" in settings:
+        train, valid = (encode_text(tokenizer, RECORDS * times, "\n") for times in (2, 1))
+    config = TrainConfig(**rest)
+    model = build(ModelConfig(vocab_size=tokenizer.size, **shape), config.seed)
+    trainer = Trainer(model, tokenizer, train, valid, config, "fp32", ranks)
+    batch = trainer.batcher.next_batch()
+    trainer.learner.differentiate(batch, None, autocast=nullcontext())
+    gradients = {key: value.grad.clone().numpy() for key, value in model.named_parameters() if value.grad is not None}
+    trainer.optimizer.clear()
+    losses = [trainer.train_once() for _ in range(STEPS)]
+    arrays, values = trainer.state()
+    return {
+        "losses": [event.loss for event in losses],
+        "norms": [event.grad_norm for event in losses],
+        "tokens": losses[-1].tokens,
+        "score": vars(trainer.evaluate().score),
+        "gradients": gradients,
+        "arrays": {key: value for key, value in arrays.items() if not key.startswith("rng.")},
+        "generators": sorted(key for key in arrays if key.startswith("rng.")),
+        "values": values,
+    }
+
+
+def save(found: dict[str, Any], path: Path) -> None:
+    """Write what `trained` returned."""
+    parts = {f"{part}/{key}": value for part in ("gradients", "arrays") for key, value in found[part].items()}
+    np.savez(path, **parts)
+    plain = {key: value for key, value in found.items() if key not in ("gradients", "arrays")}
+    path.with_suffix(".json").write_text(json.dumps(plain))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote."""
+    found = json.loads(path.with_suffix(".json").read_text()) | {"gradients": {}, "arrays": {}}
+    for name, value in np.load(path).items():
+        part, _, key = name.partition("/")
+        found[part][key] = value
+    return found  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Be a rank: work on all cases, and keep what this rank has found."""
+    import torch
+
+    from charrnn.ranks import joined
+
+    torch.set_num_threads(1)
+    with joined("cpu", "auto") as ranks:
+        for name in CASES:
+            save(trained(name, ranks), Path(sys.argv[1]) / f"{name}-{ranks.rank}.npz")
+
+
+if __name__ == "__main__":
+    main()
