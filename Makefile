@@ -50,6 +50,8 @@ ifeq ($(BENCH),)
 	$(BIN)/python tests/benchmarks/scoring.py --model $(BENCH_RUNS)/$(basename $(notdir $(BENCH_TEXT)))-default --text $(BENCH_TEXT)
 	$(BIN)/python tests/benchmarks/tokenizers.py --text $(BENCH_TEXT)
 	$(BIN)/python tests/benchmarks/names.py
+	$(BIN)/python tests/benchmarks/ranks.py --text $(BENCH_TEXT)
+	$(BIN)/python tests/benchmarks/cells.py table speed recall markov --text $(BENCH_TEXT) --seconds 90
 	$(BIN)/python tests/benchmarks/encoding.py $(BENCH_TEXT)
 endif
 

@@ -58,9 +58,8 @@ def summed_loss(head: Tensor, tails: list[Tail], values: Tensor, targets: Tensor
     for number, tail in enumerate(tails):
         rows = ((targets >= tail.begin) & (targets < tail.end)).nonzero()[:, 0]
         places[rows] = first + number
-        if len(rows):
-            within = whole(tail(values.index_select(0, rows)))
-            total = total + functional.cross_entropy(within, targets[rows] - tail.begin, reduction="sum")
+        within = whole(tail(values.index_select(0, rows)))  # of none at all, the gradient is zero: no rank lacks it
+        total = total + functional.cross_entropy(within, targets[rows] - tail.begin, reduction="sum")
     return total + functional.cross_entropy(whole(head), places, reduction="sum")
 
 

@@ -188,7 +188,7 @@ def check_alone(command: str) -> None:
 
 @contextmanager
 def joined(device: str, backend: str) -> Iterator[Ranks]:
-    """Meet the other ranks, if torchrun has started this process as one of several, and part from them at the end.
+    """Meet the other ranks, if torchrun has started this process as one of several. They part when they end.
 
     Args:
         device: What `choose_device` takes. Each rank of a machine gets a GPU of its own.
@@ -202,20 +202,15 @@ def joined(device: str, backend: str) -> Iterator[Ranks]:
     if ranks.size == 1:
         yield ranks
         return
-    from torch import distributed
-
     _meet(ranks, _backend(ranks, device, backend))
     try:
         yield ranks
     except RanksLost:
-        raise  # without a farewell, for which there is nobody
+        raise  # each that notices tells
     except CharRNNError as error:
-        distributed.destroy_process_group()
         if ranks.first:
             raise
         raise SystemExit(error.exit_code) from None  # all ranks come to the same error, and the first one tells
-    else:
-        distributed.destroy_process_group()
 
 
 def _backend(ranks: Ranks, device: str, backend: str) -> str:

@@ -84,10 +84,7 @@ class Learner:
         self.model, self.ranks, self.parts = model, ranks, parts
         self.module: nn.Module = BatchLoss(model)
         if ranks.size > 1:
-            # of an adaptive softmax, only the tails that have a target take part
-            self.module = nn.parallel.DistributedDataParallel(
-                self.module, gradient_as_bucket_view=True, find_unused_parameters=model.config.adaptive
-            )
+            self.module = nn.parallel.DistributedDataParallel(self.module, gradient_as_bucket_view=True)
 
     def differentiate(
         self, batch: Batch, state: State | None, *, autocast: AbstractContextManager[Any], loss_scale: float = 1.0

@@ -36,7 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "clipped": {"clip_norm": 0.05, "clip_value": 0.01},
 }
 RECORDS = "the cat\nsat\non the mat where a dog ran to the hat, and the cat sat on\na\ndog\n"
-ROWS = 4
+ROWS = 8
 STEPS = 12
 
 
@@ -149,12 +149,14 @@ def main() -> None:
     """Be a rank: work on all cases, and keep what this rank has found."""
     import torch
 
+    from charrnn.__main__ import leave_the_ranks
     from charrnn.ranks import joined
 
     torch.set_num_threads(1)
     with joined("cpu", "auto") as ranks:
         for name in CASES:
             save(trained(name, ranks), Path(sys.argv[1]) / f"{name}-{ranks.rank}.npz")
+    leave_the_ranks(0)
 
 
 if __name__ == "__main__":

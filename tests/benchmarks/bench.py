@@ -152,12 +152,17 @@ def last_tenth(path: Path) -> str:
     return text[math.floor(len(text) * (1 - Fraction(1, 10))) :]
 
 
-def run_json(*arguments: object, script: bool = False) -> tuple[dict[str, Any], float]:
-    """Run charrnn, or a script beside this one; return the JSON object that it printed, and the seconds it took."""
+def run_json(*arguments: object, script: bool = False, launcher: tuple[str, ...] = ()) -> tuple[dict[str, Any], float]:
+    """Run charrnn, or a script beside this one; return the JSON object that it printed, and the seconds it took.
+
+    Args:
+        arguments: Of charrnn, or the script and its own.
+        script: Run a script.
+        launcher: Arguments of Python that start charrnn in several processes.
+    """
     words = [str(argument) for argument in arguments]
-    command = (
-        [sys.executable, str(HERE / words[0]), *words[1:]] if script else [sys.executable, "-m", "charrnn", *words]
-    )
+    program = [str(HERE / words.pop(0))] if script else [*launcher, "-m", "charrnn"]
+    command = [sys.executable, *program, *words]
     say(f"{datetime.now():%H:%M:%S} {' '.join(words)}")
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False)

@@ -112,9 +112,10 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def stepper(config: ModelConfig, batch: int) -> Callable[[], Any]:
-    """Return a function that takes one step of training on batch x 256 symbols."""
-    model, train = build(config, 1), TrainConfig(seq_len=256, batch_size=batch)
-    optimizer, precision = Optimizer(model, train), choose_precision("auto", model.device)
+    """Return a function that takes one step of training, with AdamW, on batch x 256 symbols."""
+    model, train = build(config, 1), TrainConfig(seq_len=256, batch_size=batch, optimizer="adamw")
+    precision = choose_precision("auto", model.device)
+    optimizer = Optimizer(model, train, precision)
     ids = torch.randint(0, config.vocab_size, (batch, 257), generator=torch.Generator().manual_seed(1))
     learner, context = Learner(model), autocast(precision, model.device)
     rows, state = Batch(ids[:, :-1], ids[:, 1:], False, 256), model.initial_state(batch)
