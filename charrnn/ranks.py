@@ -98,7 +98,7 @@ class Ranks:
         except RuntimeError as error:
             if self.size == 1:
                 raise
-            reason = str(error).splitlines()[0].rpartition("] ")[2] or str(error)
+            reason = str(error).splitlines()[0].partition(". This is typically")[0]
             raise RanksLost(
                 f"Rank {self.rank} of {self.size} has lost the others: {reason}",
                 "The same command goes on from the last save; torchrun --max-restarts gives it again by itself.",
@@ -234,11 +234,14 @@ def _backend(ranks: Ranks, device: str, backend: str) -> str:
 
 def _meet(ranks: Ranks, backend: str) -> None:
     from torch import distributed
+    from torch.distributed.distributed_c10d import PrefixStore
 
     seconds = _meeting_seconds()
     limit = timedelta(seconds=seconds)
     try:
         store, _, _ = next(distributed.rendezvous("env://", ranks.rank, ranks.size, timeout=limit))  # type: ignore[attr-defined]
+        # torchrun keeps its store when it begins anew, and with it the addresses of those that are gone
+        store = PrefixStore(f"attempt {ranks.restarts} of {ranks.size}", store)
         store.set(f"here/{ranks.rank}", "")
         store.wait([f"here/{rank}" for rank in range(ranks.size)], limit)
         silence = timedelta(seconds=SILENT_SECONDS)

@@ -31,7 +31,7 @@ TRAIN_OPTIONS = """
     --attention --adaptive --seq-len-start
     --threads --config --init-from --vocab-size --dry-run --fresh --quiet --json
     --activation --layer-norm --residual --tied --forget-bias --orthogonal --lr-floor --warmup --encoding --help
-    --records
+    --records --accumulate --backend
 """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p --no-repeat --beam --seed "
@@ -294,7 +294,7 @@ def test_a_budget_of_time_becomes_a_number_of_steps(
     text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01))
-    monkeypatch.setattr(import_module("charrnn.commands.train"), "STARTED", time.monotonic())
+    monkeypatch.setattr(import_module("charrnn.commands.opening"), "STARTED", time.monotonic())
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)
     assert 100 < facts["steps"] < 120

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import OPTIONS, TEXT, results
-from together import CASES, HERE, charrnn, ended, environment, free_port, load, save, start, torchrun, trained
+from together import CASES, HERE, OURS, charrnn, ended, environment, free_port, load, save, start, torchrun, trained
 
 from charrnn.batching import Batch, share
 from charrnn.batching.base import NO_TARGET
@@ -312,7 +312,7 @@ def test_torchrun_begins_again_after_a_rank_was_killed(
     killer = tmp_path / "killer.py"
     killer.write_text(KILLER)
     agent = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", "1", str(killer), *words)
-    done = subprocess.run(agent, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(agent, env=OURS, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "killer.py.done").exists()
     assert "Continuing the run" in done.stderr

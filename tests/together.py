@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
+OURS = {**os.environ, "PYTHONPATH": str(HERE.parent)}  # a script's own folder is not where charrnn is
 SECONDS = 120  # after which something hangs
 
 # Settings of a Trainer beside those of `small`, by the name of the case.
@@ -49,7 +50,8 @@ def free_port() -> int:
 def environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
     """Return what torchrun sets for a rank."""
     names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
-    return {**os.environ, **{name: str(value) for name, value in names.items()}, "MASTER_ADDR": "127.0.0.1", **more}
+    place = {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    return OURS | place | more
 
 
 def start(words: list[list[str]], **more: str) -> list[subprocess.Popen[str]]:

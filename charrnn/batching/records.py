@@ -150,6 +150,8 @@ class RecordBatcher:
 
     def _width(self, length: int) -> int:
         """Return the steps of a window such that all of a piece's windows are about equal, and none too long."""
+        if self.config.bptt_stride is not None:
+            return min(length, self.config.seq_len)  # windows overlap, and are of one length
         return -(-length // -(-length // self.config.seq_len))
 
     def _windows(self, length: int, rng: np.random.Generator) -> list[Window]:

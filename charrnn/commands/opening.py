@@ -174,12 +174,12 @@ def look(
     options: TrainOptions, ranks: Ranks, view: TrainingView, reading: "ReadingView", stack: ExitStack
 ) -> Beginning:
     """Read and check what was given; the first rank locks the run's folder, and loads what was saved there."""
+    if ranks.size > 1 and "-" in (*options.texts, *options.valid):
+        raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
+    text = read_text(options.texts, options.encoding, view)  # before torch is imported: a wrong name is told at once
     from charrnn.machine import choose_device, choose_precision
     from charrnn.planning import Request
 
-    if ranks.size > 1 and "-" in (*options.texts, *options.valid):
-        raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
-    text = read_text(options.texts, options.encoding, view)
     folder = RunFolder(options.out or Path("checkpoints") / text.name)
     writing = ranks.first and not options.dry_run
     if writing:

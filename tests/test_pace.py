@@ -1,0 +1,61 @@
+"""A run whose budget is time, on a machine whose speed was measured wrongly or changes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from small import SETTINGS, session_in
+
+from charrnn.checkpoints import load
+from charrnn.session import Rescheduled
+from charrnn.training import Trained
+
+
+@dataclass
+class Clock:
+    """Time that passes only while steps are taken."""
+
+    now: float = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("pace", "most", "expected"), [(0.1, 10_000, 100), (0.2, 10_000, 50), (0.4, 10_000, 25), (0.1, 70, 70)]
+)
+def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
+    pace: float, most: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was planned for 50 steps of 0.2 seconds; the last second is to save and to leave."""
+    clock = Clock()
+    monkeypatch.setattr("charrnn.session.time", clock)
+    with session_in(tmp_path, steps=50, eval_every=5) as session:
+        session.plan = replace(session.plan, deadline=clock.now + 11, most_steps=most)
+        real = session.trainer.train_once
+
+        def train_once() -> Trained:
+            clock.now += pace
+            return real()
+
+        monkeypatch.setattr(session.trainer, "train_once", train_once)
+        events = list(session.run())
+        lrs = [event.lr for event in events if isinstance(event, Trained)]
+    assert session.trainer.progress.step == pytest.approx(expected, rel=0.05)
+    assert lrs[-1] == pytest.approx(session.plan.train.lr * session.plan.train.lr_floor, rel=0.1)
+    changes = [event.steps for event in events if isinstance(event, Rescheduled)]
+    assert bool(changes) == (expected != 50)
+    facts = load(tmp_path / "last.safetensors")[1]
+    assert facts["train"]["steps"] == session.trainer.progress.step
+    assert facts["epochs"] == pytest.approx(session.plan.epochs)
+
+
+def test_a_run_that_is_continued_keeps_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("charrnn.session.time", clock)
+    with session_in(tmp_path) as session:
+        session.plan = replace(session.plan, deadline=clock.now + 1000, most_steps=1 << 40)
+    with session_in(tmp_path) as session:
+        events = list(session.run())
+    assert session.trainer.progress.step == SETTINGS["steps"]
+    assert not any(isinstance(event, Rescheduled) for event in events)
