@@ -51,7 +51,8 @@ def agents(address: str, text: Path, folders: list[Path], before: list[list[str]
     processes = []
     for node, (folder, prefix) in enumerate(zip(folders, before, strict=True)):
         words = ["-m", "charrnn", "train", str(text), "--out", str(folder), *OPTIONS, "--batch-size", "4"]
-        local = ["--local-addr", ADDRESSES[node]] if prefix else []
+        # without a name service, an agent does not know that an address is its own
+        local = ["--local-addr", ADDRESSES[node], "--rdzv-conf", f"is_host={1 - node}"] if prefix else []
         command = [*prefix, *torchrun("--nnodes", "2", "--nproc-per-node", "1", *rendezvous, *local, *words)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     try:
