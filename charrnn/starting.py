@@ -40,7 +40,7 @@ def begin(
             f"{folder.path} holds a model but no training state to continue from.",
             "Choose another folder with --out, or add --fresh to move it aside and begin again.",
         )
-    folder.write_config(plan.model.to_dict() | plan.train.to_dict())
+    folder.write_config(plan.train.to_dict() | plan.model.to_dict())  # the model's vocab_size, not what was asked for
     session = Session(folder, request.to_dict(), plan, tokenizer, data, weights)
     session.save()
     return session
