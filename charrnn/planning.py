@@ -124,7 +124,7 @@ def check_request(request: Request, tokenizer: Tokenizer, length: int, base: Mod
     Args:
         request: What was asked for.
         tokenizer: Of the training text.
-        length: About how many symbols the training text has.
+        length: Characters of the training text.
         base: The model to start from.
     """
     model, settings = _shapes(request, tokenizer, length, base)
@@ -158,7 +158,8 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not there, or has too little memory.
     """
-    model, settings = _shapes(request, tokenizer, len(train.ids), base)
+    length = max(train.characters, len(train.ids))  # presets think in characters, or in bytes where these are symbols
+    model, settings = _shapes(request, tokenizer, length, base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config), choose_precision(config.precision, choose_device(config.device))
     share, whole = mean_length(config), replace(config, seq_len_start=None)
@@ -173,12 +174,12 @@ def make_plan(
     evaluations = EVALUATIONS
     if timed and speed is not None:
         steps, evaluations = steps_within(
-            request, speed, most_epochs(len(train.ids), model.cell), epoch, elapsed=time.monotonic() - started
+            request, speed, most_epochs(length, model.cell), epoch, elapsed=time.monotonic() - started
         )
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = (
-        regularisation(steps * epoch, parameter_count(model), len(train.ids))
+        regularisation(steps * epoch, parameter_count(model), length)
         | cell_settings(model.cell)
         | {"eval_every": math.ceil(steps / evaluations)}
         | dict(request.settings)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import encode
 from charrnn.errors import MachineError, UsageError
 from charrnn.planning import Plan, Request, Speed, make_plan, measure_speed
-from charrnn.presets import PRESETS, most_epochs, regularisation
+from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, regularisation, shape_settings
 from charrnn.shapes import parameter_count
 from charrnn.tokenizers import CharTokenizer
 
@@ -120,6 +121,23 @@ def test_the_more_passes_the_more_regularisation() -> None:
         expected = regularisation(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
         assert plan.model.dropout == expected["dropout"]
         assert plan.train.weight_decay == expected["weight_decay"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_text_is_as_long_as_its_characters_however_few_symbols_they_make(speed: Any, preset: str) -> None:
+    speed(1e-6, 1e-6)
+    words = replace(TRAIN, characters=LONG_TEXT)
+    plan = make_plan(Request(preset=preset), TOKENIZER, words, VALID, started=NOW)
+    shape = shape_settings(PRESETS[preset], LONG_TEXT)
+    assert {"hidden_size": plan.model.hidden_size, "batch_size": plan.train.batch_size} == shape
+    assert plan.epochs == pytest.approx(most_epochs(LONG_TEXT), rel=0.05)
+    assert plan.model.dropout == regularisation(plan.epochs, parameter_count(plan.model), LONG_TEXT)["dropout"]
+
+
+def test_bytes_count_as_characters(speed: Any) -> None:
+    speed(1e-6, 1e-6)
+    accented = replace(TRAIN, characters=len(TRAIN.ids) // 2)
+    assert make_plan(Request(), TOKENIZER, accented, VALID, started=NOW) == plan_of(Request())
 
 
 EXPLICIT = {
