@@ -207,7 +207,8 @@ class Model:
         """Return how far back the model's gradients reach on `text`.
 
         Args:
-            text: Of at least `lags` + 1 symbols; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
+            text: Of at least `lags` + 1 symbols, or with a record of `lags`; or its ids, for a text of any size (see
+                `charrnn.mapped.encode_once`).
             lags: Steps to look back, 1 .. 10,000.
 
         Raises:
@@ -217,7 +218,7 @@ class Model:
         from charrnn.gradients import measure_reach
 
         encoded = encode_text(self.tokenizer, text, self.separator) if isinstance(text, str) else text
-        return measure_reach(self.network()[0], encoded.ids, lags=lags)
+        return measure_reach(self.network()[0], encoded.ids, encoded.starts, lags=lags)
 
     def refuse_strangers(self, chunks: Iterable[str]) -> None:
         """Raise `TextError` if a text has characters that the model has never seen."""

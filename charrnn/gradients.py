@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from charrnn.cells import State
 from charrnn.errors import TextError, UsageError
 from charrnn.mapped import take
 from charrnn.model import CharRNN
 
 Ids = npt.NDArray[np.integer[Any]]
+Places = npt.NDArray[np.int64]
 
 VANISHED, EXPLODED = 0.01, 10.0  # times the norm at lag 1
 GATES = {"rnn": "h", "gru": "rzn", "lstm": "ifgo", "mingru": "zn", "minlstm": "fig"}  # in the order of their blocks
@@ -92,30 +94,32 @@ class Reach:
         }
 
 
-def measure_reach(model: CharRNN, ids: Ids, *, lags: int = 200, places: int = 64) -> Reach:
+def measure_reach(
+    model: CharRNN, ids: Ids, starts: Places | None = None, *, lags: int = 200, places: int = 64
+) -> Reach:
     """Measure how far back a model's gradients reach on a text.
+
+    No look back leaves its record: a record is read from the start symbol on, and what stands before it is not read.
 
     Args:
         model: In any number format; dropout is off.
         ids: The text. Its first symbols, as many as there are lags or a half, are only read.
+        starts: If the text consists of records, where each begins in `ids`, ascending from 0.
         lags: Steps to look back, 1 .. 10,000.
-        places: Predictions to look back from, spread evenly over the text.
+        places: Predictions to look back from, spread evenly over the text or over those that stand far enough inside of
+            a record.
 
     Raises:
         UsageError: `lags` is out of range.
-        TextError: The text is shorter than `lags` + 1 symbols.
+        TextError: The text is shorter than `lags` + 1 symbols, or every record is shorter than `lags`.
     """
     if not 1 <= lags <= MOST_LAGS:
         raise UsageError(f"--lags must be at least 1 and at most {MOST_LAGS}, not {lags}.")
-    if len(ids) < lags + 1:
-        raise TextError(
-            f"The text has {len(ids):,} symbols; looking back {lags} steps takes at least {lags + 1:,}.",
-            "Give a longer text, or fewer --lags.",
-        )
+    _check_long_enough(len(ids), starts, lags)
     was_training = model.training
     model.eval()
     try:
-        norms, keeps = zip(*_by_group(model, ids, lags, places), strict=True)
+        norms, keeps = zip(*_by_group(model, ids, starts, lags, places), strict=True)
     finally:
         model.train(was_training)
     return Reach(
@@ -123,21 +127,68 @@ def measure_reach(model: CharRNN, ids: Ids, *, lags: int = 200, places: int = 64
     )
 
 
-def _by_group(model: CharRNN, ids: Ids, lags: int, places: int) -> Iterator[tuple[Any, Any]]:
+def _check_long_enough(length: int, starts: Places | None, lags: int) -> None:
+    if starts is not None:
+        longest = int(np.diff(starts, append=length).max())
+        if longest < lags:
+            raise TextError(
+                f"The longest record has {longest:,} symbols; looking back {lags} steps inside of it takes {lags:,}.",
+                f"Give --lags {longest} or fewer.",
+            )
+    elif length < lags + 1:
+        raise TextError(
+            f"The text has {length:,} symbols; looking back {lags} steps takes at least {lags + 1:,}.",
+            "Give a longer text, or fewer --lags.",
+        )
+
+
+def _by_group(model: CharRNN, ids: Ids, starts: Places | None, lags: int, places: int) -> Iterator[tuple[Any, Any]]:
     """Yield the norms (rows, lags) and what is kept (rows, layers, hidden_size) for some rows at a time."""
-    read = min(lags, (len(ids) - lags - 1) // 2)
-    begins = np.unique(np.linspace(0, len(ids) - read - lags - 1, places).astype(np.int64))
+    reads, begins, fresh = _places(len(ids), starts, lags, places)
     for first, last in pairwise([*range(0, len(begins), ROWS), len(begins)]):
-        rows = take(ids, begins[first:last, None] + np.arange(read + lags + 1))
-        yield _look_back(model, torch.from_numpy(rows).to(model.device), read)
+        rows = slice(first, last)
+        yield _look_back(model, *_read(model, ids, reads[rows], begins[rows], fresh[rows], lags))
 
 
-def _look_back(model: CharRNN, rows: Tensor, read: int) -> tuple[Any, Any]:
-    """Read the first symbols of (rows, read + lags + 1); differentiate the last one's loss by each state after that."""
-    with torch.no_grad():
-        state = model(rows[:, :read])[1] if read else model.initial_state(len(rows))
+def _places(length: int, starts: Places | None, lags: int, places: int) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+    """Return where to look back: symbols that are only read, the place of the first, and whether a record begins there.
+
+    A record begins one place before its first symbol, with the start symbol. All are (places,), or fewer.
+    """
+    if starts is None:
+        read = min(lags, (length - lags - 1) // 2)
+        begins = np.unique(np.linspace(0, length - read - lags - 1, places).astype(np.int64))
+        return np.full(len(begins), read), begins, np.zeros(len(begins), bool)
+    rooms = np.maximum(0, np.diff(starts, append=length) - lags + 1)  # places in each record, the last one at its end
+    ends = rooms.cumsum()
+    chosen = np.unique(np.linspace(0, ends[-1] - 1, places).astype(np.int64))
+    record = np.searchsorted(ends, chosen, side="right")
+    inside = chosen - (ends - rooms)[record]  # symbols of the record before the steps that are looked back
+    reads = np.minimum(lags, inside)
+    return reads, starts[record] - 1 + inside - reads, inside == reads
+
+
+def _read(
+    model: CharRNN, ids: Ids, reads: Places, begins: Places, fresh: npt.NDArray[np.bool_], lags: int
+) -> tuple[Tensor, State]:
+    """Read what is only read; return the symbols after that, (rows, lags + 1), and the state before them."""
+    symbols = take(ids, np.clip(begins[:, None] + np.arange(reads.max() + lags + 1), 0, len(ids) - 1))
+    symbols[fresh, 0] = model.start
+    rows, state = torch.from_numpy(symbols).to(model.device), model.initial_state(len(symbols))
+    for read in np.unique(reads[reads > 0]).tolist():
+        chosen = torch.from_numpy(reads == read)
+        with torch.no_grad():
+            _, after = model(rows[chosen, :read])
+        for whole, part in zip(state, after, strict=True):
+            whole[chosen] = part
+    columns = torch.from_numpy(reads[:, None] + np.arange(lags + 1)).to(model.device)
+    return rows.gather(1, columns), state
+
+
+def _look_back(model: CharRNN, rows: Tensor, state: State) -> tuple[Any, Any]:
+    """Differentiate the loss of the last symbol of (rows, lags + 1) by the state before each symbol but the last."""
     watch, before = GateWatch(model), []
-    for time in range(read, rows.shape[1] - 1):
+    for time in range(rows.shape[1] - 1):
         state = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in state)
         before.append(state)
         logits, state = model(rows[:, time : time + 1], state)

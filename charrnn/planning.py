@@ -73,7 +73,6 @@ class Plan:
         deadline: `time.monotonic()` at which the command should end, if time is its budget; a run that is continued has
             none.
         most_steps: Steps that are never exceeded to fill the time.
-        step_seconds: Measured time of a step; None if nothing was measured.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
 
@@ -85,7 +84,6 @@ class Plan:
     memory_bytes: int = 0
     deadline: float | None = None
     most_steps: int = 0
-    step_seconds: float | None = None
     total_seconds: float | None = None
 
 
@@ -130,7 +128,7 @@ def check_request(request: Request, tokenizer: Tokenizer, length: int, base: Mod
     Args:
         request: What was asked for.
         tokenizer: Of the training text.
-        length: About how many symbols the training text has.
+        length: Characters of the training text.
         base: The model to start from.
     """
     model, settings = _shapes(request, tokenizer, length, base)
@@ -166,7 +164,8 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not there, or has too little memory.
     """
-    model, settings = _shapes(request, tokenizer, len(train.ids), base)
+    length = max(train.characters, len(train.ids))  # presets think in characters, or in bytes where these are symbols
+    model, settings = _shapes(request, tokenizer, length, base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config, ranks), choose_precision(config.precision, choose_device(config.device))
     share, whole = mean_length(config), replace(config, seq_len_start=None)
@@ -186,12 +185,12 @@ def make_plan(
         budget = request.seconds or find_preset(request.preset or "standard").seconds
         deadline = started + budget
         # a preset ends where more passes over the text gain nothing; a given time is used to its end
-        most = math.ceil(most_epochs(len(train.ids), model.cell) / epoch) if request.seconds is None else 1 << 40
+        most = math.ceil(most_epochs(length, model.cell) / epoch) if request.seconds is None else 1 << 40
         steps, evaluations = steps_within(budget - elapsed, speed, most)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     settled = (
-        regularisation(steps * epoch, parameter_count(model), len(train.ids))
+        regularisation(steps * epoch, parameter_count(model), length)
         | cell_settings(model.cell)
         | {"eval_every": math.ceil(steps / evaluations)}
         | dict(request.settings)
@@ -207,7 +206,6 @@ def make_plan(
         memory_bytes=needed,
         deadline=deadline,
         most_steps=most,
-        step_seconds=speed.step if speed else None,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
 

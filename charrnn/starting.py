@@ -51,7 +51,7 @@ def _prepare(folder: RunFolder, plan: Plan) -> None:
             f"{folder.path} holds a model but no training state to continue from.",
             "Choose another folder with --out, or add --fresh to move it aside and begin again.",
         )
-    folder.write_config(plan.model.to_dict() | plan.train.to_dict())
+    folder.write_config(plan.train.to_dict() | plan.model.to_dict())  # the model's vocab_size, not what was asked for
 
 
 def resume(

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import OPTIONS, TEXT
 from terminal import Terminal
 
+from charrnn.api import load
 from charrnn.chart import lag_table, plot, reach_lines, verdict
 from charrnn.config import CELLS, ModelConfig
 from charrnn.errors import TextError, UsageError
@@ -97,6 +99,39 @@ def test_norms_are_those_of_the_product_of_jacobians(cell: str, attention: int) 
     np.testing.assert_allclose(reach.norms, expected, rtol=1e-9)
 
 
+def look_back(model: CharRNN, record: np.ndarray, last: int, lags: int) -> list[float]:
+    """The norms for one prediction of a record that is read alone, from the start symbol on."""
+    symbols, state, before = [model.start, *record.tolist()], model.initial_state(1), []
+    for symbol in symbols[: last + 1]:
+        state = tuple(part.detach().requires_grad_() if not before else part for part in state)
+        before.append(state)
+        logits, state = model(torch.tensor([[symbol]]), state)
+    loss = torch.nn.functional.cross_entropy(logits[:, -1], torch.tensor(symbols[last + 1 : last + 2]))
+    found = [torch.autograd.grad(loss, states, retain_graph=True, allow_unused=True) for states in before[-lags:]]
+    return [math.sqrt(sum(float(part.square().sum()) for part in parts if part is not None)) for parts in found[::-1]]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "mingru"])
+def test_nothing_crosses_the_border_of_a_record(cell: str) -> None:
+    """Every prediction in every record that is long enough, each record by itself."""
+    model, lags = model_of(cell), 4
+    starts = np.cumsum([0, 3, 7, 1, 4])
+    ids = IDS[: starts[-1] + 5]
+    records = np.split(ids, starts[1:])
+    assert [len(record) for record in records] == [3, 7, 1, 4, 5]
+    expected = [look_back(model, record, last, lags) for record in records for last in range(lags - 1, len(record))]
+    reach = measure_reach(model, ids, starts, lags=lags, places=1000)
+    np.testing.assert_allclose(reach.norms, np.mean(expected, axis=0), rtol=1e-9)
+
+
+def test_far_inside_of_a_record_it_is_as_in_a_text() -> None:
+    model, lags, ids = model_of("gru"), 3, IDS[:40]
+    near = [look_back(model, ids, last, lags) for last in range(lags - 1, 2 * lags)]
+    far = np.array(measure_reach(model, ids, lags=lags, places=1000).norms)
+    reach = measure_reach(model, ids, np.array([0]), lags=lags, places=1000)
+    np.testing.assert_allclose(38 * np.array(reach.norms), np.sum(near, axis=0) + 34 * far, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("scale", "explodes", "vanishes"),
     [(0.5, None, 8), (1.0, None, None), (1.5, 7, None)],
@@ -169,6 +204,14 @@ def test_a_text_that_is_too_short_is_refused() -> None:
         measure_reach(model_of("rnn"), IDS[:10], lags=10)
 
 
+def test_records_that_are_too_short_are_refused() -> None:
+    starts = np.array([0, 20, 30])
+    measure_reach(model_of("rnn"), IDS, starts, lags=30)
+    with pytest.raises(TextError, match="The longest record has 30 symbols; looking back 31 steps") as caught:
+        measure_reach(model_of("rnn"), IDS, starts, lags=31)
+    assert caught.value.hint == "Give --lags 30 or fewer."
+
+
 @pytest.mark.parametrize(("keep", "steps"), [(math.exp(-1), 1), (math.exp(-0.01), 100)])
 def test_a_time_constant_is_the_steps_until_a_third_is_left(keep: float, steps: float) -> None:
     assert time_constant(keep) == pytest.approx(steps)
@@ -226,6 +269,15 @@ def test_the_command_shows_models_side_by_side(charrnn: Terminal, model: Path, t
     assert len(reach["norms"]) == 20
     assert 0 < reach["gates"][0]["mean"] < 1
     assert set(reach["singular_values"]) == {f"1.{gate}" for gate in "ifgo"}
+
+
+def test_the_command_looks_back_inside_of_records(charrnn: Terminal, text: Path, tmp_path: Path) -> None:
+    charrnn.ok("train", text, "--out", tmp_path / "run", *OPTIONS, "--records", "lines", "--valid", text, "--quiet")
+    longest = max(len(line) for line in TEXT.splitlines(keepends=True))
+    assert charrnn("gradients", tmp_path / "run", text, "--lags", longest + 1).code == 3
+    facts = json.loads(charrnn.ok("gradients", tmp_path / "run", text, "--lags", longest, "--json").out)
+    alone = load(tmp_path / "run").reach(TEXT.splitlines(keepends=True)[0], lags=longest)
+    np.testing.assert_allclose(facts["models"]["run"]["norms"], alone.norms, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
 from charrnn.numpy_model import NumpyModel
-from charrnn.sampling import SamplingConfig, generate_text, generate_texts
+from charrnn.sampling import Conversation, SamplingConfig, generate_text, generate_texts
 from charrnn.sampling.endings import Speller
 from charrnn.sampling.healing import BoundModel, open_end
 from charrnn.shapes import weight_shapes
@@ -113,25 +113,56 @@ def test_streams_are_bound_each_by_itself(kind: str) -> None:
     assert texts[0] == "".join(generate_text(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4))
 
 
+class Sure:
+    """Predicts one symbol, whatever it reads; notes what that is."""
+
+    start = WORDS.size
+
+    def __init__(self, symbol: int) -> None:
+        self.logits = np.zeros(WORDS.size)
+        self.logits[symbol] = 60
+        self.read: list[int] = []
+
+    def initial_state(self, batch: int) -> Any:
+        return ()
+
+    def step(self, ids: Any, state: Any) -> Any:
+        self.read.append(int(ids[0]))
+        return np.tile(self.logits, (len(ids), 1)), ()
+
+
 def test_probabilities_decide_between_the_word_and_its_beginning() -> None:
-    class Sure:
-        """Predicts one symbol, whatever it reads."""
-
-        start = WORDS.size
-
-        def __init__(self, symbol: int) -> None:
-            self.logits = np.zeros(WORDS.size)
-            self.logits[symbol] = 60
-
-        def initial_state(self, batch: int) -> Any:
-            return ()
-
-        def step(self, ids: Any, state: Any) -> Any:
-            return np.tile(self.logits, (len(ids), 1)), ()
-
     rules = SamplingConfig(length=3)
     assert "".join(generate_text(Sure(id_of(" was")), WORDS, "What wa", rules, seed=0)) == "s w"
     assert "".join(generate_text(Sure(ord(" ")), WORDS, "What wa", rules, seed=0)) == "   "
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prompt", ["What wa", "What was that? Whatever: th", "the \u00e9", "cat "])
+@pytest.mark.parametrize("settings", [{}, {"no_repeat": 2}, {"until": "2sentences"}], ids=str)
+def test_the_first_turn_of_a_conversation_is_a_sample(kind: str, prompt: str, settings: dict[str, Any]) -> None:
+    rules = SamplingConfig(**{"length": 25, "temperature": 2.0, "unknown": "skip"} | settings)
+    talk = Conversation(MODELS[kind], TOKENIZERS[kind], rules, 7)
+    talk.say(prompt)
+    assert "".join(talk.write()) == "".join(generate_text(MODELS[kind], TOKENIZERS[kind], prompt, rules, seed=7))
+
+
+def test_every_turn_is_spelled_again() -> None:
+    model = Sure(id_of(" was"))
+    talk = Conversation(model, WORDS, SamplingConfig(length=5), 0)
+    for _ in range(2):
+        talk.say("What wa")
+        assert "".join(talk.write()) == "s was"
+    assert model.read == [model.start, *2 * [id_of("What"), id_of(" was"), id_of(" was")]][:-1]
+
+
+def test_what_the_model_did_not_go_on_from_is_read_as_it_is() -> None:
+    model = Sure(id_of(" was"))
+    talk = Conversation(model, WORDS, SamplingConfig(length=4), 0)
+    talk.say("What wa")
+    talk.say("\nthe")
+    assert "".join(talk.write()) == " was"
+    assert model.read == [model.start, *WORDS.encode("What wa").tolist(), *WORDS.encode("\nthe").tolist()]
 
 
 def test_a_bound_model_leaves_the_state_that_it_is_given() -> None:

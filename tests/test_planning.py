@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import encode
 from charrnn.errors import MachineError, UsageError
 from charrnn.planning import Plan, Request, Speed, make_plan, measure_speed
-from charrnn.presets import PRESETS, most_epochs, regularisation
+from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, regularisation, shape_settings
 from charrnn.shapes import parameter_count
 from charrnn.tokenizers import CharTokenizer
 
@@ -63,7 +64,7 @@ def tokens_of(config: TrainConfig) -> list[int]:
 def test_a_number_of_steps_is_taken_as_it_is() -> None:
     plan = plan_of(Request(settings={"steps": 123}))
     assert plan.train.steps == 123
-    assert (plan.step_seconds, plan.total_seconds) == (None, None)
+    assert plan.total_seconds is None
     assert plan.train.eval_every <= 123
 
 
@@ -122,6 +123,23 @@ def test_the_more_passes_the_more_regularisation() -> None:
         assert plan.train.weight_decay == expected["weight_decay"]
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_text_is_as_long_as_its_characters_however_few_symbols_they_make(speed: Any, preset: str) -> None:
+    speed(1e-6, 1e-6)
+    words = replace(TRAIN, characters=LONG_TEXT)
+    plan = make_plan(Request(preset=preset), TOKENIZER, words, VALID, started=NOW)
+    shape = shape_settings(PRESETS[preset], LONG_TEXT)
+    assert {"hidden_size": plan.model.hidden_size, "batch_size": plan.train.batch_size} == shape
+    assert plan.epochs == pytest.approx(most_epochs(LONG_TEXT), rel=0.05)
+    assert plan.model.dropout == regularisation(plan.epochs, parameter_count(plan.model), LONG_TEXT)["dropout"]
+
+
+def test_bytes_count_as_characters(speed: Any) -> None:
+    speed(1e-6, 1e-6)
+    accented = replace(TRAIN, characters=len(TRAIN.ids) // 2)
+    assert make_plan(Request(), TOKENIZER, accented, VALID, started=NOW) == plan_of(Request())
+
+
 EXPLICIT = {
     "cell": "gru",
     "hidden_size": 24,
@@ -155,9 +173,9 @@ def test_a_slower_machine_takes_fewer_steps_in_the_same_time(speed: Any, preset:
     for step in (0.01, 0.1, 1.0):
         speed(step)
         plan = plan_of(Request(preset=preset, seconds=120.0))
-        assert plan.step_seconds == step
         assert plan.total_seconds is not None
         assert 0.9 * 120 < plan.total_seconds <= 120
+        assert plan.total_seconds == pytest.approx(plan.train.steps * step, rel=0.1)
         taken.append(plan.train.steps)
     assert taken == sorted(taken, reverse=True)
     assert len(set(taken)) == 3

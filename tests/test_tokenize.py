@@ -50,13 +50,44 @@ def test_a_run_goes_on_and_a_new_one_starts_from_it(
     assert load(tmp_path / "new").about["train"]["tokenizer"] == kind
 
 
-def test_a_runs_own_config_begins_an_equal_run(runs: Path, text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+@pytest.mark.parametrize("kind", ["char", *KINDS])
+def test_a_runs_own_config_begins_an_equal_run(
+    kind: str, runs: Path, model: Path, text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
+    path = model if kind == "char" else runs / kind
+    charrnn.ok("train", text, "--out", tmp_path, "--config", path / "config.json")
+    one, two = load(path), load(tmp_path)
+    assert json.loads((path / "config.json").read_text())["vocab_size"] == one.tokenizer.size
+    assert (two.config, two.tokenizer) == (one.config, one.tokenizer)
+
+
+def test_a_vocabulary_that_was_asked_for_is_asked_for_again(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
     options = ["--tokenizer", "bpe", "--vocab-size", 270]
     charrnn.ok("train", text, "--out", tmp_path / "one", *options, *OPTIONS)
     charrnn.ok("train", text, "--out", tmp_path / "two", "--config", tmp_path / "one" / "config.json")
     one, two = load(tmp_path / "one"), load(tmp_path / "two")
     assert one.tokenizer.size == 270
     assert (two.config, two.tokenizer) == (one.config, one.tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_a_files_size_is_that_of_its_own_kind_of_vocabulary(
+    kind: str, runs: Path, text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
+    values = json.loads((runs / "word" / "config.json").read_text()) | {"vocab_size": 261}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    options = ["--config", tmp_path / "config.json", "--tokenizer", kind]
+    charrnn.ok("train", text, "--out", tmp_path / "run", *options)
+    assert load(tmp_path / "run").tokenizer.size != 261
+
+
+def test_a_file_may_choose_the_size_of_the_vocabulary_that_is_asked_for(
+    text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
+    (tmp_path / "sizes.json").write_text('{"vocab_size": 263}')
+    options = ["--config", tmp_path / "sizes.json", "--tokenizer", "word", *OPTIONS]
+    charrnn.ok("train", text, "--out", tmp_path / "run", *options)
+    assert load(tmp_path / "run").tokenizer.size == 263
 
 
 @pytest.mark.parametrize("kind", ["char", *KINDS])

@@ -136,7 +136,7 @@ def train(
     """Train a model on a text, or continue a run that was interrupted."""
     options = locals()
     given = {name: options[name] for name in SPECS if options.get(name) is not None}
-    settings = (commands.read_config(config) if config else {}) | given
+    settings = commands.read_config(config, given) if config else given
     if (epochs, time_) != (None, None) and steps is None:
         settings.pop("steps", None)  # the file's, which what was given here replaces
     if valid and valid_fraction is None:

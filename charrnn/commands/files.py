@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,10 @@ def version() -> None:
     sys.stdout.write(f"charrnn {charrnn.__version__}\n")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read settings from a JSON or TOML file.
+def read_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a JSON or TOML file, and those that were `given`, which win.
+
+    The file's vocab_size may be that of a run, so it holds for the file's own tokenizer, and if that has a choice.
 
     Raises:
         UsageError: It cannot be read, or is neither.
@@ -68,6 +71,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} should hold a table of settings, not {type(values).__name__}.")
-    if values.get("tokenizer", "char") in FIXED:
-        values.pop("vocab_size", None)  # a run's config.json says how many symbols there were
-    return {name: value for name, value in values.items() if value is not None}
+    settings = {name: value for name, value in values.items() if value is not None} | dict(given)
+    kind = settings.get("tokenizer", "char")
+    if "vocab_size" not in given and (kind in FIXED or values.get("tokenizer") not in (None, kind)):
+        settings.pop("vocab_size", None)
+    return settings

@@ -10,6 +10,7 @@ import numpy as np
 from charrnn.errors import UsageError
 from charrnn.sampling.config import WINDOW, SamplingConfig, check_run
 from charrnn.sampling.endings import Speller
+from charrnn.sampling.healing import FREE, BoundModel, Tail, open_end
 from charrnn.sampling.rules import Ids
 from charrnn.sampling.streams import Place, StepModel, begin, read, uniforms, write
 from charrnn.sampling.text import banned_symbols, encode_prompt, most_symbols
@@ -19,10 +20,17 @@ TURNS = 1000  # that can be taken back; each keeps one state of the model
 
 
 class Page(NamedTuple):
-    """The text so far: where the model stands in it, and its last symbols, of which no_repeat repeats nothing."""
+    """The text so far.
+
+    Attributes:
+        place: Where the model stands in it, before the tail.
+        past: Its last symbols, of which no_repeat repeats nothing.
+        tail: Its end, if that may be inside of a word: the model spells it again as it goes on.
+    """
 
     place: Place
     past: Ids
+    tail: Tail = Tail((), (), 0, 0)
 
 
 class Conversation:
@@ -59,29 +67,34 @@ class Conversation:
     def say(self, text: str) -> None:
         """Begin a turn with `text`, which may be empty; raise `TextError` at characters new to the model."""
         ids = encode_prompt(self.tokenizer, text, self.config.unknown)
-        place = read(self.model, self._page.place, ids)
+        place, past, unspelled = self._page  # what was said before, if the model did not go on from it
+        tail = open_end(self.tokenizer, ids)
+        ids = np.concatenate([np.array(unspelled.ids, np.int64), ids[: tail.begin]])
+        place = read(self.model, place, ids)
         self._pages.append(self._page)
-        self._page = Page(place, np.concatenate([self._page.past, ids])[-2 * WINDOW :])
+        self._page = Page(place, np.concatenate([past, ids])[-2 * WINDOW :], tail)
 
     def write(self) -> Iterator[str]:
         """Go on writing, in pieces as they become certain. Whoever stops reading them keeps what was written till then.
 
         A stop string is not shown, but the model has read it: what comes next comes after it.
         """
-        speller = Speller(self.tokenizer, self.config)
-        enough = replace(self.config, length=most_symbols(self.tokenizer, self.config.length))
-        _, past = self._page
+        (last, state), past, tail = self._page
+        speller = Speller(self.tokenizer, self.config, tail.characters)
+        enough = replace(self.config, length=len(tail.ids) + most_symbols(self.tokenizer, self.config.length))
         for step in write(
-            self.model,
-            self._page.place,
+            BoundModel(self.model, tail),
+            Place(last, (*state, np.array([tail.begin if tail.ids else FREE]))),
             enough,
             self._numbers,
             past=past,
             banned=banned_symbols(self.tokenizer),
         ):
             past = np.append(past[-2 * WINDOW :], step.ids)
-            self._page = Page(step.place, past)
-            yield speller.feed(int(step.ids[0]))
+            piece = speller.feed(int(step.ids[0]))
+            if not speller.skip:  # the tail is spelled
+                self._page = Page(Place(step.ids, step.place.state[:-1]), past)
+            yield piece
             if speller.ending.ended:
                 return
         yield speller.flush()

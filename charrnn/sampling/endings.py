@@ -12,6 +12,7 @@ class Speller:
     Attributes:
         fed: Symbols taken.
         ending: What ends the text; nothing more may be fed once it has `ended`.
+        skip: Characters that are still to be spelled before the text begins.
 
     Args:
         tokenizer: The model's.

@@ -156,7 +156,7 @@ def test_settings(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
             path.write_bytes(mutated_bytes(CONFIG, rng))
         else:
             path.write_text(json.dumps(mutated_json(json.loads(CONFIG), rng)))
-        settings = outcome(lambda: read_config(path))
+        settings = outcome(lambda: read_config(path, {}))
         if settings is not None:
             outcome(lambda: plan(settings, tokenizer, data))  # noqa: B023
         counts["files fuzzed"] += 1
