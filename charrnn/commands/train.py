@@ -10,7 +10,7 @@ from charrnn import console
 from charrnn.commands.opening import TrainOptions, open_session
 from charrnn.config import check_settings
 from charrnn.errors import InterruptedRun
-from charrnn.ranks import joined
+from charrnn.ranks import Ranks, joined
 from charrnn.shapes import parameter_count
 from charrnn.signals import stop_at_once, stop_requests
 from charrnn.view import TrainingView
@@ -32,7 +32,7 @@ def train(options: TrainOptions) -> None:
         if session is not None and not session.trainer.finished:
             stop = stack.enter_context(stop_requests(view.announce_stop if ranks.first else lambda: None))
             view.start(session)
-            for event in resumable(session.run(stop)):
+            for event in resumable(session.run(stop), ranks):
                 if ranks.first:
                     view.show(event)
     if not ranks.first:
@@ -43,13 +43,14 @@ def train(options: TrainOptions) -> None:
         finish(session, view, as_json=options.json)
 
 
-def resumable(events: Iterator[Any]) -> Iterator[Any]:
+def resumable(events: Iterator[Any], ranks: Ranks) -> Iterator[Any]:
     """Pass events on; if the run is interrupted, say how to go on with it."""
     try:
         yield from events
     except InterruptedRun as interruption:
         again = [word for word in sys.argv[1:] if word != "--fresh"]
-        interruption.hint = f"Continue with: {shlex.join(['charrnn', *again])}"
+        start = "the same torchrun, and " if ranks.size > 1 else ""
+        interruption.hint = f"Continue with: {start}{shlex.join(['charrnn', *again])}"
         raise
 
 
