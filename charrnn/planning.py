@@ -1,7 +1,6 @@
 """From what a person asked for to the complete settings of a run, measuring the machine where time is the budget."""
 
 import math
-import statistics
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -12,12 +11,11 @@ from charrnn.config import ModelConfig, TrainConfig, check_settings
 from charrnn.corpus import Encoded
 from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
-from charrnn.model import build
 from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
 from charrnn.ranks import ALONE, Ranks
 from charrnn.shapes import NUM_GATES, parameter_count
+from charrnn.speed import EVALUATIONS, SECONDS_TO_LEAVE, measure_speed, steps_within
 from charrnn.tokenizers import Tokenizer
-from charrnn.training import Trainer
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
@@ -216,18 +214,26 @@ def mean_length(config: TrainConfig) -> float:
     return (1 + sum(lengths) / len(lengths) / config.seq_len) / 2 if lengths else 1.0
 
 
-EVALUATIONS = 10  # in a run whose length was given; one with a budget of time spends 5 % of it on them, and 20 at most
+def steps_in_time(plan: Plan, step: int, now: float, pace: float) -> int:
+    """Return the steps that a run under way should have, so that it ends in time.
+
+    Args:
+        plan: What it was begun with. It stays as it is if time is not its budget, if there is nearly nothing to gain,
+            and towards the end, for the learning rate is to come down to its floor in peace.
+        step: Steps taken.
+        now: `time.monotonic()`.
+        pace: Steps in a second, of late.
+    """
+    planned = plan.train.steps
+    if plan.deadline is None or step > ADJUSTED_UNTIL * planned or plan.train.seq_len_start is not None:
+        return planned
+    left = (plan.deadline - SECONDS_TO_LEAVE - now) * pace
+    steps = min(plan.most_steps, step + max(1, int(left)))
+    return steps if abs(steps - planned) > ADJUSTED_FROM * planned else planned
 
 
-def steps_within(seconds: float, speed: "Speed", most: int) -> tuple[int, int]:
-    """Return how many steps and evaluations fit into a time, and into `most` steps."""
-    left = seconds - SECONDS_TO_LEAVE
-    evaluations = max(1, min(2 * EVALUATIONS, int(0.05 * left / speed.evaluation)))
-    steps = max(10, int((left - evaluations * speed.evaluation) / speed.step))
-    return min(steps, most), evaluations
-
-
-SECONDS_TO_LEAVE = 1.0  # of a budget of time, to save and to end
+ADJUSTED_FROM = 0.02  # share of the steps that is worth a change
+ADJUSTED_UNTIL = 0.8  # share of the run after which its end stays where it is
 
 
 def _shapes(
@@ -256,51 +262,6 @@ def _shapes(
 
 
 ADAPTIVE_FROM = 4096  # symbols beyond which a plain output layer takes most of a step's time
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds of one training step and of one evaluation on the validation text."""
-
-    step: float
-    evaluation: float
-
-    def of(self, steps: int, eval_every: int) -> float:
-        """Return the seconds that so many steps take, with their evaluations."""
-        return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
-
-
-def measure_speed(
-    model: ModelConfig,
-    config: TrainConfig,
-    precision: str,
-    tokenizer: Tokenizer,
-    train: Encoded,
-    valid: Encoded,
-    ranks: Ranks = ALONE,
-) -> Speed:
-    """Time a few steps of a model that is then thrown away.
-
-    The median of the second half is taken: the first steps are much slower, and some are disturbed by what else the
-    machine does.
-    """
-    trainer = Trainer(
-        build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision, ranks
-    )
-    begin, times, measured = time.monotonic(), list[float](), 0.0
-    while len(times) < 3 or measured < MEASURED_SECONDS:
-        before = time.monotonic()
-        trainer.train_once()
-        now = time.monotonic()
-        times.append(now - before)
-        (measured,) = ranks.most(now - begin)  # so all of them end after the same step
-    (step,) = ranks.most(WARM * statistics.median(times[len(times) // 2 :]))
-    # Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
-    return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
-
-
-MEASURED_SECONDS = 2.5
-WARM = 0.9  # of a step's time then is what one takes later
 
 
 def describe_device(config: TrainConfig, ranks: Ranks = ALONE) -> str:

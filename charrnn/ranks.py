@@ -140,20 +140,20 @@ class Ranks:
             self.together(lambda turn=turn: done.append(work()) if turn == mine else None)  # type: ignore[misc]
         return done[0]
 
-    def check_same(self, facts: Mapping[str, str], hint: str) -> None:
-        """Raise `UsageError`, which names what differs and where, unless every rank has the same facts."""
+    def check_same(self, facts: Mapping[str, str], hint: str, error: type[CharRNNError] = UsageError) -> None:
+        """Raise an error that names what differs and where, unless every rank has the same facts."""
         found = self.gather(dict(facts))
-        self.together(lambda: _compare(found, hint))
+        self.together(lambda: _compare(found, hint, error))
 
 
 ALONE = Ranks()
 
 
-def _compare(found: list[dict[str, str]], hint: str) -> None:
+def _compare(found: list[dict[str, str]], hint: str, error: type[CharRNNError]) -> None:
     for rank, facts in enumerate(found):
         for name, value in found[0].items():
             if facts[name] != value:
-                raise UsageError(f"{name} of rank {rank} is {facts[name]}, and that of rank 0 is {value}.", hint)
+                raise error(f"{name} of rank {rank}: {facts[name]}, of rank 0: {value}.", hint)
 
 
 def ranks_of(environment: Mapping[str, str]) -> Ranks:

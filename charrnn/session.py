@@ -1,10 +1,10 @@
 """A run and its folder: train, record what happens, keep the best model and what a resume needs."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from charrnn.errors import DivergedError, InterruptedRun, MachineError
 from charrnn.machine import choose_device
 from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel
-from charrnn.planning import SECONDS_TO_LEAVE, Plan
+from charrnn.planning import Plan, steps_in_time
 from charrnn.ranks import ALONE, Ranks, RanksLost
 from charrnn.records import separator_of
 from charrnn.runs import RunFolder
@@ -30,8 +30,6 @@ from charrnn.training import Evaluated, Event, Progress, Trained, Trainer
 SECONDS_BETWEEN_SAVES = 60.0
 SAMPLE_LENGTH = 200  # characters
 SAMPLE_RECORDS = 8
-ADJUSTED_FROM = 0.02  # share of the steps that is worth a change
-ADJUSTED_UNTIL = 0.8  # share of the run after which its end stays where it is
 
 
 @dataclass(frozen=True)
@@ -158,11 +156,9 @@ class Session:
         """If time is the run's budget, let it have the steps that it can take at the pace since the last evaluation."""
         now, (then, before), plan = time.monotonic(), self.pace, self.plan
         self.pace = (now, step)
-        if plan.deadline is None or step > ADJUSTED_UNTIL * plan.train.steps or plan.train.seq_len_start is not None:
-            return
-        left = (plan.deadline - SECONDS_TO_LEAVE - now) * (step - before) / max(1e-9, now - then)
-        steps = self.ranks.from_first(min(plan.most_steps, step + max(1, int(left))))
-        if abs(steps - plan.train.steps) > ADJUSTED_FROM * plan.train.steps:
+        wanted = steps_in_time(plan, step, now, pace=(step - before) / max(1e-9, now - then))
+        steps = self.ranks.from_first(wanted)
+        if steps != plan.train.steps:
             epochs = plan.epochs * steps / plan.train.steps
             self.plan = replace(plan, train=replace(plan.train, steps=steps), epochs=epochs)
             self.trainer.reschedule(steps)
@@ -190,17 +186,12 @@ class Session:
         self.saved_at = time.monotonic()
 
     def _check_ranks(self, arrays: Arrays) -> None:
-        """Raise `MachineError` unless all ranks have the same weights: two kinds of machine may compute differently."""
-        if self.ranks.size == 1:
-            return
-        digest = hashlib.sha256(b"".join(value.tobytes() for name, value in sorted(arrays.items()) if "model." in name))
-        different = [rank for rank, other in enumerate(self.ranks.gather(digest.digest())) if other != digest.digest()]
-        if different:
-            raise MachineError(
-                f"At step {self.trainer.progress.step:,}, ranks {self.ranks.rank} and {different[0]} have different "
-                "weights: their machines do not compute alike.",
-                "Use machines of one kind, and one version of torch. What was saved before is good.",
-            )
+        """Raise `RanksLost` unless all ranks have the same weights: two kinds of machine may compute differently."""
+        if self.ranks.size > 1:
+            weights = b"".join(value.tobytes() for name, value in sorted(arrays.items()) if name.startswith("model."))
+            facts = {f"The SHA-256 of the weights at step {self.trainer.progress.step:,}": sha256(weights).hexdigest()}
+            hint = "Use machines of one kind, with one version of torch. What was saved before is good."
+            self.ranks.check_same(facts, hint, RanksLost)
 
     def _write(self, arrays: Arrays, values: dict[str, Any]) -> None:
         self._save_best()

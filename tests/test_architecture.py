@@ -14,7 +14,7 @@ ROWS = (
     ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
     ("machine", "ranks", "batching", "cells", "attention", "adaptive", "model", "numpy_model"),
     ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "gradients", "sampling", "novelty"),
-    ("optim", "step", "training", "api", "__init__", "planning", "session", "starting"),
+    ("optim", "step", "training", "api", "__init__", "speed", "planning", "session", "starting"),
     ("signals", "console", "chart", "heat", "reading", "view"),
     ("commands", "cli", "__main__"),
 )

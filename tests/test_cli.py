@@ -19,9 +19,9 @@ import charrnn as package
 from charrnn import api
 from charrnn.cli import app
 from charrnn.cli.options import SPECS, decimal, seconds, whole
-from charrnn.planning import Speed
 from charrnn.runs import RunFolder
 from charrnn.sampling import SamplingConfig
+from charrnn.speed import Speed
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TRAIN_OPTIONS = """

@@ -14,9 +14,10 @@ from charrnn.batching import make_batcher
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import encode
 from charrnn.errors import MachineError, UsageError
-from charrnn.planning import Plan, Request, Speed, make_plan, measure_speed
+from charrnn.planning import Plan, Request, make_plan
 from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, regularisation, shape_settings
 from charrnn.shapes import parameter_count
+from charrnn.speed import Speed, measure_speed
 from charrnn.tokenizers import CharTokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40

@@ -234,7 +234,7 @@ def test_ranks_that_were_asked_for_different_things_are_refused(text: Path, tmp_
     words = ["-m", "charrnn", "train", str(text), "--out", str(tmp_path / "run"), *OPTIONS_OF_RANKS]
     first, second = ended(start([words, [*words, "--lr", "0.5"]]))
     assert (first.returncode, second.returncode) == (2, 2)
-    assert "What was asked for of rank 1 is" in first.stderr
+    assert "What was asked for of rank 1: " in first.stderr
     assert "--lr 0.5" in first.stderr
     assert second.stderr == ""
 
@@ -249,7 +249,7 @@ def test_ranks_with_different_texts_are_refused(text: Path, tmp_path: Path) -> N
     ]
     first, second = ended(start(both))
     assert (first.returncode, second.returncode) == (2, 2)
-    assert "The SHA-256 of the text of rank 1 is" in first.stderr
+    assert "The SHA-256 of the text of rank 1: " in first.stderr
 
 
 def test_what_fails_on_one_rank_ends_all_and_the_first_says_where(text: Path, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from charrnn.commands.evaluate import evaluate
 from charrnn.commands.files import data, info, read_config, version
 from charrnn.commands.gradients import gradients
 from charrnn.commands.novelty import NoveltyOptions, novelty
-from charrnn.commands.opening import TrainOptions
 from charrnn.commands.sample import sample
 from charrnn.commands.sample_options import SampleOptions
 from charrnn.commands.score import EvalOptions
 from charrnn.commands.tokenize import tokenize
 from charrnn.commands.train import train
+from charrnn.commands.train_options import TrainOptions
 from charrnn.ranks import check_alone
 
 __all__ = [

@@ -4,9 +4,7 @@ With several ranks, what costs little every one does for itself. What has one ri
 vocabulary, the first one sees to, and the others are told.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn import __version__
 from charrnn.api import load
-from charrnn.corpus import Text, cut, read_texts, strangers, training_part
+from charrnn.commands.division import Division, divide, read_text
+from charrnn.commands.train_options import TrainOptions
+from charrnn.corpus import strangers
 from charrnn.errors import UsageError
 from charrnn.mapped import encode_kept, encode_once
 from charrnn.ranks import Ranks
-from charrnn.records import cut_records, separator_of, survey
 from charrnn.runs import RunFolder
 from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
 from charrnn.view import TrainingView
@@ -30,46 +29,6 @@ if TYPE_CHECKING:
     from charrnn.session import Data, Session
 
 STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
-
-Open = Callable[[str], tuple[Iterator[str], Iterator[str]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What `charrnn train` was asked; `settings` are fields of `ModelConfig` and `TrainConfig` that were given."""
-
-    texts: Sequence[str]
-    valid: Sequence[str]
-    encoding: str
-    settings: dict[str, Any]
-    preset: str | None
-    epochs: float | None
-    seconds: float | None
-    init_from: Path | None
-    out: Path | None
-    dry_run: bool
-    fresh: bool
-    quiet: bool
-    json: bool
-
-
-@dataclass(frozen=True)
-class Division:
-    """A text divided into what trains and what validates.
-
-    Attributes:
-        name: Short name of the text.
-        sha256: SHA-256 that stands for both parts.
-        train: Characters of the training part.
-        open: Begins to read the parts, given what the reading is for; the first is to be read before the second.
-        separator: What ends a record, if the text consists of records; the parts are read record by record then.
-    """
-
-    name: str
-    sha256: str
-    train: int
-    open: Open
-    separator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -225,63 +184,11 @@ def first_tokenizer(options: TrainOptions, found: Beginning, reading: "ReadingVi
     return tokenizer
 
 
-def read_text(paths: Sequence[str], encoding: str, view: TrainingView) -> Text:
-    """Read a text and show what there is to know about the reading."""
-    with view.reading() as reading:
-        text = read_texts(paths, encoding=encoding, watch=reading.measured)
-    for note in text.notes:
-        view.say(note)
-    return text
-
-
 def set_aside(folder: RunFolder, view: TrainingView) -> None:
     """Move the run that is there out of the way and say where it is now."""
     old = folder.set_aside()
     if old is not None:
         view.say(f"The run that was in {folder.path} is now in {old}.")
-
-
-def divide(options: TrainOptions, text: Text, view: TrainingView, reading: "ReadingView") -> Division:
-    """Divide the text before anything is learned from it."""
-    if options.valid and "valid_fraction" in options.settings:
-        raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
-    valid, sha256 = None, text.sha256
-    if options.valid:
-        valid = read_text(options.valid, options.encoding, view)
-        sha256 = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
-    fraction, separator = options.settings.get("valid_fraction", 0.1), separator_of(options.settings.get("records"))
-    if separator is not None:
-        length, parts = divide_records(text, valid, fraction, separator, view, reading)
-        return Division(text.name, sha256, length, parts, separator)
-    if valid is None:
-        length = training_part(text.characters, fraction)
-        return Division(text.name, sha256, length, lambda why: cut(reading.passing(why, text), length))
-    return Division(
-        text.name, sha256, text.characters, lambda why: (reading.passing(why, text), reading.passing(why, valid))
-    )
-
-
-def divide_records(
-    text: Text, valid: Text | None, fraction: float, separator: str, view: TrainingView, reading: "ReadingView"
-) -> tuple[int, Open]:
-    """Divide a text into records that train and records that validate, these from a text of their own if there is one.
-
-    Returns:
-        Characters of the training part, and what begins to read both.
-    """
-    found = survey(reading.passing("Finding the records", text), separator, text.name)
-    if found.blank:
-        view.say(f"Left out {found.blank:,} blank record{'s' if found.blank > 1 else ''}.")
-    if valid is not None:
-        return found.characters, lambda why: (
-            cut_records(reading.passing(why, text), separator),
-            cut_records(reading.passing(why, valid), separator),
-        )
-    sides = found.divided(fraction)
-    return sides.train, lambda why: (
-        sides.training(reading.passing(why, text)),
-        sides.validating(reading.passing(why, text)),
-    )
 
 
 def encode(tokenizer: Tokenizer, found: Beginning, reading: "ReadingView", *, keep: bool) -> "Data":

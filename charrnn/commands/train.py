@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from charrnn import console
-from charrnn.commands.opening import TrainOptions, open_session
+from charrnn.commands.opening import open_session
+from charrnn.commands.train_options import TrainOptions
 from charrnn.config import check_settings
 from charrnn.errors import InterruptedRun
 from charrnn.ranks import Ranks, joined
