@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn import planning, speed
+from charrnn import planning
 from charrnn.batching import make_batcher
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import encode
@@ -17,7 +17,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.planning import Plan, Request, make_plan
 from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, regularisation, shape_settings
 from charrnn.shapes import parameter_count
-from charrnn.speed import Speed, measure_speed
+from charrnn.speed import WARM, Speed, measure_speed
 from charrnn.tokenizers import CharTokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
@@ -29,7 +29,7 @@ NOW = 1000.0
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes while a plan is made."""
-    monkeypatch.setattr(speed, "time", SimpleNamespace(monotonic=lambda: NOW))
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: NOW))
 
 
 @pytest.fixture
@@ -350,11 +350,11 @@ def test_sequences_longer_than_the_text_need_no_more_memory_than_the_text(unmeas
 def test_the_speed_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by a quarter of a second whenever it is read, but by two in the first step."""
     reads = iter([0.0, 0.0, 2.0, *(2.0 + 0.25 * count for count in range(1000))])
-    monkeypatch.setattr(speed, "time", SimpleNamespace(monotonic=lambda: next(reads)))
+    monkeypatch.setattr("charrnn.speed.time", SimpleNamespace(monotonic=lambda: next(reads)))
     model = ModelConfig(vocab_size=TOKENIZER.size, hidden_size=8, embedding_size=4, num_layers=1)
     config = TrainConfig(batch_size=2, seq_len=4)
     found = measure_speed(model, config, "fp32", TOKENIZER, TRAIN, VALID)
-    assert found.step == pytest.approx(speed.WARM * 0.25)
+    assert found.step == pytest.approx(WARM * 0.25)
     # a step trains on 8 tokens; scoring one costs less than half of training on one, and more than a quarter
     assert 0.25 < found.evaluation / (found.step * len(VALID.ids) / 8) < 0.5
 
