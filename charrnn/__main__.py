@@ -32,9 +32,18 @@ def main() -> None:
         code = run(sys.argv[1:])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    if "torch.distributed" in sys.modules and sys.modules["torch"].distributed.is_initialized():
+    if among_ranks():
         leave_the_ranks(code)
     sys.exit(code)
+
+
+def among_ranks() -> bool:
+    """Return whether this process talks to other ranks."""
+    if "torch" not in sys.modules:
+        return False
+    from torch import distributed
+
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def leave_the_ranks(code: int) -> None:

@@ -96,7 +96,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1:
+            if self.size == 1 or "memory" in str(error):
                 raise
             reason = str(error).splitlines()[0].partition(". This is typically")[0]
             raise RanksLost(
@@ -236,6 +236,10 @@ def _meet(ranks: Ranks, backend: str) -> None:
     from torch import distributed
     from torch.distributed.distributed_c10d import PrefixStore
 
+    if not distributed.is_available():
+        raise MachineError(
+            "This installation of torch cannot train among several ranks.", "Install another build of it."
+        )
     seconds = _meeting_seconds()
     limit = timedelta(seconds=seconds)
     try:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import OPTIONS, TEXT, results
-from together import CASES, HERE, OURS, charrnn, ended, environment, free_port, load, save, start, torchrun, trained
+from together import CASES, HERE, charrnn, ended, environment, free_port, killed, load, save, start, trained
 
 from charrnn.batching import Batch, share
 from charrnn.batching.base import NO_TARGET
@@ -302,36 +302,12 @@ def test_other_commands_are_not_for_several_ranks(command: str, model: Path) -> 
     assert second.stderr == ""
 
 
-def test_torchrun_begins_again_after_a_rank_was_killed(
-    text: Path, undisturbed: tuple[Path, list[Any]], tmp_path: Path
-) -> None:
+def test_torchrun_begins_again_after_a_rank_was_killed(text: Path, tmp_path: Path) -> None:
     """With --fresh, too, which is for the first time only; and to the same bytes as an undisturbed run."""
-    words = [*command(text, tmp_path / "run"), "--fresh", "--save-every", "3"]
-    undone = [*command(text, tmp_path / "other"), "--save-every", "3"]
-    assert [one.returncode for one in charrnn(*undone)] == [0, 0]
-    killer = tmp_path / "killer.py"
-    killer.write_text(KILLER)
-    agent = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", "1", str(killer), *words)
-    done = subprocess.run(agent, env=OURS, capture_output=True, text=True, timeout=120, check=False)
+    words = [*OPTIONS_OF_RANKS, "--dropout", "0.2", "--save-every", "3"]
+    done = killed([(8, 1)], ["train", str(text), "--out", str(tmp_path / "run"), "--fresh", *words], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "killer.py.done").exists()
     assert "Continuing the run" in done.stderr
+    undisturbed = ["train", str(text), "--out", str(tmp_path / "other"), *words]
+    assert [one.returncode for one in charrnn(*undisturbed)] == [0, 0]
     assert results(tmp_path / "run") == results(tmp_path / "other")
-
-
-KILLER = """
-import os, signal, sys
-from pathlib import Path
-from charrnn import training
-from charrnn.__main__ import main
-done, train = Path(__file__ + ".done"), training.Trainer.train_once
-
-def train_once(self):
-    if self.progress.step == 8 and self.ranks.rank == 1 and not done.exists():
-        done.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return train(self)
-
-training.Trainer.train_once = train_once
-main()
-"""

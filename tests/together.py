@@ -93,6 +93,37 @@ def torchrun(*words: str) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *words]
 
 
+def killed(kills: list[tuple[int, int]], words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run two ranks under torchrun, which begins again after each of the kills: (steps taken, rank)."""
+    program = folder / "killed.py"
+    program.write_text(KILLED.format(kills=kills))
+    agent = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", str(len(kills)), str(program), *words)
+    done = subprocess.run(agent, env=OURS, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
+    assert len(list(folder.glob("killed.py.*"))) == len(kills), done.stderr
+    return done
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from charrnn import training
+from charrnn.__main__ import main
+
+train = training.Trainer.train_once
+
+def train_once(self):
+    for step, rank in {kills}:
+        done = Path(f"{{__file__}}.{{step}}-{{rank}}")
+        if (step, rank) == (self.progress.step, self.ranks.rank) and not done.exists():
+            done.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return train(self)
+
+training.Trainer.train_once = train_once
+main()
+"""
+
+
 def trained(name: str, ranks: Any) -> dict[str, Any]:
     """Train a case; return losses, the first gradients, the weights, the score and the state."""
     from small import SETTINGS, TEXT, read

@@ -1,4 +1,4 @@
-"""Ranks on two machines: two agents of torchrun, on one machine and in two network namespaces that a cable joins."""
+"""Ranks that are killed; and ranks on two machines: two agents of torchrun, and two network namespaces with a cable."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from small import OPTIONS, results
-from together import charrnn, free_port, torchrun
+from together import charrnn, free_port, killed, torchrun
 
 pytestmark = pytest.mark.slow
 NAMES, ADDRESSES = ("charrnn-a", "charrnn-b"), ("10.123.45.1", "10.123.45.2")
@@ -86,3 +86,12 @@ def test_two_network_namespaces(text: Path, tmp_path: Path) -> None:
         for name, device in zip(NAMES, ("crnn0", "crnn1"), strict=True)
     ]
     check(agents(ADDRESSES[0], text, folders, inside), folders, text, tmp_path / "expected")
+
+
+def test_ranks_are_killed_again_and_again(text: Path, tmp_path: Path) -> None:
+    words = [*OPTIONS, "--batch-size", "4", "--dropout", "0.2", "--save-every", "2"]
+    kills = [(0, 0), (1, 1), (5, 0), (6, 1), (11, 0), (13, 1)]
+    done = killed(kills, ["train", str(text), "--out", str(tmp_path / "run"), *words], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [one.returncode for one in charrnn("train", str(text), "--out", str(tmp_path / "other"), *words)] == [0, 0]
+    assert results(tmp_path / "run") == results(tmp_path / "other")
