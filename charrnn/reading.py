@@ -39,7 +39,10 @@ class ReadingView:
         """Leave the terminal as it was."""
         if self.bar is not None:
             with suppress(OSError):
-                self.bar.stop()
+                try:
+                    self.bar.stop()
+                except IndexError:  # a signal came while it was begun: the cursor is hidden, and the rest is not there
+                    self.console.show_cursor()
 
     def measured(self, done: int, total: int | None) -> None:
         """Show that `done` bytes of about `total` were read."""

@@ -13,7 +13,8 @@ from charrnn.errors import InterruptedRun
 
 # Ctrl-C, the polite kill, and a terminal that was closed (which Windows does not know).
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it, and a process that ends at once cannot tidy up
+# A progress bar stands there and hides the cursor, and a process that ends at once cannot tidy up.
+CLEAR_LINE, SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 
 
 @contextmanager
@@ -51,6 +52,16 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
+def end_at_once() -> Iterator[None]:
+    """Let a signal end the process wherever it is: there is nothing to be saved, and no file half written.
+
+    An exception could come in the middle of drawing a progress bar, and then nobody could stop that in good order.
+    """
+    with _handled(lambda number, frame: leave_at_once(number)):
+        yield
+
+
+@contextmanager
 def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heeded}
@@ -65,5 +76,5 @@ def leave_at_once(number: int) -> None:
     """End the process with the exit code of a signal, and nothing else."""
     with suppress(OSError):
         if os.isatty(2):
-            os.write(2, SHOW_CURSOR)
+            os.write(2, CLEAR_LINE + SHOW_CURSOR)
     os._exit(128 + number)

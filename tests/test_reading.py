@@ -16,6 +16,7 @@ from terminal import CHARRNN, Terminal, start
 
 from charrnn import mapped, reading
 from charrnn.corpus import Text, read_texts
+from charrnn.errors import InterruptedRun
 from charrnn.reading import ReadingView
 
 
@@ -85,6 +86,22 @@ def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch, lon
         view.bar.refresh()
         assert "Encoding" in shown(one)
     assert shown(one).endswith("\x1b[2K"), "the line is cleared"
+
+
+@pytest.mark.parametrize("call", ["set_live", "show_cursor", "push_render_hook"])
+def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SECONDS_BEFORE_LINES", 0.0)
+    one = console(live=True)
+    real = getattr(one, call)
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.setattr(one, call, real)
+        raise InterruptedRun("Stopped.", signal_number=15)
+
+    monkeypatch.setattr(one, call, interrupted)
+    with pytest.raises(InterruptedRun), ReadingView(one) as view:
+        view.measured(1, 2)
+    assert shown(one).rfind("\x1b[?25h") >= shown(one).rfind("\x1b[?25l")
 
 
 # ---- what a run keeps ----

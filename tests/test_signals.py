@@ -1,4 +1,5 @@
 import os
+import pty
 import random
 import shlex
 import signal
@@ -6,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,53 @@ def test_a_terminal_that_is_gone_does_not_keep_a_run_from_stopping() -> None:
     with stop_requests(announce) as stop:
         os.kill(os.getpid(), signal.SIGHUP)
         assert stop() == signal.SIGHUP
+
+
+# Shows a bar, and then takes for ever.
+STAYING = """
+import time
+from charrnn import reading
+reading.SECONDS_BEFORE_LINES = 0.0
+move_bar = reading.ReadingView._move_bar
+def stay(self, what, done, total):
+    move_bar(self, what, done, total)
+    if what.startswith({what!r}):
+        time.sleep(600)
+reading.ReadingView._move_bar = stay
+"""
+
+
+def screen_after(program: str, *arguments: object, signals: list[int]) -> tuple[int, bytes]:
+    """Run on a terminal of its own until a cursor is hidden, send signals, and return the exit code and the output."""
+    keyboard, screen = pty.openpty()
+    with (
+        start(program, *arguments, stderr=screen, env={"TERM": "xterm"}) as process,
+        os.fdopen(keyboard, "rb", 0) as tty,
+    ):
+        os.close(screen)
+        try:
+            shown = b""
+            while b"\x1b[?25l" not in shown:
+                shown += tty.read(1 << 16)
+            for number in signals:
+                process.send_signal(number)
+            process.wait(timeout=60)
+            with suppress(OSError):  # Linux says so where others say that the output has ended
+                while more := tty.read(1 << 16):
+                    shown += more
+        finally:
+            process.kill()
+    return process.returncode, shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [("eval", "Reading"), ("eval", "Encoding"), ("compare", "Encoding"), ("gradients", "Encoding")],
+)
+def test_who_stops_the_reading_gets_the_cursor_back(
+    command: str, what: str, number: int, model: Path, text: Path
+) -> None:
+    code, shown = screen_after(STAYING.format(what=what) + CHARRNN, command, model, text, signals=[number])
+    assert code == 128 + number
+    assert shown.endswith(b"\r\x1b[2K\x1b[?25h")

@@ -15,6 +15,7 @@ from charrnn.errors import UsageError
 from charrnn.mapped import encode_once
 from charrnn.reading import ReadingView
 from charrnn.records import cut_records, survey
+from charrnn.signals import end_at_once
 
 if TYPE_CHECKING:
     from charrnn.scoring import ScoringProtocol, Tally
@@ -96,7 +97,7 @@ class Part:
         if unknown == "error":
             model.refuse_strangers(self.chunks())
         size, separator = Size(), model.separator
-        with ReadingView(console.stderr_console()) as reading:
+        with end_at_once(), ReadingView(console.stderr_console()) as reading:
             chunks = self.chunks(reading) if separator is None else cut_records(self.chunks(reading), separator)
             (encoded,) = encode_once(model.tokenizer, [size.measuring(chunks)], records=separator is not None)
         return size.sha256, encoded
@@ -167,7 +168,7 @@ def read_parts(options: Reading, separator: str | None) -> tuple[Part | None, Pa
 
 def read_whole(paths: Sequence[str], encoding: str) -> Text:
     """Read a text, and show what there is to know about the reading."""
-    with ReadingView(console.stderr_console()) as reading:
+    with end_at_once(), ReadingView(console.stderr_console()) as reading:
         text = read_texts(paths, encoding=encoding, watch=reading.measured)
     for note in text.notes:
         console.show_note(note)
