@@ -69,7 +69,6 @@ class Plan:
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
         memory_bytes: Estimated memory of weights, gradients, optimizer and activations; 0 if the run is under way.
-        step_seconds: Measured time of a step; None if nothing was measured.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
 
@@ -79,7 +78,6 @@ class Plan:
     precision: str
     epochs: float
     memory_bytes: int = 0
-    step_seconds: float | None = None
     total_seconds: float | None = None
 
 
@@ -193,7 +191,6 @@ def make_plan(
         precision=precision,
         epochs=steps * epoch,
         memory_bytes=needed,
-        step_seconds=speed.step if speed else None,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
 
