@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from charrnn import console
 from charrnn.api import load
 from charrnn.config import check_settings
-from charrnn.corpus import Text, cut, read_texts, strangers, training_part
+from charrnn.corpus import Text, read_texts, strangers
+from charrnn.division import cut, training_part
 from charrnn.errors import InterruptedRun, UsageError
 from charrnn.mapped import encode_kept, encode_once
 from charrnn.records import cut_records, separator_of, survey
