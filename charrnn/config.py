@@ -199,7 +199,9 @@ class TrainConfig(Checked):
     weight_decay: float = option(0.0, "Decoupled weight decay of matrices and embeddings", low=0, high=10)
     clip_norm: float = option(1.0, "Largest norm of the gradient; a larger one is scaled down; 0 is off", low=0)
     clip_value: float = option(0.0, "Largest absolute value of each gradient entry; 0 is off", low=0)
-    valid_fraction: float = option(0.1, "Share of the text, at its end, that validates", above=0, high=0.9)
+    valid_fraction: float = option(
+        0.1, "Share that validates: the text's end, or with --records those of lowest hash", above=0, high=0.9
+    )
     steps: int = option(1000, "Updates of the weights", low=1, high=1 << 40)
     patience: int | None = option(None, "Stop after this many evaluations without a better one", low=1)
     eval_every: int = option(200, "Steps between evaluations on the validation text", low=1)

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.corpus import Encoded, encode, exact_share
+from charrnn.corpus import Encoded, encode
+from charrnn.division import exact_share
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.tokenizers.base import Tokenizer, to_bytes
 

@@ -12,12 +12,9 @@
 One process writes at a time; any number may read at any time, because files are only ever replaced whole.
 """
 
-import errno
 import json
 import os
-import platform
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -29,13 +26,7 @@ from numpy.typing import NDArray
 from charrnn.checkpoints import Arrays, load, to_bytes
 from charrnn.errors import CharRNNError, MachineError, ModelFileError
 from charrnn.files import cannot, only_regular, shown, sweep, sync_folder, write_all, write_whole
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there, that only one run writes to a folder is the user's care
-    fcntl = None  # type: ignore[assignment]
-
-NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}  # some network file systems; as on Windows
+from charrnn.locks import take_lock
 
 
 class RunFolder:
@@ -104,7 +95,7 @@ class RunFolder:
         Raises:
             MachineError: Another process holds the lock; or it cannot be taken.
         """
-        self._lock = _take_lock(self.path)
+        self._lock = take_lock(self.path)
         try:
             with suppress(OSError):
                 sweep(self.path)
@@ -135,7 +126,7 @@ class RunFolder:
             sync_folder(here.parent)
         except OSError as error:
             raise cannot("set aside", self.path, error) from error
-        held, self._lock = self._lock, _take_lock(self.path)  # the lock that we held went with the old folder
+        held, self._lock = self._lock, take_lock(self.path)  # the lock that we held went with the old folder
         os.close(held)
         return old
 
@@ -263,47 +254,3 @@ def _is_good(path: Path) -> bool:
     except CharRNNError:
         return False
     return True
-
-
-def _take_lock(folder: Path) -> int:
-    """Return a descriptor of the folder's lock file that holds the lock until it is closed."""
-    path = folder / ".lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        try:
-            if not _locked(descriptor, path):
-                holder = _signature(descriptor)
-                raise MachineError(f"{shown(folder)} is in use by {holder}.", "Wait for it, or choose another name.")
-            _sign(descriptor)
-        except (OSError, MachineError):
-            os.close(descriptor)
-            raise
-        return descriptor
-    except OSError as error:
-        raise cannot("lock", folder, error) from error
-
-
-def _locked(descriptor: int, path: Path) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    # another process may have set the run aside, and this file with it, after it was opened here
-    return os.path.samestat(os.fstat(descriptor), path.stat())
-
-
-def _sign(descriptor: int) -> None:
-    """Write into the lock file who holds it, for the message that another process will show."""
-    since = time.strftime("%Y-%m-%d %H:%M")
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on host {platform.node()} since {since}\n".encode())
-
-
-def _signature(descriptor: int) -> str:
-    text = os.read(descriptor, 200).decode(errors="replace").strip()
-    return text if text and text.isprintable() else "another process"

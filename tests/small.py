@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.checkpoints import load
-from charrnn.corpus import Encoded, encode, training_part
+from charrnn.corpus import Encoded, encode
+from charrnn.division import training_part
 from charrnn.planning import Request, make_plan
 from charrnn.runs import RunFolder
 from charrnn.session import Data, Happening, Session

@@ -11,7 +11,19 @@ import charrnn
 # Imports go down only; inside a row, only to the left.
 ROWS = (
     ("errors", "config", "shapes", "presets"),
-    ("tokenizers", "files", "sources", "corpus", "mapped", "records", "checkpoints", "runs", "datasets"),
+    (
+        "tokenizers",
+        "files",
+        "sources",
+        "division",
+        "corpus",
+        "mapped",
+        "records",
+        "checkpoints",
+        "locks",
+        "runs",
+        "datasets",
+    ),
     ("machine", "ranks", "batching", "cells", "attention", "adaptive", "model", "numpy_model"),
     ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "gradients", "sampling", "novelty"),
     ("optim", "step", "training", "api", "__init__", "speed", "planning", "session", "starting"),

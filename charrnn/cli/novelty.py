@@ -15,7 +15,7 @@ def novelty(
     valid_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of the text, at its end, that training held out (default: what the model's training did).",
+            help="Share of the text that training held out (default: what the model's training did).",
             parser=decimal,
             metavar="X",
             show_default=False,

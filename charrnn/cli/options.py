@@ -91,7 +91,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write the result as one JSON
 ScoredShare = Annotated[
     float | None,
     typer.Option(
-        help="Score only this share of the text, at its end: 0.1 is what training held out.",
+        help="Score only this share of the text, as training divides it: 0.1 is what it held out.",
         parser=decimal,
         metavar="X",
         show_default=False,

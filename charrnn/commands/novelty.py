@@ -7,7 +7,8 @@ from typing import Any
 
 from charrnn import console
 from charrnn.api import Model, load
-from charrnn.corpus import cut, read_texts, training_part
+from charrnn.corpus import read_texts
+from charrnn.division import cut, training_part
 from charrnn.errors import TextError, UsageError
 from charrnn.novelty import copied
 from charrnn.records import survey

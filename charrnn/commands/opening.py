@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn import __version__
 from charrnn.api import load
-from charrnn.commands.division import Division, divide, read_text
+from charrnn.commands.parts import Division, divide, read_text
 from charrnn.commands.train_options import TrainOptions
 from charrnn.corpus import strangers
 from charrnn.errors import UsageError

@@ -10,7 +10,8 @@ from charrnn import baselines, bootstrap, console
 from charrnn.api import Model
 from charrnn.baselines import Cost
 from charrnn.config import DynamicConfig
-from charrnn.corpus import Encoded, Size, Text, cut, read_texts, training_part
+from charrnn.corpus import Encoded, Size, Text, read_texts
+from charrnn.division import cut, training_part
 from charrnn.errors import UsageError
 from charrnn.mapped import encode_once
 from charrnn.reading import ReadingView

@@ -25,7 +25,8 @@ from typing import Any
 
 from bench import machine, say
 
-from charrnn.corpus import cut, read_texts, training_part
+from charrnn.corpus import read_texts
+from charrnn.division import cut, training_part
 from charrnn.mapped import encode_kept
 from charrnn.tokenizers import KINDS, train_tokenizer
 

@@ -21,7 +21,7 @@ from bench import machine
 from charrnn import baselines
 from charrnn.api import Model, load
 from charrnn.config import DynamicConfig
-from charrnn.corpus import training_part
+from charrnn.division import training_part
 from charrnn.dynamic import dynamic_nats
 from charrnn.scoring import LN2, Score, ScoringProtocol, evaluate, tally
 

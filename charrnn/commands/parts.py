@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charrnn.commands.train_options import TrainOptions
-from charrnn.corpus import Text, cut, read_texts, training_part
+from charrnn.corpus import Text, read_texts
+from charrnn.division import cut, training_part
 from charrnn.errors import UsageError
 from charrnn.records import cut_records, separator_of, survey
 from charrnn.view import TrainingView
