@@ -14,6 +14,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
 from charrnn.model import build
 from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
+from charrnn.scoring import LOGITS, most_tokens
 from charrnn.shapes import NUM_GATES, parameter_count
 from charrnn.tokenizers import Tokenizer
 from charrnn.training import Trainer
@@ -68,7 +69,7 @@ class Plan:
         device: Where it computes on this machine, for a person.
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
-        memory_bytes: Estimated memory of weights, gradients, optimizer and activations; 0 if the run is under way.
+        memory_bytes: Estimated memory of weights, optimizer, training and scoring; 0 if the run is under way.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
 
@@ -81,12 +82,13 @@ class Plan:
     total_seconds: float | None = None
 
 
-def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]]) -> int:
-    """Estimate the memory of weights, gradients, optimizer and activations, in bytes.
+def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]], scored: int = 0) -> int:
+    """Estimate the memory of weights, gradients and optimizer, and of a step or the scoring, in bytes.
 
     Args:
         model: The shape of the network.
         batches: Rows and steps of each kind of batch that there is.
+        scored: Tokens that are scored at once.
     """
     outputs = model.vocab_size // (3 if model.adaptive else 1)  # most targets need no tail
     span, weights = model.attention, 4 * 4 * parameter_count(model)
@@ -99,7 +101,9 @@ def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]]) -> int:
         mask = min(span + max(span, 64), span + steps) if span else 0  # of each step's window
         return steps * (per_step + mask) + memory
 
-    return weights + 4 * max(rows * row(steps) for rows, steps in batches)
+    # scoring computes every symbol's probability, and holds so many copies of them
+    scoring = (5 if model.adaptive else 3) * min(scored * model.vocab_size, LOGITS)
+    return weights + 4 * max(scoring, *(rows * row(steps) for rows, steps in batches))
 
 
 def check_memory(needed: int, train: TrainConfig) -> None:
@@ -163,7 +167,7 @@ def make_plan(
     share, whole = mean_length(config), replace(config, seq_len_start=None)
     batcher = make_batcher(train.ids, whole, model.vocab_size, train.starts)
     epoch = share / batcher.steps_per_epoch()  # passes over the text in a step
-    needed = memory_bytes(model, batcher.shapes())
+    needed = memory_bytes(model, batcher.shapes(), most_tokens(valid))
     check_memory(needed, config)
     timed = request.epochs is None and "steps" not in request.settings
     speed = measure_speed(model, whole, precision, tokenizer, train, valid) if timed or measure else None
