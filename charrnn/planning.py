@@ -13,6 +13,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
 from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
 from charrnn.ranks import ALONE, Ranks
+from charrnn.scoring import LOGITS, most_tokens
 from charrnn.shapes import NUM_GATES, parameter_count
 from charrnn.speed import EVALUATIONS, SECONDS_TO_LEAVE, measure_speed, steps_within
 from charrnn.tokenizers import Tokenizer
@@ -67,7 +68,7 @@ class Plan:
         device: Where it computes on this machine, for a person.
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
-        memory_bytes: Estimated memory of weights, gradients, optimizer and activations; 0 if the run is under way.
+        memory_bytes: Estimated memory of weights, optimizer, training and scoring; 0 if the run is under way.
         deadline: `time.monotonic()` at which the command should end, if time is its budget; a run that is continued has
             none.
         most_steps: Steps that are never exceeded to fill the time.
@@ -85,12 +86,13 @@ class Plan:
     total_seconds: float | None = None
 
 
-def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]]) -> int:
-    """Estimate the memory of weights, gradients, optimizer and activations, in bytes.
+def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]], scored: int = 0) -> int:
+    """Estimate the memory of weights, gradients and optimizer, and of a step or the scoring, in bytes.
 
     Args:
         model: The shape of the network.
         batches: Rows and steps of each kind of batch that there is.
+        scored: Tokens that are scored at once.
     """
     outputs = model.vocab_size // (3 if model.adaptive else 1)  # most targets need no tail
     span, weights = model.attention, 4 * 4 * parameter_count(model)
@@ -103,7 +105,9 @@ def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]]) -> int:
         mask = min(span + max(span, 64), span + steps) if span else 0  # of each step's window
         return steps * (per_step + mask) + memory
 
-    return weights + 4 * max(rows * row(steps) for rows, steps in batches)
+    # scoring computes every symbol's probability, and holds so many copies of them
+    scoring = (5 if model.adaptive else 3) * min(scored * model.vocab_size, LOGITS)
+    return weights + 4 * max(scoring, *(rows * row(steps) for rows, steps in batches))
 
 
 def check_memory(needed: int, train: TrainConfig) -> None:
@@ -169,9 +173,9 @@ def make_plan(
     share, whole = mean_length(config), replace(config, seq_len_start=None)
     batcher = make_batcher(train.ids, whole, model.vocab_size, train.starts)
     epoch = share / batcher.steps_per_epoch()  # passes over the text in a step
-    needed = memory_bytes(
-        model, {(-(-rows // (ranks.size * config.accumulate)), steps) for rows, steps in batcher.shapes()}
-    )
+    parts = ranks.size * config.accumulate
+    shapes = {(-(-rows // parts), steps) for rows, steps in batcher.shapes()}
+    needed = memory_bytes(model, shapes, most_tokens(valid))
     ranks.together(lambda: check_memory(needed * ranks.local_size, config))
     timed = request.epochs is None and "steps" not in request.settings
     speed = measure_speed(model, whole, precision, tokenizer, train, valid, ranks) if timed or measure else None

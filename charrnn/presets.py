@@ -82,7 +82,7 @@ STACKED = ("mingru", "minlstm")
 
 
 # (passes over the text, dropout): linear in between, constant beyond.
-DROPOUT = ((3.0, 0.0), (6.0, 0.16), (11.0, 0.31), (20.0, 0.45), (30.0, 0.5))
+DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 
 
 def regularisation(epochs: float, parameters: int = 1, characters: int = 1) -> dict[str, Any]:

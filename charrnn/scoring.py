@@ -283,6 +283,13 @@ def shared(groups: Iterable[tuple[Places, Places]], ranks: Ranks) -> Iterator[tu
             yield begins[ranks.rank :: ranks.size], ends[ranks.rank :: ranks.size]
 
 
+def most_tokens(text: Encoded) -> int:
+    """Return how many tokens of a text are scored in one run of the model, at most."""
+    groups = segments(text, ScoringProtocol.of(text))
+    sizes = [(len(ends), int((ends - begins[:, :1]).max())) for begins, ends in groups]
+    return max(rows * max(1, min(CHUNK, TOKENS // rows, longest)) for rows, longest in sizes)
+
+
 def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Places]]:
     """Group records by length; each is read and scored from its start on. Arrays as `segments` has them."""
     ends = np.append(starts[1:], length)

@@ -2,12 +2,16 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from small import SETTINGS, arguments
+from terminal import CHARRNN, process
 
 from charrnn import planning
 from charrnn.batching import make_batcher
@@ -315,6 +319,33 @@ def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(unme
     small, large = (plan_of(Request(settings={"steps": 5, "batch_size": size})) for size in (1, 100))
     assert small.memory_bytes > 16 * parameter_count(small.model)
     assert large.memory_bytes > 2 * small.memory_bytes
+
+
+MEASURED = """
+import atexit, re, sys
+from charrnn import starting
+begin = starting.begin
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
+def measured(folder, request, plan, *rest):
+    before = peak()
+    atexit.register(lambda: sys.stderr.write(f"{plan.memory_bytes} {peak() - before}"))
+    return begin(folder, request, plan, *rest)
+starting.begin = measured
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("output", ["--adaptive", "--no-adaptive"])
+def test_the_estimate_of_memory_is_within_a_factor_of_two_of_what_words_take(output: str, tmp_path: Path) -> None:
+    """Where scoring takes far more than a step does: a narrow model of many words, in small batches."""
+    text = tmp_path / "words.txt"
+    text.write_text(12 * " ".join(f"w{number}" for number in range(3000)))
+    options = arguments(tokenizer="word", vocab_size=3000, valid=text, **SETTINGS | {"steps": 2})
+    run = process(MEASURED + CHARRNN, "train", text, "--out", tmp_path / "run", "--quiet", output, *options)
+    assert run.code == 0, run.err
+    estimated, taken = map(int, run.err.split())
+    assert taken / 2 < estimated < 2 * taken
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -3,6 +3,7 @@
 import json
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -16,7 +17,7 @@ from charrnn import scoring
 from charrnn.config import CELLS, ModelConfig, TrainConfig
 from charrnn.corpus import Encoded, encode
 from charrnn.model import CharRNN, build
-from charrnn.scoring import Score, ScoringProtocol, evaluate, segments, tally, token_nats
+from charrnn.scoring import Score, ScoringProtocol, evaluate, most_tokens, segments, tally, token_nats
 from charrnn.tokenizers import CharTokenizer
 from charrnn.training import Trainer
 
@@ -161,6 +162,17 @@ def test_memory_is_bounded_however_long_the_text() -> None:
     evaluate(model, TOKENIZER, text_of(3000), EXACT)
     assert max(rows for rows, _ in shapes) == scoring.ROWS
     assert max(steps for _, steps in shapes) == scoring.CHUNK
+
+
+@pytest.mark.parametrize("length", [1, 100, 2048, 5000, 40_000])
+@pytest.mark.parametrize("record", [None, 1, 7, 400])
+def test_so_many_tokens_are_scored_at_once(length: int, record: int | None) -> None:
+    text = text_of(length) if record is None else replace(text_of(length), starts=np.arange(0, length, record))
+    shapes: list[tuple[int, ...]] = []
+    model = model_of()
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+    evaluate(model, TOKENIZER, text, ScoringProtocol.of(text))
+    assert max(rows * steps for rows, steps in shapes) == most_tokens(text)
 
 
 @given(
