@@ -258,14 +258,14 @@ def _shapes(
         shape = kept | {name: request.settings[name] for name in changed}
     elif "adaptive" not in shape:
         # the clusters are by frequency: so the smaller id has to be of the more frequent symbol, which chars' are not
-        large = tokenizer.unknown is None and tokenizer.size > ADAPTIVE_FROM
+        large = tokenizer.unknown is None and tokenizer.size >= ADAPTIVE_FROM
         shape["adaptive"] = large and not shape.get("tied", False)
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
     return model, settings | {"tokenizer": tokenizer.kind}  # which --init-from brings along
 
 
-ADAPTIVE_FROM = 4096  # symbols beyond which a plain output layer takes most of a step's time
+ADAPTIVE_FROM = 2000  # symbols from which a plain output layer takes half of a step's time and more
 
 
 def describe_device(config: TrainConfig, ranks: Ranks = ALONE) -> str:
