@@ -242,7 +242,7 @@ class Trainer:
         self.model.load_state_dict(_under("model.", tensors))
         self.optimizer.restore(_under("optimizer.", tensors))
         own = of_rank("rng.cpu", self.ranks.rank)
-        if own in tensors:
+        if own in tensors or self.ranks.first:  # it is only a rank that is new that may have none
             torch.set_rng_state(tensors[own])
         own = of_rank("rng.cuda", self.ranks.rank)
         if own in tensors and self.model.device.type == "cuda":
