@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.checkpoints import SavedModel, load_model
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, flag
 from charrnn.corpus import Encoded, strangers
 from charrnn.errors import TextError, UsageError
 from charrnn.numpy_model import NumpyModel
@@ -128,9 +128,8 @@ class Model:
         """
         for name in settings:
             if name in DRAWING:
-                flag = f"--{name.replace('_', '-')}"
                 raise UsageError(
-                    f"--beam looks for the likeliest text and draws nothing: {flag} has no meaning with it."
+                    f"--beam looks for the likeliest text and draws nothing: {flag(name)} has no meaning with it."
                 )
         return search(self.sampler, self.tokenizer, prompt, self._rules(prompt, settings), beam=beam, num=num)
 

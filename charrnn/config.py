@@ -77,20 +77,25 @@ class Checked:
         return cls(**values)
 
 
+def flag(name: str) -> str:
+    """Return what the command line calls a setting."""
+    return "--time" if name == "seconds" else f"--{name.replace('_', '-')}"
+
+
 def check_field(name: str, value: Any, kind: Any, spec: dict[str, Any]) -> None:
     """Raise `UsageError` unless `value` is of type `kind` and within what `spec` (see `option`) allows."""
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if value is None and NoneType in kinds:
         return
     wanted = next(get_origin(k) or k for k in kinds if k is not NoneType)
-    flag = f"--{name.replace('_', '-')}"
+    named = flag(name)
     if type(value) is not wanted and not (wanted is float and type(value) is int):
-        raise UsageError(f"{flag} must be {_kind_name(wanted)}, not {_shown(value)}.")
+        raise UsageError(f"{named} must be {_kind_name(wanted)}, not {_shown(value)}.")
     if spec["choices"] and value not in spec["choices"]:
         known = ", ".join(spec["choices"])
-        raise UsageError(f"{flag} must be one of {known}, not {_shown(value)}.", did_you_mean(value, spec["choices"]))
+        raise UsageError(f"{named} must be one of {known}, not {_shown(value)}.", did_you_mean(value, spec["choices"]))
     if isinstance(value, (int, float)) and not _within(value, spec):
-        raise UsageError(f"{flag} must be {_range_text(spec)}, not {_shown(value)}.")
+        raise UsageError(f"{named} must be {_range_text(spec)}, not {_shown(value)}.")
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from charrnn.batching import curriculum, make_batcher
-from charrnn.config import ModelConfig, TrainConfig, check_settings
+from charrnn.config import ModelConfig, TrainConfig, check_settings, flag
 from charrnn.corpus import Encoded
 from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
@@ -253,8 +253,8 @@ def _shapes(
         changed = [name for name, value in request.settings.items() if name in MODEL_FIELDS and kept[name] != value]
         fixed = [name for name in changed if name != "dropout"]
         if fixed:
-            name = fixed[0].replace("_", "-")
-            raise UsageError(f"--{name} cannot differ from the --init-from model's, which is {kept[fixed[0]]}.")
+            name = fixed[0]
+            raise UsageError(f"{flag(name)} cannot differ from the --init-from model's, which is {kept[name]}.")
         shape = kept | {name: request.settings[name] for name in changed}
     elif "adaptive" not in shape:
         # the clusters are by frequency: so the smaller id has to be of the more frequent symbol, which chars' are not

@@ -161,11 +161,7 @@ def evaluate(
         autocast: Makes the context in which the model runs, for lower precision; None computes in the weights' own.
         ranks: Those that share the work; each of them has the same arguments, and gets the same score.
     """
-    groups = shared(segments(text, protocol), ranks)
-    nats = nats_of(predictions(model, text.ids, groups, autocast=autocast))
-    score = tally(nats, tokenizer, text).score
-    if ranks.size == 1:
-        return score
+    score = tally(token_nats(model, text, protocol, autocast=autocast, ranks=ranks), tokenizer, text).score
     total, unknown, unknown_nats = ranks.total(score.nats, score.unknown, score.unknown_nats)
     return replace(score, nats=total, unknown=int(unknown), unknown_nats=unknown_nats)
 
@@ -206,10 +202,16 @@ def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Enc
 
 
 def token_nats(
-    model: CharRNN, text: Encoded, protocol: ScoringProtocol, *, autocast: Callable[[], Any] | None = None
+    model: CharRNN,
+    text: Encoded,
+    protocol: ScoringProtocol,
+    *,
+    autocast: Callable[[], Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[Places, Nats]]:
-    """Yield places in `text.ids` and the negative log likelihood in nats of the token at each, every place once."""
-    yield from nats_of(predictions(model, text.ids, segments(text, protocol), autocast=autocast))
+    """Yield places in `text.ids` and the negative log likelihood in nats of the token at each, each on one rank once."""
+    groups = shared(segments(text, protocol), ranks)
+    yield from nats_of(predictions(model, text.ids, groups, autocast=autocast))
 
 
 def nats_of(found: Iterable[tuple[Places, tuple[npt.NDArray[Any], ...]]]) -> Iterator[tuple[Places, Nats]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.checkpoints import Arrays, SavedModel
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, TrainConfig, flag
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.planning import Plan, Request, describe_device
 from charrnn.ranks import ALONE, Ranks
@@ -150,7 +150,7 @@ def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFol
     names = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
     if not names:
         return
-    changes = ", ".join(f"{_flag(name)} was {_told(then, name)} and is now {_told(now, name)}" for name in names)
+    changes = ", ".join(f"{flag(name)} was {_told(then, name)} and is now {_told(now, name)}" for name in names)
     raise UsageError(
         f"The run in {folder.path} was begun with other options: {changes}.",
         "Give the same options to continue it, or add --fresh to begin again; the old run is moved aside, not deleted.",
@@ -178,7 +178,3 @@ def starting_weights(start: SavedModel, config: ModelConfig) -> dict[str, npt.ND
                 new = np.repeat(old[:rows].mean(axis=0, keepdims=True), more, axis=0)
                 weights[name] = np.concatenate([old[:rows], new, old[rows:]])
     return weights
-
-
-def _flag(name: str) -> str:
-    return "--time" if name == "seconds" else f"--{name.replace('_', '-')}"

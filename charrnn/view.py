@@ -29,11 +29,12 @@ class TrainingView:
 
     Args:
         quiet: Show nothing but warnings.
+        silent: Show nothing at all.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, silent: bool = False) -> None:
         self.console = stderr_console()
-        self.quiet = quiet
+        self.quiet, self.silent = quiet or silent, silent
         self.valid = ""
         self.steps = self.first_step = self.first_tokens = 0
         self.characters_per_token = 1.0
@@ -59,11 +60,13 @@ class TrainingView:
 
     def warn(self, text: str) -> None:
         """Write a warning, even if quiet."""
-        self.console.print(f"warning: {visible(text)}", style="yellow")
+        if not self.silent:
+            self.console.print(f"warning: {visible(text)}", style="yellow")
 
     def announce_stop(self) -> None:
         """Answer a signal at once. It may come in the middle of drawing, so this writes directly."""
-        os.write(2, b"\nStopping after this step, and saving... (again to stop now, without saving)\n")
+        if not self.silent:
+            os.write(2, b"\nStopping after this step, and saving... (again to stop now, without saving)\n")
 
     def reading(self) -> ReadingView:
         """Return what shows how far a text was read."""

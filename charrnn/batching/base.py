@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol, Self
 
@@ -35,7 +36,7 @@ class Batch:
     carry_at: int
     scored_from: int = 0
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Symbols that this step learns to predict."""
         return int((self.targets[:, self.scored_from :] != NO_TARGET).sum())
@@ -99,8 +100,8 @@ def seq_len_at(step: int, config: TrainConfig) -> int:
     each doubling from `seq_len_start` on that is still shorter than `seq_len`; the second half has `seq_len`.
     """
     lengths = curriculum(config)
-    share = 2 * step * len(lengths) // config.steps
-    return lengths[share] if share < len(lengths) else config.seq_len
+    stage = 2 * step * len(lengths) // config.steps
+    return lengths[stage] if stage < len(lengths) else config.seq_len
 
 
 def curriculum(config: TrainConfig) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.config import DynamicConfig, ModelConfig, TrainConfig
+from charrnn.config import DynamicConfig, ModelConfig, TrainConfig, flag
 from charrnn.presets import CELL_SETTLED, SETTLED
 from charrnn.sampling import SamplingConfig
 
@@ -54,7 +54,7 @@ def setting(name: str, panel: str, kind: type = str, *flags: str, metavar: str =
     spec, meaning = SPECS[name].metadata, SPECS[name].metadata["meaning"]
     parser = {int: whole, float: decimal}.get(kind)
     metavar = metavar or "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
-    names = flags or (f"--{name.replace('_', '-')}" + (f"/--no-{name.replace('_', '-')}" if kind is bool else ""),)
+    names = flags or (flag(name) + (f"/{flag(f'no_{name}')}" if kind is bool else ""),)
     extra: dict[str, Any] = {} if kind is bool else {"parser": parser, "metavar": metavar}
     return typer.Option(
         *names, help=f"{meaning}{default_shown(name)}.", rich_help_panel=panel, show_default=False, **extra

@@ -8,26 +8,17 @@ from typing import Any
 
 from charrnn import console
 from charrnn.api import Model, load
-from charrnn.commands.score import Part, baseline_costs, precision_used, read_parts, signature
+from charrnn.commands.score import Part, ScoreOptions, baseline_costs, precision_used, read_parts, signature
 from charrnn.errors import ModelFileError, UsageError
 from charrnn.files import shown
 from charrnn.shapes import parameter_count
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(ScoreOptions):
     """What `charrnn compare` was asked."""
 
     models: Sequence[str]
-    texts: Sequence[str]
-    train: Sequence[str]
-    encoding: str
-    valid_fraction: float | None
-    baselines: bool | None
-    device: str
-    precision: str
-    threads: int | None
-    json: bool
 
 
 def compare(options: CompareOptions) -> None:

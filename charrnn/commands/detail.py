@@ -1,14 +1,12 @@
 """`charrnn eval --by-line`, `--by-token` and `--show`: where a text surprises a model. All three write as they go."""
 
-import bz2
 import codecs
-import gzip
 import json
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +18,13 @@ from charrnn.errors import TextError, UsageError
 from charrnn.files import shown
 from charrnn.heat import Heat
 from charrnn.sampling import ESCAPES, unknown_error
+from charrnn.sources import UNPACK
 
 if TYPE_CHECKING:
     from charrnn.scoring import Score
     from charrnn.surprisal import Surprisal
 
 READ = 1 << 16  # bytes at a time, at most: the lines that are there are scored together, and none waits for more
-OPEN: dict[str, Callable[[str], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 TOKEN_ESCAPES = ESCAPES | {ord("\\"): r"\\", ord("\n"): r"\n", ord("\t"): r"\t"}
 
 
@@ -101,12 +99,15 @@ def lines_of(path: str, decoder: codecs.IncrementalDecoder) -> Iterator[list[str
         yield [held.removesuffix("\r")]
 
 
-def opened(path: str) -> AbstractContextManager[Any]:
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
     """Open a file, unpacked if its name says that it is compressed; standard input stays open."""
     if path == "-":
-        return nullcontext(sys.stdin.buffer)
-    unpack = OPEN.get(Path(path).suffix.lower())
-    return unpack(path) if unpack else Path(path).open("rb")
+        yield sys.stdin.buffer
+        return
+    with Path(path).open("rb") as file:
+        unpack = UNPACK.get(Path(path).suffix.lower())
+        yield unpack(file) if unpack else file
 
 
 def write_tokens(loaded: Model, text: Part, options: EvalOptions) -> None:

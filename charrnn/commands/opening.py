@@ -14,6 +14,7 @@ from charrnn import __version__
 from charrnn.api import load
 from charrnn.commands.parts import Division, divide, read_text
 from charrnn.commands.train_options import TrainOptions
+from charrnn.config import flag
 from charrnn.corpus import strangers
 from charrnn.errors import UsageError
 from charrnn.mapped import encode_kept, encode_once
@@ -68,9 +69,9 @@ def open_session(
         found = ranks.together(lambda: look(options, ranks, view, reading, stack))
         ranks.check_same(identity(found), "Give every rank the same options and the same text.")
         saved = ranks.from_first(found.saved)
-        learned = ranks.together(lambda: first_tokenizer(options, found, reading, view) if ranks.first else None)
+        learned = ranks.together(lambda: first_tokenizer(options, found, view) if ranks.first else None)
         tokenizer = tokenizer_from_dict(ranks.from_first(learned.to_dict() if learned else {}))
-        data = ranks.in_turn(lambda: encode(tokenizer, found, reading, keep=not options.dry_run))
+        data = ranks.in_turn(lambda: encode(tokenizer, found, keep=not options.dry_run))
     view.show_text(data, tokenizer)
     if saved is not None:
         session = continued(found.folder, found.request, data, saved, ranks, view)
@@ -90,7 +91,7 @@ def continued(
     from charrnn.starting import resume
 
     arrays, facts, warnings = saved
-    for warning in warnings if ranks.first else ():
+    for warning in warnings:
         view.warn(f"{warning} Using the state saved before it.")
     session = resume(folder, request, data, (arrays, facts), ranks)
     if session.trainer.finished:
@@ -161,7 +162,7 @@ def look(
 
 def identity(found: Beginning) -> dict[str, str]:
     """Return what has to be the same on every rank, by the name that an error calls it."""
-    asked = [f"--{name.replace('_', '-')} {value}" for name, value in sorted(found.request.to_dict().items())]
+    asked = [f"{flag(name)} {value}" for name, value in sorted(found.request.to_dict().items())]
     return {
         "The version of charrnn": __version__,
         "What was asked for": " ".join(asked) or "nothing",
@@ -169,7 +170,7 @@ def identity(found: Beginning) -> dict[str, str]:
     }
 
 
-def first_tokenizer(options: TrainOptions, found: Beginning, reading: "ReadingView", view: TrainingView) -> Tokenizer:
+def first_tokenizer(options: TrainOptions, found: Beginning, view: TrainingView) -> Tokenizer:
     """Return the tokenizer of the run that is gone on with, or of the model to start from, or learn a new one."""
     from charrnn.planning import check_request
     from charrnn.starting import saved_tokenizer
@@ -191,7 +192,7 @@ def set_aside(folder: RunFolder, view: TrainingView) -> None:
         view.say(f"The run that was in {folder.path} is now in {old}.")
 
 
-def encode(tokenizer: Tokenizer, found: Beginning, reading: "ReadingView", *, keep: bool) -> "Data":
+def encode(tokenizer: Tokenizer, found: Beginning, *, keep: bool) -> "Data":
     """Encode both parts of the text, into the run's folder or for this process alone."""
     from charrnn.session import Data
 
@@ -217,9 +218,7 @@ def check_kept_vocabulary(start: "SavedModel", settings: dict[str, Any]) -> None
     kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
     for name in kept:
         if settings.get(name) not in (None, kept[name]):
-            raise UsageError(
-                f"--{name.replace('_', '-')} cannot differ from the --init-from model's, which is {kept[name]}."
-            )
+            raise UsageError(f"{flag(name)} cannot differ from the --init-from model's, which is {kept[name]}.")
 
 
 def start_tokenizer(start: "SavedModel", parts: Division, view: TrainingView) -> Tokenizer:

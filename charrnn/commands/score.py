@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import charrnn
 from charrnn import baselines, bootstrap, console
 from charrnn.api import Model
 from charrnn.baselines import Cost
-from charrnn.config import DynamicConfig
+from charrnn.config import DynamicConfig, flag
 from charrnn.corpus import Encoded, Size, Text, read_texts
 from charrnn.division import cut, training_part
 from charrnn.errors import UsageError
@@ -25,24 +25,30 @@ CHEAP = 4_000_000  # characters: a few seconds for the baselines
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions:
-    """What `charrnn eval` was asked; `learning` are fields of `DynamicConfig` that were given."""
+class ScoreOptions:
+    """What is read, which part of it is scored, and how: what `charrnn eval` and `charrnn compare` were both asked."""
 
     texts: Sequence[str]
     train: Sequence[str]
     encoding: str
     valid_fraction: float | None
-    reset_every: int | None
-    exact: bool
-    unknown: str
     baselines: bool | None
-    dynamic: bool
-    learning: dict[str, float]
-    views: Sequence[str]
     device: str
     precision: str
     threads: int | None
     json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(ScoreOptions):
+    """What `charrnn eval` was asked; `learning` are fields of `DynamicConfig` that were given."""
+
+    reset_every: int | None
+    exact: bool
+    unknown: str
+    dynamic: bool
+    learning: dict[str, float]
+    views: Sequence[str]
 
     def check(self) -> DynamicConfig:
         """Raise `UsageError` if the options contradict each other; return how to learn while scoring."""
@@ -57,7 +63,7 @@ class EvalOptions:
             raise UsageError("--dynamic carries on what it learns and --reset-every drops it.", "Give one of them.")
         for name in self.learning:
             if not self.dynamic:
-                raise UsageError(f"--{name.replace('_', '-')} needs --dynamic.")
+                raise UsageError(f"{flag(name)} needs --dynamic.")
         if self.exact and self.reset_every is not None:
             raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
         if self.reset_every is not None and self.reset_every < 1:
@@ -139,20 +145,7 @@ def interval(found: "Tally") -> list[float] | None:
     return None if bounds is None else [bound * per_character for bound in bounds]
 
 
-class Reading(Protocol):
-    """What is read, and which part of it is scored."""
-
-    @property
-    def texts(self) -> Sequence[str]: ...  # noqa: D102 (see the command's help)
-    @property
-    def train(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def encoding(self) -> str: ...  # noqa: D102
-    @property
-    def valid_fraction(self) -> float | None: ...  # noqa: D102
-
-
-def read_parts(options: Reading, separator: str | None) -> tuple[Part | None, Part]:
+def read_parts(options: ScoreOptions, separator: str | None) -> tuple[Part | None, Part]:
     """Return the text that baselines may learn from, if there is one, and the text to score, as training divided it."""
     whole, valid_fraction = read_whole(options.texts, options.encoding), options.valid_fraction
     given = Part(read_whole(options.train, options.encoding)) if options.train else None

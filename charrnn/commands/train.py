@@ -28,14 +28,13 @@ def train(options: TrainOptions) -> None:
     with ExitStack() as stack:
         with stop_at_once():
             ranks = stack.enter_context(joined(device, backend))
-            view = stack.enter_context(TrainingView(quiet=options.quiet or not ranks.first))
+            view = stack.enter_context(TrainingView(quiet=options.quiet, silent=not ranks.first))
             session, plan = open_session(options, ranks, view, stack)
         if session is not None and not session.trainer.finished:
-            stop = stack.enter_context(stop_requests(view.announce_stop if ranks.first else lambda: None))
+            stop = stack.enter_context(stop_requests(view.announce_stop))
             view.start(session)
             for event in resumable(session.run(stop), ranks):
-                if ranks.first:
-                    view.show(event)
+                view.show(event)
     if not ranks.first:
         return
     if session is None:
