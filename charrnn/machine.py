@@ -1,6 +1,8 @@
-"""What the machine offers: the device, the number format that it is fast at, and its threads."""
+"""What the machine offers: the device, the number format that it is fast at, its threads and its memory."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -55,22 +57,40 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
-def use_threads(count: int | None, processes: int = 1) -> int:
-    """Let torch use so many processor threads and return how many it uses.
+def use_processor(threads: int | None, processes: int = 1) -> int:
+    """Make ready to compute: let torch use so many processor threads, return how many it uses, and keep memory.
 
     Args:
-        count: How many; None is as many as torch likes, or this process's share of the cores.
+        threads: How many; None is as many as torch likes, or this process's share of the cores.
         processes: How many of ours compute on this machine at once.
 
     Raises:
         UsageError: That is no number of threads.
     """
-    TrainConfig(threads=count)  # checks it
-    if count is None and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # which torchrun sets
-        count = max(1, cores() // processes)
-    if count is not None:
-        torch.set_num_threads(count)
+    TrainConfig(threads=threads)  # checks it
+    keep_memory()
+    if threads is None and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # which torchrun sets
+        threads = max(1, cores() // processes)
+    if threads is not None:
+        torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt(3)
+
+
+def keep_memory() -> bool:
+    """Let the memory that a step frees stay with this process, for the next step; return whether that was arranged.
+
+    glibc hands large blocks back to the system as soon as they are free, and is given them anew as pages that the
+    system has to clear, one fault for each: up to half of a training step. Without it, or where the environment sets
+    up malloc already, all stays as it is.
+    """
+    chosen = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if chosen or sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
 
 
 def cores() -> int:

@@ -10,7 +10,7 @@ from charrnn.batching import curriculum, make_batcher
 from charrnn.config import ModelConfig, TrainConfig, check_settings, flag
 from charrnn.corpus import Encoded
 from charrnn.errors import MachineError, UsageError
-from charrnn.machine import choose_device, choose_precision, free_memory, use_threads
+from charrnn.machine import choose_device, choose_precision, free_memory, use_processor
 from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
 from charrnn.ranks import ALONE, Ranks
 from charrnn.scoring import LOGITS, most_tokens
@@ -270,6 +270,6 @@ ADAPTIVE_FROM = 2000  # symbols from which a plain output layer takes half of a 
 
 def describe_device(config: TrainConfig, ranks: Ranks = ALONE) -> str:
     """Set the threads, and name the device that a configuration comes to on this machine."""
-    threads, device = use_threads(config.threads, ranks.local_size), choose_device(config.device)
+    threads, device = use_processor(config.threads, ranks.local_size), choose_device(config.device)
     name = f"cpu with {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
     return name if ranks.size == 1 else f"{ranks.size} ranks, each on {name}"

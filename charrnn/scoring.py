@@ -209,7 +209,7 @@ def token_nats(
     autocast: Callable[[], Any] | None = None,
     ranks: Ranks = ALONE,
 ) -> Iterator[tuple[Places, Nats]]:
-    """Yield places in `text.ids` and the negative log likelihood in nats of the token at each, each on one rank once."""
+    """Yield places in `text.ids` and the negative log likelihood in nats of each one's token, on one rank only."""
     groups = shared(segments(text, protocol), ranks)
     yield from nats_of(predictions(model, text.ids, groups, autocast=autocast))
 

@@ -1,6 +1,9 @@
 """Choices of device and number format on machines of every kind, made up by patching what torch says is there."""
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import torch
 
 from charrnn.config import DEVICES, PRECISIONS
 from charrnn.errors import MachineError
-from charrnn.machine import autocast, choose_device, choose_precision, free_memory, use_threads
+from charrnn.machine import autocast, choose_device, choose_precision, free_memory, keep_memory, use_processor
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -98,11 +101,54 @@ def test_what_torch_says_of_this_processor_has_the_names_that_are_looked_for() -
 def test_threads_are_set_only_if_a_number_is_given() -> None:
     before = torch.get_num_threads()
     try:
-        assert use_threads(None) == before
-        assert use_threads(2) == torch.get_num_threads() == 2
-        assert use_threads(None) == 2
+        assert use_processor(None) == before
+        assert use_processor(2) == torch.get_num_threads() == 2
+        assert use_processor(None) == 2
     finally:
         torch.set_num_threads(before)
+
+
+FAULTS = """
+import resource, sys
+import torch
+from charrnn.machine import keep_memory
+
+kept = sys.argv[1] == "keep" and keep_memory()
+def blocks():
+    for _ in range(10):
+        torch.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(kept, blocks() * -1 + blocks())
+"""
+
+
+def page_faults(*arguments: str, **environment: str) -> tuple[str, int]:
+    """Allocate and free 40 MB ten times in a fresh process; return what `keep_memory` said, and the page faults."""
+    clean = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    command = [sys.executable, "-c", FAULTS, *arguments]
+    done = subprocess.run(command, env=clean | environment, check=True, capture_output=True, text=True)
+    kept, faults = done.stdout.split()
+    return kept, int(faults)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
+def test_memory_that_is_freed_stays_with_the_process() -> None:
+    _, given_back = page_faults("")
+    kept, faults = page_faults("keep")
+    assert kept == "True"
+    assert faults < given_back / 10
+
+
+@pytest.mark.parametrize(
+    "environment", [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}]
+)
+def test_somebodys_own_settings_of_the_allocator_stay(environment: dict[str, str]) -> None:
+    assert page_faults("keep", **environment)[0] == "False"
+
+
+def test_only_linux_has_the_allocator_that_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not keep_memory()
 
 
 @pytest.mark.parametrize("precision", NUMBERS)

@@ -27,9 +27,9 @@ def compare(options: CompareOptions) -> None:
     models = [load_named(name) for name in options.models]  # all of them, before time is spent on one
     separator = common_separator(models, options)
     train, text = read_parts(options, separator)
-    from charrnn.machine import use_threads
+    from charrnn.machine import use_processor
 
-    use_threads(options.threads)
+    use_processor(options.threads)
     rows = [
         {"model": name} | scored(loaded, text, options) for name, loaded in zip(options.models, models, strict=True)
     ]

@@ -13,9 +13,9 @@ def evaluate(model: Path, options: EvalOptions) -> None:
     loaded = load(model)
     by_line = "by-line" in options.views
     parts = None if by_line else read_parts(options, loaded.separator)
-    from charrnn.machine import use_threads
+    from charrnn.machine import use_processor
 
-    use_threads(options.threads)
+    use_processor(options.threads)
     if parts is None:
         write_lines(loaded, options)
         return

@@ -20,9 +20,9 @@ def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | 
     names = model_names(paths[:-1])
     models = {name: load(Path(path)) for name, path in zip(names, paths, strict=False)}
     text = read_whole(paths[-1:], encoding)
-    from charrnn.machine import use_threads
+    from charrnn.machine import use_processor
 
-    use_threads(threads)
+    use_processor(threads)
     reaches = {
         name: model.reach(Part(text).encode(model, unknown="charge")[1], lags=lags) for name, model in models.items()
     }

@@ -4,14 +4,16 @@
 
 A step is all of it: batch, forward, loss, backward, clip, optimizer, bookkeeping. Its work is counted as 6 operations
 for each weight of the layers and the output and each symbol; the optimizer's own work counts nothing, so Muon's share
-is time that the ratio loses. `plain` is the loop that most people would write on the same shape: nn.LSTM, float32,
-AdamW, loss.item() in each step. The matrix product is measured before and after each row; the better one counts. Each
-row's time is the median of its steps. A second table shows how a step grows with layers and width, and that it does not
-grow with the text.
+is time that the ratio loses. `plain` is the loop that most people would write on the same shape, in a process of its
+own: nn.LSTM, float32, AdamW, loss.item() in each step. The matrix product is measured before and after each row; the
+better one counts. Each row's time is the median of its steps. A second table shows how a step grows with layers and
+width, and that it does not grow with the text.
 """
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from torch.nn import functional
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Encoded, encode
-from charrnn.machine import choose_device, choose_precision
+from charrnn.machine import choose_device, choose_precision, use_processor
 from charrnn.model import build
 from charrnn.shapes import NUM_GATES
 from charrnn.tokenizers import CharTokenizer
@@ -84,12 +86,11 @@ def operations(trainer: Trainer) -> float:
     return 6.0 * batch * (gates * hidden * (inputs + hidden * config.num_layers) + hidden * config.vocab_size)
 
 
-def plain_loop(text: Encoded, trainer: Trainer) -> Callable[[], object]:
+def plain_loop(text: Encoded, symbols: int, config: ModelConfig, batch: int, length: int) -> Callable[[], object]:
     """Return a step of the loop that most people would write, on the same shape."""
-    config, batch, length = trainer.model.config, trainer.config.batch_size, trainer.config.seq_len
-    embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+    embedding = nn.Embedding(symbols, config.embedding_size)
     lstm = nn.LSTM(config.embedding_size, config.hidden_size, config.num_layers, batch_first=True)
-    head = nn.Linear(config.hidden_size, config.vocab_size)
+    head = nn.Linear(config.hidden_size, symbols)
     parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
     optimizer, rng = torch.optim.AdamW(parameters), np.random.default_rng(1)
 
@@ -107,19 +108,40 @@ def plain_loop(text: Encoded, trainer: Trainer) -> Callable[[], object]:
     return step
 
 
-def measured(row: dict[str, Any], trainer: Trainer, precision: str, text: Encoded, seconds: float) -> list[str]:
+def plain_seconds(row: int) -> float:
+    """Return the seconds of the plain loop's step, measured in a process that has not touched its memory's settings."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--plain", str(row)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def measured(number: int, trainer: Trainer, precision: str, seconds: float) -> list[str]:
     """Return a row's figures."""
+    config = trainer.config
     before = matrix_rate(precision)
     taken = median_seconds(trainer.train_once, seconds)
     limit = max(before, matrix_rate(precision))
-    rate, symbols = operations(trainer) / taken, trainer.config.batch_size * trainer.config.seq_len / taken
-    plain = ""
-    if trainer.model.config.cell == "lstm":
-        plain = f"{median_seconds(plain_loop(text, trainer), seconds) / taken:.2f}"
-    name = (
-        f"{trainer.model.config.cell} 2 x {row['hidden_size']}, batch {row['batch_size']}, {trainer.config.optimizer}"
-    )
+    rate, symbols = operations(trainer) / taken, config.batch_size * config.seq_len / taken
+    shape = trainer.model.config
+    plain = f"{plain_seconds(number) / taken:.2f}" if shape.cell == "lstm" else ""
+    name = f"{shape.cell} 2 x {shape.hidden_size}, batch {config.batch_size}, {config.optimizer}"
     return [name, f"{symbols:,.0f}", f"{rate / 1e9:,.0f}", f"{limit / 1e9:,.0f}", f"{rate / limit:.2f}", plain]
+
+
+def read(path: Path) -> tuple[CharTokenizer, Encoded]:
+    """Return a text in symbols, and the characters that they stand for."""
+    content = path.read_text(encoding="utf-8")
+    tokenizer = CharTokenizer.train([content])
+    return tokenizer, encode(tokenizer, content)
+
+
+def print_plain(args: argparse.Namespace) -> None:
+    """Print the seconds of a plain loop's step, and nothing else."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    (tokenizer, text), row = read(args.text), ROWS[args.plain]
+    shape, config = ModelConfig(vocab_size=tokenizer.size, hidden_size=row["hidden_size"]), TrainConfig()
+    step = plain_loop(text, tokenizer.size, shape, row["batch_size"], config.seq_len)
+    print(median_seconds(step, args.seconds))
 
 
 def main() -> None:
@@ -129,17 +151,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="all cores if not given")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
+    parser.add_argument("--plain", type=int, help="only print the seconds of the plain loop's step on this row's shape")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    if args.plain is not None:
+        print_plain(args)
+        return
+    use_processor(args.threads)
     precision = choose_precision(args.precision, choose_device("cpu"))
-    content = args.text.read_text(encoding="utf-8")
-    tokenizer = CharTokenizer.train([content])
-    text = encode(tokenizer, content)
+    tokenizer, text = read(args.text)
     print(f"{machine()}; {precision}, {torch.get_num_threads()} threads\n")
     print("| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |\n|---|---|---|---|---|---|")
-    for row in ROWS:
-        cells = measured(row, trainer_of(text, tokenizer, precision, row), precision, text, args.seconds)
+    for number, row in enumerate(ROWS):
+        cells = measured(number, trainer_of(text, tokenizer, precision, row), precision, args.seconds)
         print(f"| {' | '.join(cells)} |", flush=True)
         say(" ".join(cells))
     print("\n| width | layers | text, MB | ms per step | GFLOP/s |\n|---|---|---|---|---|")
