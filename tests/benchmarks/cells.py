@@ -31,7 +31,7 @@ from science import Source, excess, recall
 from charrnn import load
 from charrnn.batching import Batch
 from charrnn.config import CELLS, ModelConfig, TrainConfig
-from charrnn.machine import autocast, choose_precision
+from charrnn.machine import autocast, choose_precision, use_processor
 from charrnn.model import build
 from charrnn.optim import Optimizer
 from charrnn.presets import cell_settings
@@ -96,7 +96,7 @@ def table(args: argparse.Namespace, kinds: list[tuple[str, str]]) -> Iterator[Ro
 def speed(args: argparse.Namespace) -> Iterator[Row]:
     """Yield the characters per second of training at three sizes, rivals taking turns."""
     yield ["parameters", "batch", "lstm chars/s", "mingru chars/s", "ratio"]
-    torch.set_num_threads(args.threads or torch.get_num_threads())
+    use_processor(args.threads)
     for parameters in (880_000, 3_300_000, 13_000_000):
         for batch in (8, 32):
             steppers = [stepper(sized(parameters, cell=cell), batch) for cell in ("lstm", "mingru")]

@@ -23,6 +23,7 @@ from charrnn.api import Model, load
 from charrnn.config import DynamicConfig
 from charrnn.division import training_part
 from charrnn.dynamic import dynamic_nats
+from charrnn.machine import use_processor
 from charrnn.scoring import LN2, Score, ScoringProtocol, evaluate, tally
 
 Row = dict[str, Any]
@@ -108,8 +109,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="all cores if not given")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_processor(args.threads)
     with args.text.open(encoding="utf-8", newline="") as file:
         text = file.read()
     cut = training_part(len(text), 0.1)
