@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from charrnn.cells import State
 from charrnn.config import ModelConfig
+from charrnn.dropout import Dropout
 
 LEAST_BLOCK = 64  # queries that are answered at once, if the window is shorter than that
 
@@ -31,7 +32,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.span = config.attention
-        self.dropout = config.dropout
+        self.dropout = Dropout(config.dropout)
         self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.norm = nn.LayerNorm(config.hidden_size)
@@ -47,7 +48,7 @@ class Attention(nn.Module):
             self._look_back(queries[:, begin : begin + self._block], seen, count, begin)
             for begin in range(0, values.shape[1], self._block)
         ]
-        answers = functional.dropout(self.output(torch.cat(found, dim=1)), self.dropout, self.training)
+        answers = self.dropout(self.output(torch.cat(found, dim=1)))
         return values + answers, (seen[:, -self.span :], (count + values.shape[1]).clamp(max=self.span))
 
     @property

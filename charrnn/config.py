@@ -201,7 +201,7 @@ class TrainConfig(Checked):
     lr: float = option(8e-3, "Peak learning rate", above=0, high=1e9)
     lr_floor: float = option(0.05, "Share of the peak that the cosine ends at", low=0, high=1)
     warmup: float = option(0.03, "Share of the steps in which the learning rate rises", low=0, high=1)
-    weight_decay: float = option(0.0, "Decoupled weight decay of matrices and embeddings", low=0, high=10)
+    weight_decay: float = option(0.1, "Decoupled weight decay of matrices and embeddings", low=0, high=10)
     clip_norm: float = option(1.0, "Largest norm of the gradient; a larger one is scaled down; 0 is off", low=0)
     clip_value: float = option(0.0, "Largest absolute value of each gradient entry; 0 is off", low=0)
     valid_fraction: float = option(

@@ -14,6 +14,7 @@ symbol, which is only ever an input: it stands where there is no symbol before t
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from charrnn.adaptive import Tail, log_probs, summed_loss
 from charrnn.attention import Attention
 from charrnn.cells import CELLS, Cell, State
 from charrnn.config import ModelConfig
+from charrnn.dropout import Dropout
 from charrnn.shapes import state_shapes, tails, weight_shapes
 
 
@@ -34,13 +36,13 @@ class Layer(nn.Module):
         self.cell: Cell = CELLS[config.cell](input_size, config)
         self.norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
         self.residual = config.residual and input_size == config.hidden_size
-        self.dropout = config.dropout
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size); return (batch, time, hidden_size) and the cell's last state."""
         outputs, state = self.cell(inputs, state)
         outputs = self.norm(outputs + inputs if self.residual else outputs)
-        return functional.dropout(outputs, self.dropout, self.training), state
+        return self.dropout(outputs), state
 
 
 class CharRNN(nn.Module):
@@ -119,6 +121,13 @@ class CharRNN(nn.Module):
     def _head(self, values: Tensor) -> Tensor:
         weight = self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
         return functional.linear(values, weight, self.head_bias)
+
+    def set_dropout(self, share: float) -> None:
+        """Drop another share from now on."""
+        self.config = replace(self.config, dropout=share)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.share = share
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""

@@ -11,7 +11,7 @@ from charrnn.config import ModelConfig, TrainConfig, check_settings, flag
 from charrnn.corpus import Encoded
 from charrnn.errors import MachineError, UsageError
 from charrnn.machine import choose_device, choose_precision, free_memory, use_processor
-from charrnn.presets import cell_settings, find_preset, most_epochs, regularisation, shape_settings
+from charrnn.presets import cell_settings, find_preset, most_epochs, shape_settings, suitable_dropout
 from charrnn.ranks import ALONE, Ranks
 from charrnn.scoring import LOGITS, most_tokens
 from charrnn.shapes import NUM_GATES, parameter_count
@@ -166,7 +166,7 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not there, or has too little memory.
     """
-    length = max(train.characters, len(train.ids))  # presets think in characters, or in bytes where these are symbols
+    length = length_of(train)
     model, settings = _shapes(request, tokenizer, length, base)
     config = TrainConfig(**settings)
     device, precision = describe_device(config, ranks), choose_precision(config.precision, choose_device(config.device))
@@ -191,16 +191,9 @@ def make_plan(
         steps, evaluations = steps_within(budget - elapsed, speed, most)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    settled = (
-        regularisation(steps * epoch, parameter_count(model), length)
-        | cell_settings(model.cell)
-        | {"eval_every": math.ceil(steps / evaluations)}
-        | dict(request.settings)
-    )
-    settled |= {"steps": steps}
-    config = TrainConfig(**settings | {name: value for name, value in settled.items() if name in TRAIN_FIELDS})
+    config = TrainConfig(**{"eval_every": math.ceil(steps / evaluations)} | settings | {"steps": steps})
     return Plan(
-        model=replace(model, dropout=settled["dropout"]),
+        model=replace(model, dropout=dropout_of(steps * epoch, model, length, request.settings)),
         train=config,
         device=device,
         precision=precision,
@@ -210,6 +203,24 @@ def make_plan(
         most_steps=most,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
+
+
+def length_of(train: Encoded) -> int:
+    """Return a text's length as presets think of it: in characters, or in bytes where these are symbols."""
+    return max(train.characters, len(train.ids))
+
+
+def dropout_of(epochs: float, model: ModelConfig, length: int, chosen: Mapping[str, Any]) -> float:
+    """Return the dropout that was chosen, or else suits the cell and a number of passes over a text."""
+    suitable = {"dropout": suitable_dropout(epochs, parameter_count(model), length)}
+    return float((suitable | cell_settings(model.cell) | dict(chosen))["dropout"])
+
+
+def with_steps(plan: Plan, steps: int, length: int, chosen: Mapping[str, Any]) -> Plan:
+    """Return the plan for another number of steps, with the dropout that suits so many passes if none was chosen."""
+    epochs = plan.epochs * steps / plan.train.steps
+    model = replace(plan.model, dropout=dropout_of(epochs, plan.model, length, chosen))
+    return replace(plan, model=model, train=replace(plan.train, steps=steps), epochs=epochs)
 
 
 def mean_length(config: TrainConfig) -> float:

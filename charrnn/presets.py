@@ -2,7 +2,7 @@
 
 A preset is a budget of time. What fits into it depends on the machine, so the settings come in two steps: the shape of
 the model is chosen from the budget, and once the speed is known, so is the number of passes over the text, from which
-the regularisation follows: the more often a text is seen, the more dropout it takes not to learn it by heart.
+the dropout follows: the more often a text is seen, the more of it it takes not to learn it by heart.
 `tests/benchmarks/RESULTS.md` says what they reach.
 """
 
@@ -38,7 +38,7 @@ PRESETS = {
 }
 
 # What this module and the measured speed settle, if a person does not.
-SETTLED = ("adaptive", "hidden_size", "batch_size", "dropout", "weight_decay", "steps", "eval_every")
+SETTLED = ("adaptive", "hidden_size", "batch_size", "dropout", "steps", "eval_every")
 CELL_SETTLED = ("num_layers", "residual", "forget_bias")
 
 
@@ -85,8 +85,8 @@ STACKED = ("mingru", "minlstm")
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 
 
-def regularisation(epochs: float, parameters: int = 1, characters: int = 1) -> dict[str, Any]:
-    """Return dropout and weight decay for a number of passes over the training text.
+def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) -> float:
+    """Return the dropout that suits a number of passes over the training text.
 
     Args:
         epochs: Passes.
@@ -95,10 +95,7 @@ def regularisation(epochs: float, parameters: int = 1, characters: int = 1) -> d
     """
     usual = interpolate(DROPOUT, epochs)
     dropout = usual + 0.06 * math.log2(parameters / characters)
-    return {
-        "dropout": round(min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3),
-        "weight_decay": 0.1 if epochs > 3 else 0.0,
-    }
+    return round(min(max(0.0, dropout), 2 * usual, MOST_DROPOUT), 3)
 
 
 MOST_DROPOUT = 0.55

@@ -18,7 +18,7 @@ from charrnn.errors import DivergedError, InterruptedRun, MachineError
 from charrnn.machine import choose_device
 from charrnn.model import CharRNN, build
 from charrnn.numpy_model import NumpyModel
-from charrnn.planning import Plan, steps_in_time
+from charrnn.planning import Plan, length_of, steps_in_time, with_steps
 from charrnn.ranks import ALONE, Ranks, RanksLost
 from charrnn.records import separator_of
 from charrnn.runs import RunFolder
@@ -159,9 +159,8 @@ class Session:
         wanted = steps_in_time(plan, step, now, pace=(step - before) / max(1e-9, now - then))
         steps = self.ranks.from_first(wanted)
         if steps != plan.train.steps:
-            epochs = plan.epochs * steps / plan.train.steps
-            self.plan = replace(plan, train=replace(plan.train, steps=steps), epochs=epochs)
-            self.trainer.reschedule(steps)
+            self.plan = with_steps(plan, steps, length_of(self.data.train), self.request)
+            self.trainer.reschedule(steps, self.plan.model.dropout)
             yield Rescheduled(step, steps)
 
     def save(self) -> None:

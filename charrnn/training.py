@@ -175,9 +175,10 @@ class Trainer:
             what = f"loss became {step.loss}" if not math.isfinite(step.loss) else "gradient is no longer finite"
             raise DivergedError(f"Training diverged: the {what} at step {progress.step + 1}.")
 
-    def reschedule(self, steps: int) -> None:
-        """Let the run have another number of steps; the learning rate goes on as if it had had them from the start."""
+    def reschedule(self, steps: int, dropout: float) -> None:
+        """Go on with another number of steps, as if the learning rate had always had them, and other dropout."""
         self.config = replace(self.config, steps=steps)
+        self.model.set_dropout(dropout)
 
     def evaluate(self) -> Evaluated:
         """Score the validation text; training goes on as if nothing had happened."""

@@ -24,7 +24,7 @@ ROWS = (
         "runs",
         "datasets",
     ),
-    ("machine", "ranks", "batching", "cells", "attention", "adaptive", "model", "numpy_model"),
+    ("machine", "ranks", "batching", "cells", "dropout", "attention", "adaptive", "model", "numpy_model"),
     ("baselines", "bootstrap", "scoring", "surprisal", "dynamic", "gradients", "sampling", "novelty"),
     ("optim", "step", "training", "api", "__init__", "speed", "planning", "session", "starting"),
     ("signals", "console", "chart", "heat", "reading", "view"),

@@ -7,7 +7,10 @@ import pytest
 from small import SETTINGS, session_in
 
 from charrnn.checkpoints import load
+from charrnn.dropout import Dropout
+from charrnn.presets import suitable_dropout
 from charrnn.session import Rescheduled
+from charrnn.shapes import parameter_count
 from charrnn.training import Trained
 
 
@@ -48,6 +51,9 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
     facts = load(tmp_path / "last.safetensors")[1]
     assert facts["train"]["steps"] == session.trainer.progress.step
     assert facts["epochs"] == pytest.approx(session.plan.epochs)
+    suitable = suitable_dropout(session.plan.epochs, parameter_count(session.plan.model), len(session.data.train.ids))
+    assert facts["model"]["dropout"] == suitable
+    assert {module.share for module in session.model.modules() if isinstance(module, Dropout)} == {suitable}
 
 
 def test_a_run_that_is_continued_keeps_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

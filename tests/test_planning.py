@@ -18,8 +18,8 @@ from charrnn.batching import make_batcher
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import encode
 from charrnn.errors import MachineError, UsageError
-from charrnn.planning import Plan, Request, make_plan
-from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, regularisation, shape_settings
+from charrnn.planning import Plan, Request, make_plan, with_steps
+from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, shape_settings, suitable_dropout
 from charrnn.shapes import parameter_count
 from charrnn.speed import WARM, Speed, measure_speed
 from charrnn.tokenizers import CharTokenizer
@@ -120,12 +120,18 @@ def test_a_cells_own_settings_hold_unless_others_are_given() -> None:
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_the_more_passes_the_more_regularisation() -> None:
+def test_the_more_passes_the_more_dropout() -> None:
     for epochs in (1, 10, 100):
         plan = plan_of(Request(epochs=epochs))
-        expected = regularisation(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
-        assert plan.model.dropout == expected["dropout"]
-        assert plan.train.weight_decay == expected["weight_decay"]
+        assert plan.model.dropout == suitable_dropout(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("settings", [{}, {"dropout": 0.2}, {"cell": "mingru"}, {"cell": "gru"}], ids=str)
+def test_a_plan_with_other_steps_is_the_plan_that_would_have_been_made_for_them(settings: dict[str, Any]) -> None:
+    first, other = (plan_of(Request(settings=settings | {"steps": steps, "eval_every": 9})) for steps in (20, 400))
+    assert with_steps(first, 400, len(TRAIN.ids), settings) == other
+    assert (first.model == other.model) == (settings.get("dropout") is not None or settings.get("cell") == "mingru")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -136,7 +142,7 @@ def test_a_text_is_as_long_as_its_characters_however_few_symbols_they_make(speed
     shape = shape_settings(PRESETS[preset], LONG_TEXT)
     assert {"hidden_size": plan.model.hidden_size, "batch_size": plan.train.batch_size} == shape
     assert plan.epochs == pytest.approx(most_epochs(LONG_TEXT), rel=0.05)
-    assert plan.model.dropout == regularisation(plan.epochs, parameter_count(plan.model), LONG_TEXT)["dropout"]
+    assert plan.model.dropout == suitable_dropout(plan.epochs, parameter_count(plan.model), LONG_TEXT)
 
 
 def test_bytes_count_as_characters(speed: Any) -> None:
@@ -241,7 +247,7 @@ BASE = ModelConfig(vocab_size=20, cell="gru", hidden_size=12, embedding_size=6, 
 def test_a_model_to_start_from_gives_the_shape_and_the_text_its_vocabulary() -> None:
     """And the dropout is that of the new training, not of the one before."""
     plan = plan_of(Request(settings={"steps": 5, "hidden_size": 12}), base=BASE)
-    dropout = regularisation(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))["dropout"]
+    dropout = suitable_dropout(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
     assert plan.model == ModelConfig(**BASE.to_dict() | {"vocab_size": TOKENIZER.size, "dropout": dropout})
 
 

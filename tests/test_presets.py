@@ -15,8 +15,8 @@ from charrnn.presets import (
     cell_settings,
     find_preset,
     interpolate,
-    regularisation,
     shape_settings,
+    suitable_dropout,
 )
 
 EPOCHS = st.floats(0, 1e6)
@@ -35,17 +35,14 @@ def test_one_point_is_a_flat_line() -> None:
 
 
 @given(fewer=EPOCHS, more=EPOCHS)
-def test_more_passes_never_mean_less_regularisation(fewer: float, more: float) -> None:
-    less, much = (regularisation(epochs) for epochs in sorted((fewer, more)))
-    assert less.keys() == much.keys()
-    assert all(less[name] <= much[name] for name in less)
+def test_more_passes_never_mean_less_dropout(fewer: float, more: float) -> None:
+    less, much = (suitable_dropout(epochs) for epochs in sorted((fewer, more)))
+    assert less <= much
 
 
 @given(epochs=EPOCHS)
-def test_regularisation_is_always_within_the_settings_ranges(epochs: float) -> None:
-    values = regularisation(epochs)
-    assert ModelConfig(dropout=values["dropout"]).dropout == values["dropout"]
-    assert TrainConfig(weight_decay=values["weight_decay"]).weight_decay == values["weight_decay"]
+def test_dropout_is_always_within_the_settings_range(epochs: float) -> None:
+    assert ModelConfig(dropout=suitable_dropout(epochs)).dropout == suitable_dropout(epochs)
 
 
 def test_the_line_of_dropout_runs_to_the_right() -> None:
@@ -54,14 +51,14 @@ def test_the_line_of_dropout_runs_to_the_right() -> None:
 
 
 def test_a_text_seen_once_needs_no_dropout_and_one_seen_often_does() -> None:
-    assert regularisation(1)["dropout"] == 0
-    assert regularisation(100)["dropout"] > 0
+    assert suitable_dropout(1) == 0
+    assert suitable_dropout(100) > 0
 
 
 def test_more_parameters_for_each_character_need_more_dropout() -> None:
-    small, usual, large = (regularisation(10, parameters, 1000)["dropout"] for parameters in (100, 1000, 10_000))
+    small, usual, large = (suitable_dropout(10, parameters, 1000) for parameters in (100, 1000, 10_000))
     assert 0 < small < usual < large < 1
-    assert regularisation(1, 10_000, 1000)["dropout"] == 0  # what is seen once cannot be learned by heart
+    assert suitable_dropout(1, 10_000, 1000) == 0  # what is seen once cannot be learned by heart
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -108,5 +105,5 @@ def test_a_longer_text_never_gets_a_smaller_model(name: str, shorter: int, longe
 
 
 def test_the_settings_that_are_settled_here_are_listed() -> None:
-    measured = {"adaptive", "steps", "eval_every"}  # or known from the vocabulary
-    assert set(SETTLED) == shape_settings(PRESETS["quick"], 1000).keys() | regularisation(1).keys() | measured
+    measured = {"adaptive", "dropout", "steps", "eval_every"}  # or known from the vocabulary
+    assert set(SETTLED) == shape_settings(PRESETS["quick"], 1000).keys() | measured
