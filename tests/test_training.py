@@ -67,7 +67,8 @@ def test_a_short_text_is_learned_by_heart(cell: str, activation: str, batcher: s
     tokenizer, train = encoded(SENTENCE * 6)
     shape, config = configs(
         tokenizer.size, cell=cell, activation=activation, batcher=batcher, hidden_size=24, embedding_size=12,
-        batch_size=4, seq_len=30, steps=800 if activation == "sigmoid" else 150, lr=3e-2, eval_every=150, weight_decay=0,
+        batch_size=4, seq_len=30, steps=800 if activation == "sigmoid" else 150, lr=3e-2, eval_every=150,
+        weight_decay=0,
     )  # fmt: skip
     model = build(shape, 1)
     events = list(Trainer(model, tokenizer, train, encode(tokenizer, SENTENCE), config, "fp32").run())
