@@ -194,6 +194,8 @@ class Session:
 
     def _write(self, arrays: Arrays, values: dict[str, Any]) -> None:
         self._save_best()
+        # a plan changes if it is to keep to its time; and it has the model's vocab_size, not what was asked for
+        self.folder.write_config(self.plan.train.to_dict() | self.plan.model.to_dict())
         facts = {
             "request": self.request,
             "model": self.plan.model.to_dict(),

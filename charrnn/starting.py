@@ -32,26 +32,25 @@ def begin(
     weights: dict[str, npt.NDArray[np.float32]] | None = None,
     ranks: Ranks = ALONE,
 ) -> Session:
-    """Begin a new run in an empty folder: write its configuration, and the state before its first step.
+    """Begin a new run in an empty folder: write the state before its first step.
 
     All ranks begin at once; the first one writes.
 
     Raises:
         UsageError: The folder holds a model already, and no state that it could be trained on from.
     """
-    ranks.together(lambda: _prepare(folder, plan) if ranks.first else None)
+    ranks.together(lambda: _check_empty(folder) if ranks.first else None)
     session = Session(folder, request.to_dict(), plan, tokenizer, data, weights, ranks)
     session.save()
     return session
 
 
-def _prepare(folder: RunFolder, plan: Plan) -> None:
+def _check_empty(folder: RunFolder) -> None:
     if folder.model.exists():
         raise UsageError(
             f"{folder.path} holds a model but no training state to continue from.",
             "Choose another folder with --out, or add --fresh to move it aside and begin again.",
         )
-    folder.write_config(plan.train.to_dict() | plan.model.to_dict())  # the model's vocab_size, not what was asked for
 
 
 def resume(

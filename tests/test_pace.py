@@ -1,5 +1,6 @@
 """A run whose budget is time, on a machine whose speed was measured wrongly or changes."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,11 +49,11 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
     assert lrs[-1] == pytest.approx(session.plan.train.lr * session.plan.train.lr_floor, rel=0.1)
     changes = [event.steps for event in events if isinstance(event, Rescheduled)]
     assert bool(changes) == (expected != 50)
-    facts = load(tmp_path / "last.safetensors")[1]
-    assert facts["train"]["steps"] == session.trainer.progress.step
+    facts, config = load(tmp_path / "last.safetensors")[1], json.loads((tmp_path / "config.json").read_bytes())
+    assert facts["train"]["steps"] == config["steps"] == session.trainer.progress.step
     assert facts["epochs"] == pytest.approx(session.plan.epochs)
     suitable = suitable_dropout(session.plan.epochs, parameter_count(session.plan.model), len(session.data.train.ids))
-    assert facts["model"]["dropout"] == suitable
+    assert facts["model"]["dropout"] == config["dropout"] == suitable
     assert {module.share for module in session.model.modules() if isinstance(module, Dropout)} == {suitable}
 
 
