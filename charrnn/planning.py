@@ -71,6 +71,7 @@ class Plan:
         memory_bytes: Estimated memory of weights, optimizer, training and scoring; 0 if the run is under way.
         deadline: `time.monotonic()` at which the command should end, if time is its budget; a run that is continued has
             none.
+        ending: Seconds before the deadline in which no step is to be taken: to evaluate once more, save and leave.
         most_steps: Steps that are never exceeded to fill the time.
         total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
     """
@@ -82,6 +83,7 @@ class Plan:
     epochs: float
     memory_bytes: int = 0
     deadline: float | None = None
+    ending: float = SECONDS_TO_LEAVE
     most_steps: int = 0
     total_seconds: float | None = None
 
@@ -200,6 +202,7 @@ def make_plan(
         epochs=steps * epoch,
         memory_bytes=needed,
         deadline=deadline,
+        ending=SECONDS_TO_LEAVE + (speed.evaluation if speed else 0),
         most_steps=most,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
@@ -242,7 +245,7 @@ def steps_in_time(plan: Plan, step: int, now: float, pace: float) -> int:
     planned = plan.train.steps
     if plan.deadline is None or step > ADJUSTED_UNTIL * planned or plan.train.seq_len_start is not None:
         return planned
-    left = (plan.deadline - SECONDS_TO_LEAVE - now) * pace
+    left = (plan.deadline - plan.ending - now) * pace
     steps = min(plan.most_steps, step + max(1, int(left)))
     return steps if abs(steps - planned) > ADJUSTED_FROM * planned else planned
 

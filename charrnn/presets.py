@@ -33,7 +33,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(meaning="a minute or so", seconds=74, hidden_size=256, batch_size=32),
-    "standard": Preset(meaning="about five minutes", seconds=330, hidden_size=256, batch_size=32),
+    "standard": Preset(meaning="five minutes at most", seconds=330, hidden_size=256, batch_size=32),
     "best": Preset(meaning="half an hour at most", seconds=1560, hidden_size=384, batch_size=32),
 }
 

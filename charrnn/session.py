@@ -28,6 +28,7 @@ from charrnn.tokenizers import Tokenizer
 from charrnn.training import Evaluated, Event, Progress, Trained, Trainer
 
 SECONDS_BETWEEN_SAVES = 60.0
+PACES = 10  # times that a run whose budget is time looks at its pace
 SAMPLE_LENGTH = 200  # characters
 SAMPLE_RECORDS = 8
 
@@ -114,7 +115,7 @@ class Session:
         device = choose_device(plan.train.device)
         self.trainer = Trainer(model.to(device), tokenizer, data.train, data.valid, plan.train, plan.precision, ranks)
         self.seconds = 0.0
-        self.pace = (time.monotonic(), 0)  # when the last evaluation was, and after which step
+        self.pace = (time.monotonic(), 0)  # when the pace was last taken, and after which step
         self.saved: Progress | None = None
         self.saved_at = time.monotonic()
         self.unsaved_model: SavedModel | None = None
@@ -140,7 +141,7 @@ class Session:
         for event in self._train():
             self.seconds = time.monotonic() - began
             yield event
-            if isinstance(event, Evaluated):
+            if event.step - self.pace[1] >= max(1, self.plan.train.steps // PACES):
                 yield from self._keep_to_time(event.step)
             # what only one rank knows, that a signal has come or a minute has passed, all of them act upon
             stop, save = self.ranks.most(should_stop() or 0, self._save_due(event))
@@ -153,7 +154,7 @@ class Session:
             yield Saved(self.trainer.progress.step)
 
     def _keep_to_time(self, step: int) -> Iterator[Rescheduled]:
-        """If time is the run's budget, let it have the steps that it can take at the pace since the last evaluation."""
+        """If time is the run's budget, let it have the steps that it can take at the pace since this was last asked."""
         now, (then, before), plan = time.monotonic(), self.pace, self.plan
         self.pace = (now, step)
         wanted = steps_in_time(plan, step, now, pace=(step - before) / max(1e-9, now - then))

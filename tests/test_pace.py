@@ -28,13 +28,14 @@ class Clock:
 @pytest.mark.parametrize(
     ("pace", "most", "expected"), [(0.1, 10_000, 100), (0.2, 10_000, 50), (0.4, 10_000, 25), (0.1, 70, 70)]
 )
+@pytest.mark.parametrize("eval_every", [5, 1000])
 def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
-    pace: float, most: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    eval_every: int, pace: float, most: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was planned for 50 steps of 0.2 seconds; the last second is to save and to leave."""
     clock = Clock()
     monkeypatch.setattr("charrnn.session.time", clock)
-    with session_in(tmp_path, steps=50, eval_every=5) as session:
+    with session_in(tmp_path, steps=50, eval_every=eval_every) as session:
         session.plan = replace(session.plan, deadline=clock.now + 11, most_steps=most)
         real = session.trainer.train_once
 
@@ -55,6 +56,23 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
     suitable = suitable_dropout(session.plan.epochs, parameter_count(session.plan.model), len(session.data.train.ids))
     assert facts["model"]["dropout"] == config["dropout"] == suitable
     assert {module.share for module in session.model.modules() if isinstance(module, Dropout)} == {suitable}
+
+
+def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 20 seconds, 10 are to evaluate and to leave: 50 steps of 0.2."""
+    clock = Clock()
+    monkeypatch.setattr("charrnn.session.time", clock)
+    with session_in(tmp_path, steps=80, eval_every=1000) as session:
+        session.plan = replace(session.plan, deadline=clock.now + 20, ending=10.0, most_steps=1000)
+        real = session.trainer.train_once
+
+        def train_once() -> Trained:
+            clock.now += 0.2
+            return real()
+
+        monkeypatch.setattr(session.trainer, "train_once", train_once)
+        list(session.run())
+    assert session.trainer.progress.step == pytest.approx(50, abs=2)
 
 
 def test_a_run_that_is_continued_keeps_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

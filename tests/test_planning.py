@@ -21,7 +21,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.planning import Plan, Request, make_plan, with_steps
 from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, shape_settings, suitable_dropout
 from charrnn.shapes import parameter_count
-from charrnn.speed import WARM, Speed, measure_speed
+from charrnn.speed import SECONDS_TO_LEAVE, WARM, Speed, measure_speed
 from charrnn.tokenizers import CharTokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
@@ -190,6 +190,11 @@ def test_a_slower_machine_takes_fewer_steps_in_the_same_time(speed: Any, preset:
         taken.append(plan.train.steps)
     assert taken == sorted(taken, reverse=True)
     assert len(set(taken)) == 3
+
+
+def test_time_is_left_for_the_last_evaluation(speed: Any) -> None:
+    speed(0.1, 3.0)
+    assert plan_of(Request(seconds=100.0)).ending == 3.0 + SECONDS_TO_LEAVE
 
 
 def test_time_that_has_passed_counts(speed: Any) -> None:
