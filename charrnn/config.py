@@ -202,8 +202,10 @@ class TrainConfig(Checked):
     lr_floor: float = option(0.05, "Share of the peak that the cosine ends at", low=0, high=1)
     warmup: float = option(0.03, "Share of the steps in which the learning rate rises", low=0, high=1)
     weight_decay: float = option(0.1, "Decoupled weight decay of matrices and embeddings", low=0, high=10)
-    clip_norm: float = option(1.0, "Largest norm of the gradient; a larger one is scaled down; 0 is off", low=0)
-    clip_value: float = option(0.0, "Largest absolute value of each gradient entry; 0 is off", low=0)
+    clip_norm: float = option(
+        1.0, "Largest norm of the gradient; a larger one is scaled down; 0 is off", low=0, high=1e9
+    )
+    clip_value: float = option(0.0, "Largest absolute value of each gradient entry; 0 is off", low=0, high=1e9)
     valid_fraction: float = option(
         0.1, "Share that validates: the text's end, or with --records those of lowest hash", above=0, high=0.9
     )
