@@ -98,6 +98,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def idle_cores() -> int:
+    """Return how many processors nobody has kept busy in the last minute, but at least 1."""
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # no such thing on this system
+        load = 0.0
+    return max(1, cores() - round(load))
+
+
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes of memory that a device can still give, or None where nobody says."""
     if device.type == "cuda":

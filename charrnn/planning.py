@@ -2,20 +2,21 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 from charrnn.batching import curriculum, make_batcher
 from charrnn.config import ModelConfig, TrainConfig, check_settings, flag
 from charrnn.corpus import Encoded
 from charrnn.errors import MachineError, UsageError
-from charrnn.machine import choose_device, choose_precision, free_memory, use_processor
+from charrnn.machine import choose_device, choose_precision, free_memory, idle_cores, use_processor
 from charrnn.presets import cell_settings, find_preset, most_epochs, shape_settings, suitable_dropout
 from charrnn.ranks import ALONE, Ranks
 from charrnn.scoring import LOGITS, most_tokens
 from charrnn.shapes import NUM_GATES, parameter_count
-from charrnn.speed import EVALUATIONS, SECONDS_TO_LEAVE, measure_speed, steps_within
+from charrnn.speed import EVALUATIONS, SECONDS_TO_LEAVE, Speed, measure_speed, steps_within
 from charrnn.tokenizers import Tokenizer
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size"}
@@ -180,9 +181,12 @@ def make_plan(
     needed = memory_bytes(model, shapes, most_tokens(valid))
     ranks.together(lambda: check_memory(needed * ranks.local_size, config))
     timed = request.epochs is None and "steps" not in request.settings
-    speed = measure_speed(model, whole, precision, tokenizer, train, valid, ranks) if timed or measure else None
-    if speed is not None:
-        speed = replace(speed, step=speed.step * share)
+    speed = None
+    if timed or measure:
+        measured = partial(measure_speed, model, whole, precision, tokenizer, train, valid, ranks)
+        speed, threads = best_speed(measured, config, ranks)
+        speed, config = replace(speed, step=speed.step * share), replace(config, threads=threads)
+        device = describe_device(config, ranks)
     evaluations, deadline, most = EVALUATIONS, None, 0
     if timed and speed is not None:
         (elapsed,) = ranks.most(time.monotonic() - started)
@@ -193,7 +197,8 @@ def make_plan(
         steps, evaluations = steps_within(budget - elapsed, speed, most)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    config = TrainConfig(**{"eval_every": math.ceil(steps / evaluations)} | settings | {"steps": steps})
+    settled = {"steps": steps, "threads": config.threads}
+    config = TrainConfig(**{"eval_every": math.ceil(steps / evaluations)} | settings | settled)
     return Plan(
         model=replace(model, dropout=dropout_of(steps * epoch, model, length, request.settings)),
         train=config,
@@ -206,6 +211,26 @@ def make_plan(
         most_steps=most,
         total_seconds=speed.of(steps, config.eval_every) if speed else None,
     )
+
+
+def best_speed(measured: Callable[[], Speed], config: TrainConfig, ranks: Ranks) -> tuple[Speed, int | None]:
+    """Return the speed of training, and the number of threads to train with; None is as many as torch likes.
+
+    Threads wait for each other at every step, so that one whose core another program uses holds up all: on a machine
+    that was busy lately, as many as its idle cores are tried too, and are taken if that is clearly faster.
+    """
+    speed, every, few = measured(), use_processor(None), idle_cores()
+    if config.threads is not None or ranks.size > 1 or choose_device(config.device).type != "cpu" or few >= every:
+        return speed, config.threads
+    use_processor(few)
+    other = measured()
+    if other.step < CLEARLY_FASTER * speed.step:
+        return other, few
+    use_processor(every)
+    return speed, None
+
+
+CLEARLY_FASTER = 0.8  # of the time of a step
 
 
 def length_of(train: Encoded) -> int:

@@ -192,6 +192,44 @@ def test_a_slower_machine_takes_fewer_steps_in_the_same_time(speed: Any, preset:
     assert len(set(taken)) == 3
 
 
+@pytest.mark.parametrize(
+    ("idle", "seconds", "settings", "chosen", "tries"),
+    [
+        (1, {3: 0.5, 1: 0.1}, {}, 1, 2),  # busy, and one thread is faster
+        (1, {3: 0.5, 1: 0.45}, {}, None, 2),  # not clearly
+        (1, {3: 0.1, 1: 0.5}, {}, None, 2),
+        (3, {3: 0.5, 1: 0.1}, {}, None, 1),  # all cores are idle
+        (1, {3: 0.5, 1: 0.1}, {"threads": 3}, 3, 1),
+    ],
+)
+def test_on_a_busy_machine_fewer_threads_are_tried_and_taken_if_they_are_faster(
+    idle: int,
+    seconds: dict[int, float],
+    settings: dict[str, Any],
+    chosen: int | None,
+    tries: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    def measure(*_: object) -> Speed:
+        tried.append(torch.get_num_threads())
+        return Speed(seconds[tried[-1]], 0.1)
+
+    monkeypatch.setattr(planning, "measure_speed", measure)
+    monkeypatch.setattr(planning, "idle_cores", lambda: idle)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        plan = plan_of(Request(settings={"device": "cpu"} | settings, seconds=100.0))
+        assert (plan.train.threads, len(tried)) == (chosen, tries)
+        assert torch.get_num_threads() == (chosen or 3)
+        assert plan.device.startswith(f"cpu with {chosen or 3} thread")
+        assert plan.train.steps == pytest.approx(99 / seconds[chosen or 3], rel=0.1)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_time_is_left_for_the_last_evaluation(speed: Any) -> None:
     speed(0.1, 3.0)
     assert plan_of(Request(seconds=100.0)).ending == 3.0 + SECONDS_TO_LEAVE
