@@ -172,7 +172,8 @@ def make_plan(
     length = length_of(train)
     model, settings = _shapes(request, tokenizer, length, base)
     config = TrainConfig(**settings)
-    device, precision = describe_device(config, ranks), choose_precision(config.precision, choose_device(config.device))
+    precision = choose_precision(config.precision, choose_device(config.device))
+    use_processor(config.threads, ranks.local_size)
     share, whole = mean_length(config), replace(config, seq_len_start=None)
     batcher = make_batcher(train.ids, whole, model.vocab_size, train.starts)
     epoch = share / batcher.steps_per_epoch()  # passes over the text in a step
@@ -186,7 +187,6 @@ def make_plan(
         measured = partial(measure_speed, model, whole, precision, tokenizer, train, valid, ranks)
         speed, threads = best_speed(measured, config, ranks)
         speed, config = replace(speed, step=speed.step * share), replace(config, threads=threads)
-        device = describe_device(config, ranks)
     evaluations, deadline, most = EVALUATIONS, None, 0
     if timed and speed is not None:
         (elapsed,) = ranks.most(time.monotonic() - started)
@@ -197,12 +197,11 @@ def make_plan(
         steps, evaluations = steps_within(budget - elapsed, speed, most)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    settled = {"steps": steps, "threads": config.threads}
-    config = TrainConfig(**{"eval_every": math.ceil(steps / evaluations)} | settings | settled)
+    config = replace(config, steps=steps, eval_every=settings.get("eval_every", math.ceil(steps / evaluations)))
     return Plan(
         model=replace(model, dropout=dropout_of(steps * epoch, model, length, request.settings)),
         train=config,
-        device=device,
+        device=describe_device(config, ranks),
         precision=precision,
         epochs=steps * epoch,
         memory_bytes=needed,

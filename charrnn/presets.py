@@ -2,7 +2,7 @@
 
 A preset is a budget of time. What fits into it depends on the machine, so the settings come in two steps: the shape of
 the model is chosen from the budget, and once the speed is known, so is the number of passes over the text, from which
-the dropout follows: the more often a text is seen, the more of it it takes not to learn it by heart.
+the dropout follows: the more often a text is seen, the more dropout it takes not to learn it by heart.
 `tests/benchmarks/RESULTS.md` says what they reach.
 """
 

@@ -119,6 +119,7 @@ class Session:
         self.saved: Progress | None = None
         self.saved_at = time.monotonic()
         self.unsaved_model: SavedModel | None = None
+        self.written_config: dict[str, Any] = {}
 
     @property
     def model(self) -> CharRNN:
@@ -195,8 +196,10 @@ class Session:
 
     def _write(self, arrays: Arrays, values: dict[str, Any]) -> None:
         self._save_best()
-        # a plan changes if it is to keep to its time; and it has the model's vocab_size, not what was asked for
-        self.folder.write_config(self.plan.train.to_dict() | self.plan.model.to_dict())
+        config = self.plan.train.to_dict() | self.plan.model.to_dict()  # the model's vocab_size, not what was asked for
+        if config != self.written_config:  # a plan changes if it is to keep to its time
+            self.folder.write_config(config)
+            self.written_config = config
         facts = {
             "request": self.request,
             "model": self.plan.model.to_dict(),

@@ -10,7 +10,7 @@ from small import SETTINGS, session_in
 from charrnn.checkpoints import load
 from charrnn.dropout import Dropout
 from charrnn.presets import suitable_dropout
-from charrnn.session import Rescheduled
+from charrnn.session import Rescheduled, Session
 from charrnn.shapes import parameter_count
 from charrnn.training import Trained
 
@@ -23,6 +23,16 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def slow(self, session: Session, seconds: float) -> None:
+        """Let each step of a session take so long."""
+        real = session.trainer.train_once
+
+        def train_once() -> Trained:
+            self.now += seconds
+            return real()
+
+        session.trainer.train_once = train_once  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -37,13 +47,7 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
     monkeypatch.setattr("charrnn.session.time", clock)
     with session_in(tmp_path, steps=50, eval_every=eval_every) as session:
         session.plan = replace(session.plan, deadline=clock.now + 11, most_steps=most)
-        real = session.trainer.train_once
-
-        def train_once() -> Trained:
-            clock.now += pace
-            return real()
-
-        monkeypatch.setattr(session.trainer, "train_once", train_once)
+        clock.slow(session, pace)
         events = list(session.run())
         lrs = [event.lr for event in events if isinstance(event, Trained)]
     assert session.trainer.progress.step == pytest.approx(expected, rel=0.05)
@@ -64,13 +68,7 @@ def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("charrnn.session.time", clock)
     with session_in(tmp_path, steps=80, eval_every=1000) as session:
         session.plan = replace(session.plan, deadline=clock.now + 20, ending=10.0, most_steps=1000)
-        real = session.trainer.train_once
-
-        def train_once() -> Trained:
-            clock.now += 0.2
-            return real()
-
-        monkeypatch.setattr(session.trainer, "train_once", train_once)
+        clock.slow(session, 0.2)
         list(session.run())
     assert session.trainer.progress.step == pytest.approx(50, abs=2)
 

@@ -86,11 +86,11 @@ def operations(trainer: Trainer) -> float:
     return 6.0 * batch * (gates * hidden * (inputs + hidden * config.num_layers) + hidden * config.vocab_size)
 
 
-def plain_loop(text: Encoded, symbols: int, config: ModelConfig, batch: int, length: int) -> Callable[[], object]:
+def plain_loop(text: Encoded, config: ModelConfig, batch: int, length: int) -> Callable[[], object]:
     """Return a step of the loop that most people would write, on the same shape."""
-    embedding = nn.Embedding(symbols, config.embedding_size)
+    embedding = nn.Embedding(config.vocab_size, config.embedding_size)
     lstm = nn.LSTM(config.embedding_size, config.hidden_size, config.num_layers, batch_first=True)
-    head = nn.Linear(config.hidden_size, symbols)
+    head = nn.Linear(config.hidden_size, config.vocab_size)
     parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
     optimizer, rng = torch.optim.AdamW(parameters), np.random.default_rng(1)
 
@@ -139,9 +139,8 @@ def print_plain(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     (tokenizer, text), row = read(args.text), ROWS[args.plain]
-    shape, config = ModelConfig(vocab_size=tokenizer.size, hidden_size=row["hidden_size"]), TrainConfig()
-    step = plain_loop(text, tokenizer.size, shape, row["batch_size"], config.seq_len)
-    print(median_seconds(step, args.seconds))
+    shape = ModelConfig(vocab_size=tokenizer.size, hidden_size=row["hidden_size"])
+    print(median_seconds(plain_loop(text, shape, row["batch_size"], TrainConfig().seq_len), args.seconds))
 
 
 def main() -> None:
