@@ -10,12 +10,13 @@ Importing this package imports neither torch nor anything else that is slow: nam
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from charrnn.api import Model, load
-    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.config.schema import ModelConfig, TrainConfig
     from charrnn.errors import (
         CharRNNError,
         DivergedError,
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
         TextError,
         UsageError,
     )
+    from charrnn.evaluation.scoring import Score, ScoringProtocol
     from charrnn.sampling import SamplingConfig
-    from charrnn.scoring import Score, ScoringProtocol
 
 _HOMES = {
     "CharRNNError": "errors",
@@ -34,13 +35,13 @@ _HOMES = {
     "InterruptedRun": "errors",
     "MachineError": "errors",
     "Model": "api",
-    "ModelConfig": "config",
+    "ModelConfig": "config.schema",
     "ModelFileError": "errors",
     "SamplingConfig": "sampling",
-    "Score": "scoring",
-    "ScoringProtocol": "scoring",
+    "Score": "evaluation.scoring",
+    "ScoringProtocol": "evaluation.scoring",
     "TextError": "errors",
-    "TrainConfig": "config",
+    "TrainConfig": "config.schema",
     "UsageError": "errors",
     "load": "api",
 }
@@ -62,11 +63,6 @@ __all__ = [
     "__version__",
     "load",
 ]
-
-try:
-    __version__ = version("charrnn")
-except PackageNotFoundError:  # running from a source tree that was never installed
-    __version__ = "0.0.0"
 
 
 def __dir__() -> list[str]:

@@ -10,9 +10,9 @@ from typing import TextIO
 
 import typer
 
-from charrnn import console
 from charrnn.cli import app
 from charrnn.errors import CharRNNError, MachineError, UsageError
+from charrnn.terminal import console
 
 # How often an OpenMP thread looks for work before it sleeps. GNU's default is so high that on a machine that does
 # something else as well the threads mostly wait for each other; a much lower one would slow an idle machine.

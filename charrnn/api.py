@@ -5,12 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.checkpoints import SavedModel, load_model
-from charrnn.config import ModelConfig, flag
-from charrnn.corpus import Encoded, strangers
+from charrnn.config.schema import ModelConfig, flag
+from charrnn.data.records import encode_text, saved_separator
+from charrnn.data.text import Encoded, strangers
 from charrnn.errors import TextError, UsageError
-from charrnn.numpy_model import NumpyModel
-from charrnn.records import encode_text, saved_separator
+from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling import (
     DRAWING,
     Sample,
@@ -24,12 +23,13 @@ from charrnn.sampling import (
     search,
     unknown_error,
 )
+from charrnn.storage.container import SavedModel, load_model
 from charrnn.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from charrnn.gradients import Reach
-    from charrnn.model import CharRNN
-    from charrnn.scoring import Score, ScoringProtocol
+    from charrnn.evaluation.gradient_flow import Reach
+    from charrnn.evaluation.scoring import Score, ScoringProtocol
+    from charrnn.model.network import CharRNN
 
 
 def load(path: str | Path) -> "Model":
@@ -178,7 +178,7 @@ class Model:
         """Return how well the model predicts `text`.
 
         Args:
-            text: At least one character; or its ids, for a text of any size (see `charrnn.mapped.encode_once`).
+            text: At least one character; or its ids, for a text of any size (see `charrnn.data.id_cache.encode_once`).
             protocol: How the state runs through it; by default carried from beginning to end, or by record.
             unknown: "charge" prices characters that the model has never seen; "error" refuses them, but for
                 ids, where they can no longer be named: see `refuse_strangers`.
@@ -188,14 +188,14 @@ class Model:
         Raises:
             TextError: The text is empty, or has unknown characters and `unknown` is "error".
         """
-        from charrnn.scoring import ScoringProtocol, evaluate
+        from charrnn.evaluation.scoring import ScoringProtocol, evaluate
 
         encoded = self.encode(text, unknown=unknown) if isinstance(text, str) else text
         model, autocast = self.network(device=device, precision=precision)
         return evaluate(model, self.tokenizer, encoded, protocol or ScoringProtocol.of(encoded), autocast=autocast)
 
     def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
-        """Return a text as `charrnn.scoring` takes it; the arguments and errors are those of `score`."""
+        """Return a text as `charrnn.evaluation.scoring` takes it; the arguments and errors are those of `score`."""
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error":
@@ -207,14 +207,14 @@ class Model:
 
         Args:
             text: Of at least `lags` + 1 symbols, or with a record of `lags`; or its ids, for a text of any size (see
-                `charrnn.mapped.encode_once`).
+                `charrnn.data.id_cache.encode_once`).
             lags: Steps to look back, 1 .. 10,000.
 
         Raises:
             UsageError: `lags` is out of range.
             TextError: The text is too short.
         """
-        from charrnn.gradients import measure_reach
+        from charrnn.evaluation.gradient_flow import measure_reach
 
         encoded = encode_text(self.tokenizer, text, self.separator) if isinstance(text, str) else text
         return measure_reach(self.network()[0], encoded.ids, encoded.starts, lags=lags)
@@ -238,8 +238,8 @@ class Model:
         """
         import torch
 
-        from charrnn.machine import autocast, choose_device, choose_precision
-        from charrnn.model import CharRNN
+        from charrnn.model.network import CharRNN
+        from charrnn.runtime.device import autocast, choose_device, choose_precision
 
         place = choose_device(device)
         kind = choose_precision(precision, place)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig
-from charrnn.numpy_model import NumpyModel
-from charrnn.shapes import weight_shapes
+from charrnn.config.schema import ModelConfig
+from charrnn.model.numpy_model import NumpyModel
+from charrnn.model.shapes import weight_shapes
 from charrnn.tokenizers.char import CharDecoder
 
 LETTERS = "abcdef"

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.checkpoints import load
-from charrnn.corpus import Encoded, encode
-from charrnn.division import training_part
-from charrnn.planning import Request, make_plan
-from charrnn.runs import RunFolder
-from charrnn.session import Data, Happening, Session
-from charrnn.starting import begin, resume
+from charrnn.data.split import training_part
+from charrnn.data.text import Encoded, encode
+from charrnn.storage.container import load
+from charrnn.storage.run_folder import RunFolder
 from charrnn.tokenizers import CharTokenizer
+from charrnn.training.plan import Request, make_plan
+from charrnn.training.resume import begin, resume
+from charrnn.training.run import Data, Happening, Session
 
 TEXT = "the cat sat on the mat. a dog ran to the hat.\n" * 12
 SETTINGS: dict[str, Any] = {

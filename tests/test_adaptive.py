@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.adaptive import Tail
-from charrnn.config import ModelConfig
+from charrnn.config.schema import ModelConfig
 from charrnn.errors import UsageError
-from charrnn.model import CharRNN, build
-from charrnn.shapes import tails
+from charrnn.model.adaptive_softmax import Tail
+from charrnn.model.network import CharRNN, build
+from charrnn.model.shapes import tails
 
 CONFIG = ModelConfig(vocab_size=40, hidden_size=12, embedding_size=6, num_layers=1, adaptive=True)
 
@@ -73,7 +73,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(low: int, a
 
 
 def test_a_large_vocabulary_takes_fewer_weights() -> None:
-    from charrnn.shapes import parameter_count
+    from charrnn.model.shapes import parameter_count
 
     plain, adaptive = (ModelConfig(vocab_size=30_000, adaptive=adaptive) for adaptive in (False, True))
     assert parameter_count(plain) - parameter_count(adaptive) > 3_000_000

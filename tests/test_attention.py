@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.attention import Attention
-from charrnn.config import CELLS, ModelConfig
-from charrnn.model import CharRNN, build
-from charrnn.numpy_model import NumpyModel
+from charrnn.config.schema import CELLS, ModelConfig
+from charrnn.model.attention import Attention
+from charrnn.model.network import CharRNN, build
+from charrnn.model.numpy_model import NumpyModel
 
 BATCH, SIZE, VOCAB = 3, 4, 11
 every_span = pytest.mark.parametrize("span", [1, 2, 5, 70, 200])

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.baselines import COMPRESSORS, Alphabet, compressed, ngram_nats, primed, unprimed
-from charrnn.baselines.cost import Cost
-from charrnn.baselines.ngram import unigram_nats
+from charrnn.evaluation.baselines import (
+    COMPRESSORS,
+    Alphabet,
+    compressed,
+    ngram_nats,
+    primed,
+    unprimed,
+)
+from charrnn.evaluation.baselines.cost import Cost
+from charrnn.evaluation.baselines.ngram import unigram_nats
 
 TRAIN = "the cat sat on the mat. a dog ran to the hat.\n" * 3 + "zebras \u00e9t\u00e9 \U0001f469"
 SYMBOLS = st.lists(st.integers(0, 4), max_size=40)

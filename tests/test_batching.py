@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.batching import (
+from charrnn.config.schema import BPTT_MODES, ModelConfig, TrainConfig
+from charrnn.data.batching import (
     BATCHERS,
     Batch,
     Batcher,
@@ -25,11 +26,10 @@ from charrnn.batching import (
     seq_len_at,
     windows,
 )
-from charrnn.config import BPTT_MODES, ModelConfig, TrainConfig
 from charrnn.errors import TextError
-from charrnn.model import build
-from charrnn.optim import Optimizer
-from charrnn.step import Learner, Step, train_step
+from charrnn.model.network import build
+from charrnn.training.optimizer import Optimizer
+from charrnn.training.step import Learner, Step, train_step
 
 LENGTHS = st.integers(2, 200)
 SIZES = st.integers(1, 250)  # of batches and sequences: also larger than the text

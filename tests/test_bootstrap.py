@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charrnn.bootstrap import MOST, interval
+from charrnn.evaluation.bootstrap import MOST, interval
 
 
 def pieces(count: int, seed: int = 1, size: int = 100) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.cells import CELLS, Cell
-from charrnn.config import ModelConfig
+from charrnn.config.schema import ModelConfig
+from charrnn.model.cells import CELLS, Cell
 
 Values = Any  # NumPy arrays or torch tensors: the equations below are written once, for both
 Step = Callable[[ModuleType, Values, tuple[Values, ...], dict[str, Values]], tuple[Values, ...]]

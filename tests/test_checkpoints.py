@@ -18,10 +18,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from safetensors import numpy as safetensors
 
-from charrnn.checkpoints import SavedModel, digest, from_bytes, load, load_model, save, save_model, to_bytes
-from charrnn.config import ModelConfig
+from charrnn.config.schema import ModelConfig
 from charrnn.errors import CharRNNError, DivergedError, MachineError, ModelFileError, UsageError
-from charrnn.shapes import weight_shapes
+from charrnn.model.shapes import weight_shapes
+from charrnn.storage.container import (
+    SavedModel,
+    digest,
+    from_bytes,
+    load,
+    load_model,
+    save,
+    save_model,
+    to_bytes,
+)
 from charrnn.tokenizers import CharTokenizer
 
 DTYPES = ["f4", "f8", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
@@ -183,7 +192,7 @@ def test_metadata_nested_beyond_reason_is_refused() -> None:
 
 
 def test_what_the_format_cannot_hold_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.checkpoints.MAX_HEADER", 1000)
+    monkeypatch.setattr("charrnn.storage.container.MAX_HEADER", 1000)
     with pytest.raises(UsageError, match="1,000"):
         to_bytes({}, {"vocabulary": "x" * 1000})
     with pytest.raises(ValueError, match="JSON"):

@@ -19,9 +19,9 @@ import charrnn as package
 from charrnn import api
 from charrnn.cli import app
 from charrnn.cli.options import SPECS, decimal, seconds, whole
-from charrnn.runs import RunFolder
 from charrnn.sampling import SamplingConfig
-from charrnn.speed import Speed
+from charrnn.storage.run_folder import RunFolder
+from charrnn.training.throughput import Speed
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TRAIN_OPTIONS = """
@@ -278,7 +278,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
     as_json: bool, text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: Speed(step=0.5, evaluation=1.0))
+    monkeypatch.setattr("charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=1.0))
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
     assert list(tmp_path.iterdir()) == []
     if not as_json:
@@ -293,7 +293,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
 def test_a_budget_of_time_becomes_a_number_of_steps(
     text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charrnn.planning.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01))
+    monkeypatch.setattr("charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01))
     monkeypatch.setattr(import_module("charrnn.commands.opening"), "STARTED", time.monotonic())
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import batching, cells, config, shapes, tokenizers
-from charrnn.config import Checked, ModelConfig, TrainConfig
+from charrnn import tokenizers
+from charrnn.config import schema
+from charrnn.config.schema import Checked, ModelConfig, TrainConfig
+from charrnn.data import batching
 from charrnn.errors import UsageError
+from charrnn.model import cells, shapes
 
 Kind = type[Checked]
 Case = tuple[Kind, str, Any]
@@ -69,7 +72,7 @@ def numbers_in(message: str) -> list[float]:
 
 
 def case_id(value: Any) -> str:
-    return value.__name__ if isinstance(value, type) else str(value)[:20]
+    return value.__name__ if isinstance(value, type) else getattr(value, "name", str(value)[:20])
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), out_of_range(), ids=case_id)
@@ -96,7 +99,7 @@ def test_a_value_of_the_wrong_type_is_refused(kind: Kind, name: str, value: Any)
     assert f"not {value!r}." in caught.value.message
 
 
-@pytest.mark.parametrize(("kind", "spec"), [each for each in FIELDS if each[1].metadata["choices"]], ids=str)
+@pytest.mark.parametrize(("kind", "spec"), [each for each in FIELDS if each[1].metadata["choices"]], ids=case_id)
 def test_a_name_that_is_no_choice_is_refused_with_the_choices_and_a_suggestion(kind: Kind, spec: Field[Any]) -> None:
     choice = max(spec.metadata["choices"], key=len)
     with pytest.raises(UsageError, match=", ".join(spec.metadata["choices"])) as caught:
@@ -206,11 +209,11 @@ def test_what_is_read_back_is_checked_too() -> None:
 )
 def test_a_persons_settings_are_checked_one_by_one(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.compile(message, re.DOTALL)):
-        config.check_settings(settings)
+        schema.check_settings(settings)
 
 
 def test_a_persons_settings_may_leave_open_what_they_depend_on() -> None:
-    config.check_settings({"tied": True, "hidden_size": 96, "bptt_stride": 100, "patience": None, "lr": 1})
+    schema.check_settings({"tied": True, "hidden_size": 96, "bptt_stride": 100, "patience": None, "lr": 1})
 
 
 def test_tied_weights_need_equal_sizes() -> None:
@@ -240,8 +243,8 @@ def test_lengths_that_make_no_sense_together_are_refused(settings: dict[str, Any
 
 
 def test_the_names_are_those_of_the_parts_that_exist() -> None:
-    assert tuple(cells.CELLS) == config.CELLS
-    assert tuple(batching.BATCHERS) == config.BATCHERS
-    assert tuple(tokenizers.KINDS) == config.TOKENIZERS
+    assert tuple(cells.CELLS) == schema.CELLS
+    assert tuple(batching.BATCHERS) == schema.BATCHERS
+    assert tuple(tokenizers.KINDS) == schema.TOKENIZERS
     assert {name: cell.num_gates for name, cell in cells.CELLS.items()} == shapes.NUM_GATES
     assert {name: cell.num_states for name, cell in cells.CELLS.items()} == shapes.NUM_STATES

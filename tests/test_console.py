@@ -11,15 +11,15 @@ import pytest
 from small import OPTIONS
 from terminal import CHARRNN, Terminal, start
 
-from charrnn import console
-from charrnn import view as view_module
 from charrnn.__main__ import run
-from charrnn.config import ModelConfig
+from charrnn.config.schema import ModelConfig
 from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
-from charrnn.scoring import Score
-from charrnn.session import Sampled, SaveFailed
-from charrnn.training import Evaluated, Trained
-from charrnn.view import TrainingView
+from charrnn.evaluation.scoring import Score
+from charrnn.terminal import console
+from charrnn.terminal import training_progress as view_module
+from charrnn.terminal.training_progress import TrainingView
+from charrnn.training.run import Sampled, SaveFailed
+from charrnn.training.trainer import Evaluated, Trained
 
 MOVES = re.compile(r"\x1b\[[\d;?]*[A-HJKfsul]|\r(?!\n)")  # what moves a cursor, hides it or erases
 COLOURS = re.compile(r"\x1b\[[\d;]*m")

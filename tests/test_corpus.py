@@ -18,8 +18,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.corpus import Text, encode, read_texts, strangers
-from charrnn.division import cut, training_part
+from charrnn.data.split import cut, training_part
+from charrnn.data.text import Text, encode, read_texts, strangers
 from charrnn.errors import TextError, UsageError
 from charrnn.tokenizers import CharTokenizer
 

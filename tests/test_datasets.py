@@ -9,8 +9,14 @@ from urllib.error import URLError
 
 import pytest
 
-from charrnn import datasets
-from charrnn.datasets import DATASETS, SHAKESPEARE_SHA256, SHAKESPEARE_URL, python_docs, write_dataset
+from charrnn.data import datasets
+from charrnn.data.datasets import (
+    DATASETS,
+    SHAKESPEARE_SHA256,
+    SHAKESPEARE_URL,
+    python_docs,
+    write_dataset,
+)
 from charrnn.errors import MachineError, UsageError
 
 PLAY = b"First Citizen:\nBefore we proceed any further, hear me speak.\n"

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import ModelConfig
-from charrnn.dropout import LEVELS, Dropout
-from charrnn.model import build
+from charrnn.config.schema import ModelConfig
+from charrnn.model.dropout import LEVELS, Dropout
+from charrnn.model.network import build
 
 FORMATS = (torch.float32, torch.bfloat16, torch.float64)
 

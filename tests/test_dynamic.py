@@ -6,12 +6,12 @@ import torch
 from test_scoring import EXACT, TOKENIZER, model_of, nats_one_by_one, text_of, uniform_model
 from torch.nn import functional
 
-from charrnn.config import CELLS, DynamicConfig
-from charrnn.corpus import encode
-from charrnn.dynamic import EPSILON, dynamic_nats
+from charrnn.config.schema import CELLS, DynamicConfig
+from charrnn.data.text import encode
 from charrnn.errors import UsageError
-from charrnn.model import CharRNN, detach
-from charrnn.scoring import evaluate, tally
+from charrnn.evaluation.dynamic import EPSILON, dynamic_nats
+from charrnn.evaluation.scoring import evaluate, tally
+from charrnn.model.network import CharRNN, detach
 
 CONFIG = DynamicConfig(dynamic_lr=0.01, dynamic_decay=0.05, dynamic_segment=16)
 

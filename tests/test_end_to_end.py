@@ -5,7 +5,7 @@ import pytest
 from small import OPTIONS, TEXT
 from terminal import Terminal
 
-from charrnn.config import BATCHERS, CELLS
+from charrnn.config.schema import BATCHERS, CELLS
 
 
 @pytest.mark.parametrize("batcher", BATCHERS)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.sampling.config import SamplingConfig
-from charrnn.sampling.endings import Counter, Cutter, Ending
+from charrnn.config.sampling import SamplingConfig
+from charrnn.sampling.stopping import Counter, Cutter, Ending
 
 PIECES = st.lists(st.text("ab", max_size=4))
 

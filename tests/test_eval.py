@@ -16,7 +16,7 @@ from terminal import CHARRNN, Terminal, process, start
 from charrnn import api
 from charrnn.commands import score as score_module
 from charrnn.commands.detail import line_batches
-from charrnn.heat import Heat
+from charrnn.terminal.heatmap import Heat
 
 LINES = TEXT.splitlines()
 

@@ -8,7 +8,7 @@ import pytest
 from faults import before_each_call, failing_at, names
 
 from charrnn.errors import MachineError
-from charrnn.files import sweep, write_whole
+from charrnn.storage.atomic import sweep, write_whole
 
 
 def test_the_content_is_written_whole_and_may_be_empty(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_an_interrupt_removes_the_temporary_file_too(tmp_path: Path) -> None:
 
 
 def test_what_stands_under_the_temporary_name_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.files.secrets.token_hex", lambda _: "0123abcd")
+    monkeypatch.setattr("charrnn.storage.atomic.secrets.token_hex", lambda _: "0123abcd")
     (tmp_path / ".file.0123abcd.tmp").symlink_to("elsewhere")
     with pytest.raises(MachineError, match="exists"):
         write_whole(tmp_path / "file", b"data")

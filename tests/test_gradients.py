@@ -13,11 +13,11 @@ from small import OPTIONS, TEXT
 from terminal import Terminal
 
 from charrnn.api import load
-from charrnn.chart import lag_table, plot, reach_lines, verdict
-from charrnn.config import CELLS, ModelConfig
+from charrnn.config.schema import CELLS, ModelConfig
 from charrnn.errors import TextError, UsageError
-from charrnn.gradients import GATES, Gate, Reach, measure_reach, time_constant
-from charrnn.model import CharRNN, build
+from charrnn.evaluation.gradient_flow import GATES, Gate, Reach, measure_reach, time_constant
+from charrnn.model.network import CharRNN, build
+from charrnn.terminal.plots import lag_table, plot, reach_lines, verdict
 
 VOCAB, HIDDEN, LAGS = 5, 4, 12
 IDS = np.random.default_rng(1).integers(0, VOCAB, 60)

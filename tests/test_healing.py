@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import ModelConfig
-from charrnn.numpy_model import NumpyModel
+from charrnn.config.schema import ModelConfig
+from charrnn.model.numpy_model import NumpyModel
+from charrnn.model.shapes import weight_shapes
 from charrnn.sampling import Conversation, SamplingConfig, generate_text, generate_texts
-from charrnn.sampling.endings import Speller
-from charrnn.sampling.healing import BoundModel, open_end
-from charrnn.shapes import weight_shapes
+from charrnn.sampling.stopping import Speller
+from charrnn.sampling.token_healing import BoundModel, open_end
 from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
 
 VERSE = "What was that? Whatever: that cat sat on the mat, the hat, the chat.\n" * 8

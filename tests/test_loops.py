@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from charrnn.cells.loops import run_gru, run_rnn
+from charrnn.model.cells.cpu_loops import run_gru, run_rnn
 
 BATCH, INPUTS, SIZE = 3, 5, 8
 Run = Callable[[Tensor, Tensor], Tensor]

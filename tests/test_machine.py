@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn.config import DEVICES, PRECISIONS
+from charrnn.config.schema import DEVICES, PRECISIONS
 from charrnn.errors import MachineError
-from charrnn.machine import (
+from charrnn.runtime.device import (
     autocast,
     choose_device,
     choose_precision,
@@ -118,13 +118,13 @@ def test_threads_are_set_only_if_a_number_is_given() -> None:
 
 @pytest.mark.parametrize(("load", "idle"), [(0.0, 4), (0.4, 4), (0.6, 3), (2.2, 2), (99.0, 1)])
 def test_cores_that_others_use_are_not_idle(load: float, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.machine.cores", lambda: 4)
+    monkeypatch.setattr("charrnn.runtime.device.cores", lambda: 4)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0), raising=False)
     assert idle_cores() == idle
 
 
 def test_where_no_load_is_known_all_cores_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.machine.cores", lambda: 4)
+    monkeypatch.setattr("charrnn.runtime.device.cores", lambda: 4)
     monkeypatch.delattr(os, "getloadavg", raising=False)
     assert idle_cores() == 4
 
@@ -132,7 +132,7 @@ def test_where_no_load_is_known_all_cores_are_idle(monkeypatch: pytest.MonkeyPat
 FAULTS = """
 import resource, sys
 import torch
-from charrnn.machine import keep_memory
+from charrnn.runtime.device import keep_memory
 
 kept = sys.argv[1] == "keep" and keep_memory()
 def blocks():

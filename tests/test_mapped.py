@@ -14,10 +14,10 @@ from faults import before_each_call, failing_at, names
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import mapped
-from charrnn.corpus import Encoded, encode
+from charrnn.data import id_cache
+from charrnn.data.id_cache import encode_kept, encode_once, occurrences, take
+from charrnn.data.text import Encoded, encode
 from charrnn.errors import MachineError, TextError
-from charrnn.mapped import encode_kept, encode_once, occurrences, take
 from charrnn.tokenizers import CharTokenizer
 
 TRAIN, VALID = ["the cat ", "s\u00e4t on ", "the mat"], ["\U0001f408 a hat", " the dog"]
@@ -153,7 +153,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [lambda ids: ids, lambda ids: encode_once(WIDE, [WIDE.decode(ids)])[0].ids])
 def test_taking_and_counting_are_what_numpy_says(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapped, "CHUNK", 7)
+    monkeypatch.setattr(id_cache, "CHUNK", 7)
     ids = np.random.default_rng(0).integers(1, 5, 100).astype(np.uint16)
     stored, places = make(ids), np.array([[0, 99, 3], [50, 50, 1]])
     for _ in range(2):  # what was given back to the system is there again

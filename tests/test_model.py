@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.batching import Batch
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.model import CharRNN, Layer, build, detach
-from charrnn.optim import Optimizer
-from charrnn.shapes import parameter_count, weight_shapes
-from charrnn.step import Learner, train_step
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.batching import Batch
+from charrnn.model.network import CharRNN, Layer, build, detach
+from charrnn.model.shapes import parameter_count, weight_shapes
+from charrnn.training.optimizer import Optimizer
+from charrnn.training.step import Learner, train_step
 
 CELLS = ("rnn", "gru", "lstm", "mingru", "minlstm")
 VOCAB, BATCH, TIME, HIDDEN = 13, 2, 6, 8

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from small import TEXT
 from terminal import Terminal
 
-from charrnn import load, novelty
-from charrnn.novelty import copied, matches
+from charrnn import load
+from charrnn.evaluation import novelty
+from charrnn.evaluation.novelty import copied, matches
 
 TEXTS = st.text("ab", max_size=20) | st.text(max_size=8)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn import numpy_model
-from charrnn.config import ModelConfig
-from charrnn.model import CharRNN, build
-from charrnn.numpy_model import NumpyModel, State
-from charrnn.shapes import weight_shapes
+from charrnn.config.schema import ModelConfig
+from charrnn.model import numpy_model
+from charrnn.model.network import CharRNN, build
+from charrnn.model.numpy_model import NumpyModel, State
+from charrnn.model.shapes import weight_shapes
 
 KINDS = ("rnn", "gru", "lstm", "mingru", "minlstm")
 CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("rnn", "sigmoid"), *((kind, "tanh") for kind in KINDS[1:])]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from charrnn import optim
-from charrnn.config import CELLS, OPTIMIZERS, ModelConfig, TrainConfig
-from charrnn.model import CharRNN, build
-from charrnn.optim import ROUNDS, Optimizer, learning_rate, orthogonalise
+from charrnn.config.schema import CELLS, OPTIMIZERS, ModelConfig, TrainConfig
+from charrnn.model.network import CharRNN, build
+from charrnn.training import optimizer as optimizer_module
+from charrnn.training.optimizer import ROUNDS, Optimizer, learning_rate, orthogonalise
 
 HIDDEN = 8
 TORCHS_ROUNDS = ((3.4445, -4.7750, 2.0315),) * 5  # its Muon has the same coefficients in each round
@@ -131,7 +131,7 @@ def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[s
 def test_three_steps_equal_torchs_own_on_separate_gates(
     kind: str, cell: str, tied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optim, "ROUNDS", TORCHS_ROUNDS)
+    monkeypatch.setattr(optimizer_module, "ROUNDS", TORCHS_ROUNDS)
     model = model_of(cell, tied=tied, embedding_size=HIDDEN)
     expected = by_hand(model, kind, lr=0.02, weight_decay=0.1)
     optimizer = optimizer_of(model, kind)

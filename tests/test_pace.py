@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from small import SETTINGS, session_in
 
-from charrnn.checkpoints import load
-from charrnn.dropout import Dropout
-from charrnn.presets import suitable_dropout
-from charrnn.session import Rescheduled, Session
-from charrnn.shapes import parameter_count
-from charrnn.training import Trained
+from charrnn.config.presets import suitable_dropout
+from charrnn.model.dropout import Dropout
+from charrnn.model.shapes import parameter_count
+from charrnn.storage.container import load
+from charrnn.training.run import Rescheduled, Session
+from charrnn.training.trainer import Trained
 
 
 @dataclass
@@ -44,7 +44,7 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
 ) -> None:
     """It was planned for 50 steps of 0.2 seconds; the last second is to save and to leave."""
     clock = Clock()
-    monkeypatch.setattr("charrnn.session.time", clock)
+    monkeypatch.setattr("charrnn.training.run.time", clock)
     with session_in(tmp_path, steps=50, eval_every=eval_every) as session:
         session.plan = replace(session.plan, deadline=clock.now + 11, most_steps=most)
         clock.slow(session, pace)
@@ -65,7 +65,7 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
 def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 20 seconds, 10 are to evaluate and to leave: 50 steps of 0.2."""
     clock = Clock()
-    monkeypatch.setattr("charrnn.session.time", clock)
+    monkeypatch.setattr("charrnn.training.run.time", clock)
     with session_in(tmp_path, steps=80, eval_every=1000) as session:
         session.plan = replace(session.plan, deadline=clock.now + 20, ending=10.0, most_steps=1000)
         clock.slow(session, 0.2)
@@ -75,7 +75,7 @@ def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, monkeypatch: pytes
 
 def test_a_run_that_is_continued_keeps_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("charrnn.session.time", clock)
+    monkeypatch.setattr("charrnn.training.run.time", clock)
     with session_in(tmp_path) as session:
         session.plan = replace(session.plan, deadline=clock.now + 1000, most_steps=1 << 40)
     with session_in(tmp_path) as session:

@@ -13,16 +13,16 @@ import torch
 from small import SETTINGS, arguments
 from terminal import CHARRNN, process
 
-from charrnn import planning
-from charrnn.batching import make_batcher
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.corpus import encode
+from charrnn.config.presets import LONG_TEXT, PRESETS, most_epochs, shape_settings, suitable_dropout
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.batching import make_batcher
+from charrnn.data.text import encode
 from charrnn.errors import MachineError, UsageError
-from charrnn.planning import Plan, Request, make_plan, with_steps
-from charrnn.presets import LONG_TEXT, PRESETS, most_epochs, shape_settings, suitable_dropout
-from charrnn.shapes import parameter_count
-from charrnn.speed import SECONDS_TO_LEAVE, WARM, Speed, measure_speed
+from charrnn.model.shapes import parameter_count
 from charrnn.tokenizers import CharTokenizer
+from charrnn.training import plan as plan_module
+from charrnn.training.plan import Plan, Request, make_plan, with_steps
+from charrnn.training.throughput import SECONDS_TO_LEAVE, WARM, Speed, measure_speed
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
 TOKENIZER = CharTokenizer.train(TEXT)
@@ -33,7 +33,7 @@ NOW = 1000.0
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes while a plan is made."""
-    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: NOW))
+    monkeypatch.setattr(plan_module, "time", SimpleNamespace(monotonic=lambda: NOW))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: object) -> Speed:
         raise AssertionError("nothing in this plan depends on the machine's speed")
 
-    monkeypatch.setattr(planning, "measure_speed", measure)
+    monkeypatch.setattr(plan_module, "measure_speed", measure)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make up how long a step and an evaluation take."""
 
     def pretend(step: float, evaluation: float = 0.1) -> None:
-        monkeypatch.setattr(planning, "measure_speed", lambda *_: Speed(step, evaluation))
+        monkeypatch.setattr(plan_module, "measure_speed", lambda *_: Speed(step, evaluation))
 
     return pretend
 
@@ -216,8 +216,8 @@ def test_on_a_busy_machine_fewer_threads_are_tried_and_taken_if_they_are_faster(
         tried.append(torch.get_num_threads())
         return Speed(seconds[tried[-1]], 0.1)
 
-    monkeypatch.setattr(planning, "measure_speed", measure)
-    monkeypatch.setattr(planning, "idle_cores", lambda: idle)
+    monkeypatch.setattr(plan_module, "measure_speed", measure)
+    monkeypatch.setattr(plan_module, "idle_cores", lambda: idle)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -372,7 +372,7 @@ def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(unme
 
 MEASURED = """
 import atexit, re, sys
-from charrnn import starting
+from charrnn.training import resume as starting
 begin = starting.begin
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
@@ -410,9 +410,9 @@ def test_too_little_memory_is_found_out_before_anything_is_allocated(
     settings: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
-    monkeypatch.setattr(planning, "free_memory", lambda _: plan.memory_bytes)
+    monkeypatch.setattr(plan_module, "free_memory", lambda _: plan.memory_bytes)
     plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
-    monkeypatch.setattr(planning, "free_memory", lambda _: plan.memory_bytes - 1)
+    monkeypatch.setattr(plan_module, "free_memory", lambda _: plan.memory_bytes - 1)
     with pytest.raises(MachineError, match=r"needs about [\d,.]+ GB of memory; [\d,.]+ GB are free") as caught:
         plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
     assert named in caught.value.message
@@ -430,7 +430,7 @@ def test_sequences_longer_than_the_text_need_no_more_memory_than_the_text(unmeas
 def test_the_speed_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by a quarter of a second whenever it is read, but by two in the first step."""
     reads = iter([0.0, 0.0, 2.0, *(2.0 + 0.25 * count for count in range(1000))])
-    monkeypatch.setattr("charrnn.speed.time", SimpleNamespace(monotonic=lambda: next(reads)))
+    monkeypatch.setattr("charrnn.training.throughput.time", SimpleNamespace(monotonic=lambda: next(reads)))
     model = ModelConfig(vocab_size=TOKENIZER.size, hidden_size=8, embedding_size=4, num_layers=1)
     config = TrainConfig(batch_size=2, seq_len=4)
     found = measure_speed(model, config, "fp32", TOKENIZER, TRAIN, VALID)

@@ -4,10 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import CELLS, ModelConfig, TrainConfig
-from charrnn.errors import UsageError
-from charrnn.planning import MODEL_FIELDS, TRAIN_FIELDS
-from charrnn.presets import (
+from charrnn.config.presets import (
     CELL_SETTLED,
     DROPOUT,
     PRESETS,
@@ -18,6 +15,9 @@ from charrnn.presets import (
     shape_settings,
     suitable_dropout,
 )
+from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
+from charrnn.errors import UsageError
+from charrnn.training.plan import MODEL_FIELDS, TRAIN_FIELDS
 
 EPOCHS = st.floats(0, 1e6)
 POINTS = ((1.0, 10.0), (2.0, 20.0), (4.0, 0.0))

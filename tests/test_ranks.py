@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from small import OPTIONS, TEXT, results
 from together import CASES, HERE, charrnn, ended, environment, free_port, killed, load, save, start, trained
 
-from charrnn.batching import Batch, share
-from charrnn.batching.base import NO_TARGET
-from charrnn.config import TrainConfig
+from charrnn.config.schema import TrainConfig
+from charrnn.data.batching import Batch, share
+from charrnn.data.batching.base import NO_TARGET
 from charrnn.errors import UsageError
-from charrnn.ranks import ALONE, Ranks, joined, ranks_of
-from charrnn.training import check_shares
+from charrnn.runtime.distributed import ALONE, Ranks, joined, ranks_of
+from charrnn.training.trainer import check_shares
 
 PLACE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

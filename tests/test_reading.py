@@ -14,10 +14,11 @@ from rich.console import Console
 from small import OPTIONS, TEXT, results
 from terminal import CHARRNN, Terminal, start
 
-from charrnn import mapped, reading
-from charrnn.corpus import Text, read_texts
+from charrnn.data import id_cache
+from charrnn.data.text import Text, read_texts
 from charrnn.errors import InterruptedRun
-from charrnn.reading import ReadingView
+from charrnn.terminal import reading_progress
+from charrnn.terminal.reading_progress import ReadingView
 
 
 def console(*, live: bool) -> Console:
@@ -44,8 +45,8 @@ def test_what_takes_a_moment_shows_nothing(long_text: Text) -> None:
 
 
 def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, long_text: Text) -> None:
-    monkeypatch.setattr(reading, "SECONDS_BEFORE_LINES", 0.0)
-    monkeypatch.setattr(reading, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
+    monkeypatch.setattr(reading_progress, "SECONDS_BETWEEN_LINES", 0.0)
     one = console(live=False)
     with ReadingView(one) as view:
         view.measured(430_000_000, 1_000_000_000)
@@ -58,7 +59,7 @@ def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch,
         "Reading 5.0 MB ...",
         "Encoding ... 100%",
     ]
-    monkeypatch.setattr(reading, "SECONDS_BETWEEN_LINES", 1000.0)
+    monkeypatch.setattr(reading_progress, "SECONDS_BETWEEN_LINES", 1000.0)
     with ReadingView(two := console(live=False)) as view:
         view.measured(1, 2)
         view.measured(2, 2)
@@ -67,14 +68,14 @@ def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("live", [False, True], ids=["pipe", "terminal"])
 def test_quiet_shows_nothing(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SECONDS_BEFORE_LINES", 0.0)
+    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     with ReadingView(one := console(live=live), quiet=True) as view:
         view.measured(1, 2)
     assert shown(one) == ""
 
 
 def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch, long_text: Text) -> None:
-    monkeypatch.setattr(reading, "SECONDS_BEFORE_LINES", 0.0)
+    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     with ReadingView(one := console(live=True)) as view:
         view.measured(430_000_000, 1_000_000_000)
         assert view.bar is not None
@@ -90,7 +91,7 @@ def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch, lon
 
 @pytest.mark.parametrize("call", ["set_live", "show_cursor", "push_render_hook"])
 def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SECONDS_BEFORE_LINES", 0.0)
+    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     one = console(live=True)
     real = getattr(one, call)
 
@@ -110,13 +111,13 @@ def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(call: str, monkeypatc
 def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of files into which a text is encoded from now on."""
     written: list[Path] = []
-    real = mapped.write_stream
+    real = id_cache.write_stream
 
     def write_stream(path: Path, pieces: Any) -> None:
         written.append(path)
         real(path, pieces)
 
-    monkeypatch.setattr(mapped, "write_stream", write_stream)
+    monkeypatch.setattr(id_cache, "write_stream", write_stream)
     return written
 
 

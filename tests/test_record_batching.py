@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.batching import Batch, RecordBatcher, make_batcher
-from charrnn.batching.base import NO_TARGET
-from charrnn.config import CELLS, ModelConfig, TrainConfig
+from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
+from charrnn.data.batching import Batch, RecordBatcher, make_batcher
+from charrnn.data.batching.base import NO_TARGET
 from charrnn.errors import UsageError
-from charrnn.model import CharRNN, build, detach
-from charrnn.step import Learner, Step, train_step
+from charrnn.model.network import CharRNN, build, detach
+from charrnn.training.step import Learner, Step, train_step
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=2, max_size=60)
 

@@ -14,8 +14,8 @@ from small import OPTIONS, results
 from terminal import Terminal
 
 from charrnn import load
-from charrnn.records import survey
-from charrnn.sampling.text import BESIDE
+from charrnn.data.records import survey
+from charrnn.sampling.generate import BESIDE
 
 NAMES = made_up_names(600)
 

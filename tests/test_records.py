@@ -12,13 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from charrnn.config import ModelConfig
-from charrnn.corpus import Encoded
+from charrnn.config.schema import ModelConfig
+from charrnn.data.id_cache import encode_kept, encode_once
+from charrnn.data.records import cut_records, encode_text, saved_separator, separator_of, survey
+from charrnn.data.text import Encoded
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.mapped import encode_kept, encode_once
-from charrnn.model import CharRNN, build
-from charrnn.records import cut_records, encode_text, saved_separator, separator_of, survey
-from charrnn.scoring import ScoringProtocol, evaluate
+from charrnn.evaluation.scoring import ScoringProtocol, evaluate
+from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 
 TEXTS = st.text(alphabet="ab \n|", max_size=60)

@@ -6,8 +6,8 @@ from fakes import FAKE, TableModel, random_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.sampling import SamplingConfig, generate_text, repeats
-from charrnn.sampling.repeats import NoRepeat
+from charrnn.sampling import SamplingConfig, generate_text, no_repeat
+from charrnn.sampling.no_repeat import NoRepeat
 
 SYMBOLS = st.lists(st.integers(0, 2), max_size=30)
 
@@ -27,13 +27,13 @@ def forbidden(text: list[int], size: int, window: int) -> set[int]:
 def test_what_is_forbidden_is_the_definition(text: list[int], size: int) -> None:
     memory = NoRepeat(size, text, 1)
     removed = set(np.flatnonzero(memory.forbid(np.zeros((1, 4)))[0] == -np.inf).tolist())
-    assert removed == forbidden(text, size, repeats.WINDOW)
+    assert removed == forbidden(text, size, no_repeat.WINDOW)
 
 
 @given(SYMBOLS, st.integers(2, 5), st.integers(5, 9))
 def test_what_lies_behind_the_window_is_forgotten(text: list[int], size: int, window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(repeats, "WINDOW", window)
+        patch.setattr(no_repeat, "WINDOW", window)
         memory = NoRepeat(size, (), 2)
         for symbol in text:
             memory.append(np.array([symbol, 0]))

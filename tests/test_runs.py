@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from faults import before_each_call, failing_at, names
 
-from charrnn import checkpoints
 from charrnn.errors import MachineError, ModelFileError
-from charrnn.runs import RunFolder
+from charrnn.storage import container
+from charrnn.storage.run_folder import RunFolder
 
 HOLD = """
 import sys
 from pathlib import Path
-from charrnn.runs import RunFolder
+from charrnn.storage.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).lock():
     print("locked", flush=True)
     sys.stdin.read()
@@ -284,7 +284,7 @@ def test_the_newest_state_is_loaded_and_the_one_before_it_kept(run: RunFolder) -
     save_steps(run, 1, 2, 3)
     assert step_of(run) == 3
     assert names(run.path) == ["last.safetensors", "previous.safetensors"]
-    assert checkpoints.load(run.previous)[1] == {"step": 2}
+    assert container.load(run.previous)[1] == {"step": 2}
 
 
 def test_a_damaged_state_is_named_and_the_one_before_it_used(run: RunFolder) -> None:
@@ -301,9 +301,9 @@ def test_a_damaged_state_never_pushes_out_a_good_one(run: RunFolder) -> None:
     damage(run.last)
     with before_each_call(failing_at(5, errno.EIO)), pytest.raises(MachineError):
         save_steps(run, 3)
-    assert checkpoints.load(run.previous)[1] == {"step": 1}
+    assert container.load(run.previous)[1] == {"step": 1}
     save_steps(run, 3)
-    assert [checkpoints.load(path)[1]["step"] for path in (run.last, run.previous)] == [3, 1]
+    assert [container.load(path)[1]["step"] for path in (run.last, run.previous)] == [3, 1]
 
 
 def test_a_run_without_a_good_state_never_starts_over(run: RunFolder) -> None:

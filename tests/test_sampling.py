@@ -22,7 +22,7 @@ from charrnn.sampling import (
     ban,
     draw,
     encode_prompt,
-    generate,
+    generate_ids,
     generate_samples,
     generate_text,
     generate_texts,
@@ -31,7 +31,7 @@ from charrnn.sampling import (
     softmax,
     visible,
 )
-from charrnn.sampling import text as sampling_text
+from charrnn.sampling import generate as sampling_text
 
 # Whole numbers make ties common.
 LOGITS = hnp.arrays(
@@ -213,14 +213,14 @@ def test_draw_refuses_logits_that_are_not_finite(bad: float) -> None:
 
 def test_generate_reads_start_then_prompt_then_what_it_drew() -> None:
     model = random_table()
-    drawn = ids_of(generate(model, [3, 5], SamplingConfig(length=4), seed=1, streams=range(2))).tolist()
+    drawn = ids_of(generate_ids(model, [3, 5], SamplingConfig(length=4), seed=1, streams=range(2))).tolist()
     assert len(drawn) == 4
     assert model.read == [[model.start], [3], [5, 5], *drawn[:-1]]
 
 
 def test_generate_carries_the_state_of_the_prompt_into_each_stream() -> None:
     greedy = SamplingConfig(length=5, temperature=0)
-    drawn = ids_of(generate(RowModel("abcdef"), [9, 9], greedy, seed=1, streams=range(2)))
+    drawn = ids_of(generate_ids(RowModel("abcdef"), [9, 9], greedy, seed=1, streams=range(2)))
     assert drawn.tolist() == [[i, i] for i in (3, 4, 5, 6, 1)]
 
 
@@ -231,20 +231,20 @@ def test_greedy_follows_the_largest_logit_whatever_the_seed() -> None:
         last = int(model.table[last].argmax())
         expected.append(last)
     for seed in (1, 2):
-        steps = generate(model, [], SamplingConfig(length=20, temperature=0), seed=seed, streams=range(1))
+        steps = generate_ids(model, [], SamplingConfig(length=20, temperature=0), seed=seed, streams=range(1))
         assert ids_of(steps)[:, 0].tolist() == expected
 
 
 def test_generate_does_no_work_ahead() -> None:
     model = random_table()
-    assert len(list(islice(generate(model, [], SamplingConfig(length=1 << 40), seed=1, streams=range(1)), 3))) == 3
+    assert len(list(islice(generate_ids(model, [], SamplingConfig(length=1 << 40), seed=1, streams=range(1)), 3))) == 3
     assert len(model.read) == 3
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_same_seed_same_ids_and_a_stream_does_not_depend_on_how_many_there_are(model: Any) -> None:
     def ids(seed: int, *streams: int) -> np.ndarray:
-        return ids_of(generate(model(), [1, 2], SamplingConfig(length=100), seed=seed, streams=range(*streams)))
+        return ids_of(generate_ids(model(), [1, 2], SamplingConfig(length=100), seed=seed, streams=range(*streams)))
 
     five = ids(1, 5)
     np.testing.assert_array_equal(ids(1, 5), five)
@@ -259,9 +259,9 @@ def test_same_seed_same_ids_and_a_stream_does_not_depend_on_how_many_there_are(m
 def test_banned_ids_are_never_drawn(temperature: float) -> None:
     model = TableModel(np.tile([9.0, 0, 0, 8.0, 0, 0, 0], (FakeTokenizer.size + 1, 1)))
     config = SamplingConfig(length=50, temperature=temperature)
-    drawn = ids_of(generate(model, [], config, seed=1, streams=range(4), banned=[0, 3]))
+    drawn = ids_of(generate_ids(model, [], config, seed=1, streams=range(4), banned=[0, 3]))
     assert not np.isin(drawn, [0, 3]).any()
-    assert (ids_of(generate(model, [], config, seed=1, streams=range(4))) == 0).any()
+    assert (ids_of(generate_ids(model, [], config, seed=1, streams=range(4))) == 0).any()
 
 
 def test_the_global_generator_is_left_alone() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.cells.scan import BLOCK, DoublingMix, LoopedMix, mix
+from charrnn.model.cells.gated_scan import BLOCK, DoublingMix, LoopedMix, mix
 
 BATCH, SIZE = 2, 3
 every_form = pytest.mark.parametrize("form", [LoopedMix, DoublingMix])

@@ -13,13 +13,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import scoring
-from charrnn.config import CELLS, ModelConfig, TrainConfig
-from charrnn.corpus import Encoded, encode
-from charrnn.model import CharRNN, build
-from charrnn.scoring import Score, ScoringProtocol, evaluate, most_tokens, segments, tally, token_nats
+from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
+from charrnn.data.text import Encoded, encode
+from charrnn.evaluation import scoring
+from charrnn.evaluation.scoring import (
+    Score,
+    ScoringProtocol,
+    evaluate,
+    most_tokens,
+    segments,
+    tally,
+    token_nats,
+)
+from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training import Trainer
+from charrnn.training.trainer import Trainer
 
 CARRIED, EXACT = ScoringProtocol.carried(), ScoringProtocol.exact()
 TOKENIZER = CharTokenizer("abcdé€")

@@ -13,12 +13,19 @@ import pytest
 from small import SETTINGS, TEXT, results, run, session_in, weights
 from torch.nn import functional
 
-from charrnn import checkpoints
 from charrnn.api import load
-from charrnn.config import BATCHERS, CELLS, OPTIMIZERS
-from charrnn.errors import DivergedError, InterruptedRun, MachineError, ModelFileError, TextError, UsageError
-from charrnn.session import Sampled, Saved, SaveFailed
-from charrnn.training import Evaluated, Trained
+from charrnn.config.schema import BATCHERS, CELLS, OPTIMIZERS
+from charrnn.errors import (
+    DivergedError,
+    InterruptedRun,
+    MachineError,
+    ModelFileError,
+    TextError,
+    UsageError,
+)
+from charrnn.storage import atomic, container
+from charrnn.training.run import Sampled, Saved, SaveFailed
+from charrnn.training.trainer import Evaluated, Trained
 
 STEPS, SEQ_LEN = SETTINGS["steps"], SETTINGS["seq_len"]
 STREAM = int(len(TEXT) * 0.9) // SETTINGS["batch_size"]
@@ -236,7 +243,7 @@ def nan_from(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assert_all_finite(folder: Path) -> None:
     for path in folder.glob("*.safetensors"):
-        for name, array in checkpoints.load(path)[0].items():
+        for name, array in container.load(path)[0].items():
             assert np.isfinite(array).all(), f"{name} in {path.name}"
 
 
@@ -248,7 +255,7 @@ def test_divergence_leaves_what_was_good(tmp_path: Path, monkeypatch: pytest.Mon
     assert f"step 5, is in {tmp_path / 'model.safetensors'}" in caught.value.message
     assert caught.value.hint == "Try a lower learning rate: --fresh --lr 0.01"
     assert_all_finite(tmp_path)
-    assert checkpoints.load(tmp_path / "last.safetensors")[1]["trainer"]["progress"]["step"] == 7
+    assert container.load(tmp_path / "last.safetensors")[1]["trainer"]["progress"]["step"] == 7
     assert len(load(tmp_path).generate(length=20)) == 20
 
 
@@ -337,16 +344,15 @@ def test_a_model_without_a_state_is_not_overwritten(tmp_path: Path) -> None:
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, times: range) -> None:
     """Let the disk be full when a file of that name is written for the n-th time, for each n in `times`."""
-    from charrnn import files
 
-    real, calls = files._write_and_rename, iter(range(1, 1000))
+    real, calls = atomic._write_and_rename, iter(range(1, 1000))
 
     def write(path: Path, data: bytes, keep: Path | None) -> None:
         if path.name == name and next(calls) in times:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, data, keep)
 
-    monkeypatch.setattr(files, "_write_and_rename", write)
+    monkeypatch.setattr(atomic, "_write_and_rename", write)
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "model.safetensors"])
@@ -368,7 +374,7 @@ def test_a_log_that_cannot_be_written_does_not_cost_the_best_model(
     def fail(*_: Any) -> None:
         raise MachineError("Cannot write to metrics.jsonl: No space left on device.")
 
-    monkeypatch.setattr("charrnn.runs.RunFolder.append_metrics", fail)
+    monkeypatch.setattr("charrnn.storage.run_folder.RunFolder.append_metrics", fail)
     events = run(tmp_path / "run")
     assert any(isinstance(event, SaveFailed) for event in events)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
@@ -378,7 +384,7 @@ def test_a_final_save_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest
     failing(monkeypatch, "last.safetensors", range(2, 100))
     with pytest.raises(MachineError, match="No space left on device"):
         run(tmp_path)
-    assert checkpoints.load(tmp_path / "last.safetensors")[1]["trainer"]["progress"]["step"] == 0
+    assert container.load(tmp_path / "last.safetensors")[1]["trainer"]["progress"]["step"] == 0
 
 
 def test_the_summary_says_what_the_run_came_to(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from small import arguments, results
 from terminal import CHARRNN, Outcome, Terminal, start
 
-from charrnn.checkpoints import load
-from charrnn.runs import RunFolder
-from charrnn.signals import stop_requests
+from charrnn.runtime.signals import stop_requests
+from charrnn.storage.container import load
+from charrnn.storage.run_folder import RunFolder
 
 # A run whose steps take long enough to be interrupted; without SLOW it takes a moment.
 SETTINGS = arguments(
@@ -25,7 +25,7 @@ SETTINGS = arguments(
 )  # fmt: skip
 SLOW = """
 import time
-from charrnn.training import Trainer
+from charrnn.training.trainer import Trainer
 train_once = Trainer.train_once
 def slow(self):
     time.sleep({seconds} if self.progress.step < {endless} else 600)
@@ -155,7 +155,7 @@ def test_a_terminal_that_is_gone_does_not_keep_a_run_from_stopping() -> None:
 # Shows a bar, and then takes for ever.
 STAYING = """
 import time
-from charrnn import reading
+from charrnn.terminal import reading_progress as reading
 reading.SECONDS_BEFORE_LINES = 0.0
 move_bar = reading.ReadingView._move_bar
 def stay(self, what, done, total):

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import sources
-from charrnn.corpus import read_texts
+from charrnn.data import text_file
+from charrnn.data.text import read_texts
+from charrnn.data.text_file import NotTextError, Source, incremental_decoder
 from charrnn.errors import MachineError, TextError
-from charrnn.sources import NotTextError, Source, incremental_decoder
 
 ENCODINGS = [
     "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "cp932", "gb18030", "iso2022_jp", "hz", "cp1252",
@@ -29,7 +29,7 @@ TEXT = "one\r\ntwo \u00e9\u00e8 \u3042\u4e2d \ufeff\U0001f680\n\0 three"
 
 @pytest.fixture(params=[1, 2, 3, 5], ids="chunks of {}".format)
 def small_chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sources, "CHUNK", request.param)
+    monkeypatch.setattr(text_file, "CHUNK", request.param)
     return int(request.param)
 
 
@@ -105,7 +105,7 @@ def test_a_surrogate_is_counted_from_the_beginning_of_the_text(small_chunks: int
 
 @pytest.mark.parametrize("data", [b"short", b"long " * 20], ids=["in memory", "in a file"])
 def test_what_can_be_read_only_once_is_kept(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CHUNK", 10)
+    monkeypatch.setattr(text_file, "CHUNK", 10)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     seen: list[tuple[int, int | None]] = []
     text = read_texts(["-"], watch=lambda done, total: seen.append((done, total)))
@@ -126,7 +126,7 @@ def test_a_full_disk_is_named_when_standard_input_does_not_fit(monkeypatch: pyte
 
 
 def test_a_file_in_a_folder_counts_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CHUNK", 4)
+    monkeypatch.setattr(text_file, "CHUNK", 4)
     for name, data in {"a": b"first", "b": b"bad at the end\xff", "c": b"last"}.items():
         (tmp_path / name).write_bytes(data)
     text = read_texts([str(tmp_path)])

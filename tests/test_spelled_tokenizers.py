@@ -11,8 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers import BpeTokenizer, UnigramTokenizer, WordTokenizer, tokenizer_from_dict, train_tokenizer
-from charrnn.tokenizers.spelled import BLOCK, frequent, regrouped, spread_sample, usual_size
+from charrnn.tokenizers import (
+    BpeTokenizer,
+    UnigramTokenizer,
+    WordTokenizer,
+    tokenizer_from_dict,
+    train_tokenizer,
+)
+from charrnn.tokenizers.byte_fallback import BLOCK, frequent, regrouped, spread_sample, usual_size
 from charrnn.tokenizers.word import BETWEEN, unit_pattern
 
 VERSE = "the cat sat on the mat. a dog ran to the hat.\n" * 30

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_scoring import EXACT, PROTOCOLS, TOKENIZER, VOCAB, every_protocol, model_of, text_of, uniform_model
 
-from charrnn import scoring, surprisal
-from charrnn.corpus import encode
-from charrnn.scoring import ScoringProtocol, evaluate
-from charrnn.surprisal import in_detail, in_order, score_lines, surprisals
+from charrnn.data.text import encode
+from charrnn.evaluation import scoring, surprisal
+from charrnn.evaluation.scoring import ScoringProtocol, evaluate
+from charrnn.evaluation.surprisal import in_detail, in_order, score_lines, surprisals
 
 LINES = ["abcd", "", "a", "dd\u20acZ" * 90, "\u00e9", "", "cab" * 30, "b"]
 

@@ -8,7 +8,7 @@ from small import OPTIONS, TEXT
 from terminal import CHARRNN, Terminal, process
 
 from charrnn.api import load
-from charrnn.config import TOKENIZERS
+from charrnn.config.schema import TOKENIZERS
 
 KINDS = [kind for kind in TOKENIZERS if kind != "char"]
 

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, spelled, tokenizer_from_dict, train_tokenizer
+from charrnn.tokenizers import (
+    KINDS,
+    CharTokenizer,
+    Tokenizer,
+    byte_fallback,
+    tokenizer_from_dict,
+    train_tokenizer,
+)
 from charrnn.tokenizers.base import MAX_SIZE
 
 ENTRIES = ["kind", "characters", "units", "model", "x"]
@@ -93,7 +100,7 @@ def test_where_a_text_is_cut_makes_no_difference(kind: str, text: str, cuts: lis
     tokenizer = trained(kind, text)
     assert tokenizer == train_tokenizer(kind, [BASE * 3, *chunks])
     whole = tokenizer.encode(text).tolist()
-    with patch("charrnn.tokenizers.spelled.regrouped", partial(spelled.regrouped, length=length)):
+    with patch("charrnn.tokenizers.byte_fallback.regrouped", partial(byte_fallback.regrouped, length=length)):
         assert np.concatenate([*tokenizer.encode_chunks(chunks)]).tolist() == whole
 
 

@@ -10,16 +10,16 @@ from small import SETTINGS, TEXT, encoded, read
 from torch import nn
 from torch.nn import functional
 
-from charrnn.batching import Batch
-from charrnn.config import ACTIVATIONS, BATCHERS, CELLS, OPTIMIZERS, ModelConfig, TrainConfig
-from charrnn.corpus import encode
+from charrnn.config.schema import ACTIVATIONS, BATCHERS, CELLS, OPTIMIZERS, ModelConfig, TrainConfig
+from charrnn.data.batching import Batch
+from charrnn.data.text import encode
 from charrnn.errors import DivergedError
-from charrnn.model import CharRNN, build
-from charrnn.numpy_model import NumpyModel
-from charrnn.optim import Optimizer, learning_rate
+from charrnn.model.network import CharRNN, build
+from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling import SamplingConfig, generate_text
-from charrnn.step import clip_gradients, train_step
-from charrnn.training import Evaluated, Event, Trained, Trainer
+from charrnn.training.optimizer import Optimizer, learning_rate
+from charrnn.training.step import clip_gradients, train_step
+from charrnn.training.trainer import Evaluated, Event, Trained, Trainer
 
 MODEL_FIELDS = ("hidden_size", "embedding_size", "num_layers")
 # sixty characters in which the next one follows from the last few
@@ -122,7 +122,9 @@ def with_scores(one: Trainer, nats: list[float], monkeypatch: pytest.MonkeyPatch
     """Run, with validation scores that were written beforehand."""
     real, waiting = one.evaluate().score, iter(nats)
     one.progress = type(one.progress)()
-    monkeypatch.setattr("charrnn.training.evaluate", lambda *_, **__: replace(real, nats=next(waiting), tokens=1))
+    monkeypatch.setattr(
+        "charrnn.training.trainer.evaluate", lambda *_, **__: replace(real, nats=next(waiting), tokens=1)
+    )
     return one.run()
 
 

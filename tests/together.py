@@ -106,7 +106,7 @@ def killed(kills: list[tuple[int, int]], words: list[str], folder: Path) -> subp
 KILLED = """
 import os, signal
 from pathlib import Path
-from charrnn import training
+from charrnn.training import trainer as training
 from charrnn.__main__ import main
 
 train = training.Trainer.train_once
@@ -128,10 +128,10 @@ def trained(name: str, ranks: Any) -> dict[str, Any]:
     """Train a case; return losses, the first gradients, the weights, the score and the state."""
     from small import SETTINGS, TEXT, read
 
-    from charrnn.config import ModelConfig, TrainConfig
-    from charrnn.model import build
-    from charrnn.records import encode_text
-    from charrnn.training import Trainer
+    from charrnn.config.schema import ModelConfig, TrainConfig
+    from charrnn.data.records import encode_text
+    from charrnn.model.network import build
+    from charrnn.training.trainer import Trainer
 
     settings = SETTINGS | {"batch_size": ROWS, "steps": STEPS} | CASES[name]
     shape = {key: value for key, value in settings.items() if key in ModelConfig.__dataclass_fields__}
@@ -183,7 +183,7 @@ def main() -> None:
     import torch
 
     from charrnn.__main__ import leave_the_ranks
-    from charrnn.ranks import joined
+    from charrnn.runtime.distributed import joined
 
     torch.set_num_threads(1)
     with joined("cpu", "auto") as ranks:

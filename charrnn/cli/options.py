@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.config import DynamicConfig, ModelConfig, TrainConfig, flag
-from charrnn.presets import CELL_SETTLED, SETTLED
+from charrnn.config.presets import CELL_SETTLED, SETTLED
+from charrnn.config.schema import DynamicConfig, ModelConfig, TrainConfig, flag
 from charrnn.sampling import SamplingConfig
 
 SPECS = {spec.name: spec for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig) for spec in fields(kind)}

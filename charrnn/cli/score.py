@@ -21,7 +21,7 @@ from charrnn.cli.options import (
     setting,
     whole,
 )
-from charrnn.config import DynamicConfig
+from charrnn.config.schema import DynamicConfig
 
 
 def evaluate(

@@ -6,8 +6,20 @@ from typing import Annotated
 import typer
 
 from charrnn import commands
-from charrnn.cli.options import DATA, LEARN, LENGTH, MODEL, REPORT, SPECS, Encoding, Texts, decimal, seconds, setting
-from charrnn.presets import PRESETS
+from charrnn.cli.options import (
+    DATA,
+    LEARN,
+    LENGTH,
+    MODEL,
+    REPORT,
+    SPECS,
+    Encoding,
+    Texts,
+    decimal,
+    seconds,
+    setting,
+)
+from charrnn.config.presets import PRESETS
 
 
 def train(

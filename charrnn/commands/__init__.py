@@ -14,7 +14,7 @@ from charrnn.commands.score import EvalOptions
 from charrnn.commands.tokenize import tokenize
 from charrnn.commands.train import train
 from charrnn.commands.train_options import TrainOptions
-from charrnn.ranks import check_alone
+from charrnn.runtime.distributed import check_alone
 
 __all__ = [
     "CompareOptions",

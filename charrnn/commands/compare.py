@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn import console
 from charrnn.api import Model, load
-from charrnn.commands.score import Part, ScoreOptions, baseline_costs, precision_used, read_parts, signature
+from charrnn.commands.score import (
+    Part,
+    ScoreOptions,
+    baseline_costs,
+    precision_used,
+    read_parts,
+    signature,
+)
 from charrnn.errors import ModelFileError, UsageError
-from charrnn.files import shown
-from charrnn.shapes import parameter_count
+from charrnn.model.shapes import parameter_count
+from charrnn.storage.atomic import shown
+from charrnn.terminal import console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +34,7 @@ def compare(options: CompareOptions) -> None:
     models = [load_named(name) for name in options.models]  # all of them, before time is spent on one
     separator = common_separator(models, options)
     train, text = read_parts(options, separator)
-    from charrnn.machine import use_processor
+    from charrnn.runtime.device import use_processor
 
     use_processor(options.threads)
     rows = [
@@ -86,7 +93,7 @@ def load_named(name: str) -> Model:
 
 def scored(loaded: Model, text: Part, options: CompareOptions) -> dict[str, Any]:
     """Return what there is to say about one model."""
-    from charrnn.scoring import ScoringProtocol, evaluate
+    from charrnn.evaluation.scoring import ScoringProtocol, evaluate
 
     sha256, encoded = text.encode(loaded, unknown="charge")
     protocol = ScoringProtocol.of(encoded)

@@ -11,18 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn import console
 from charrnn.api import Model
 from charrnn.commands.score import EvalOptions, Part, precision_used, scoring_protocol, signature
+from charrnn.data.text_file import UNPACK
 from charrnn.errors import TextError, UsageError
-from charrnn.files import shown
-from charrnn.heat import Heat
 from charrnn.sampling import ESCAPES, unknown_error
-from charrnn.sources import UNPACK
+from charrnn.storage.atomic import shown
+from charrnn.terminal import console
+from charrnn.terminal.heatmap import Heat
 
 if TYPE_CHECKING:
-    from charrnn.scoring import Score
-    from charrnn.surprisal import Surprisal
+    from charrnn.evaluation.scoring import Score
+    from charrnn.evaluation.surprisal import Surprisal
 
 READ = 1 << 16  # bytes at a time, at most: the lines that are there are scored together, and none waits for more
 TOKEN_ESCAPES = ESCAPES | {ord("\\"): r"\\", ord("\n"): r"\n", ord("\t"): r"\t"}
@@ -30,7 +30,7 @@ TOKEN_ESCAPES = ESCAPES | {ord("\\"): r"\\", ord("\n"): r"\n", ord("\t"): r"\t"}
 
 def write_lines(loaded: Model, options: EvalOptions) -> None:
     """Score each line by itself, without its line end, from the start symbol on."""
-    from charrnn.surprisal import score_lines
+    from charrnn.evaluation.surprisal import score_lines
 
     network, autocast = loaded.network(device=options.device, precision=options.precision)
     write = json_line if options.json else tabbed_line
@@ -112,7 +112,7 @@ def opened(path: str) -> Iterator[Any]:
 
 def write_tokens(loaded: Model, text: Part, options: EvalOptions) -> None:
     """Write what the model thought of each token: as a table, as JSON lines, or as the text in colours."""
-    from charrnn.surprisal import surprisals
+    from charrnn.evaluation.surprisal import surprisals
 
     sha256, _ = text.encode(loaded, unknown=options.unknown)  # checks it
     protocol = scoring_protocol(options, records=loaded.separator is not None)

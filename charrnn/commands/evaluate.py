@@ -13,7 +13,7 @@ def evaluate(model: Path, options: EvalOptions) -> None:
     loaded = load(model)
     by_line = "by-line" in options.views
     parts = None if by_line else read_parts(options, loaded.separator)
-    from charrnn.machine import use_processor
+    from charrnn.runtime.device import use_processor
 
     use_processor(options.threads)
     if parts is None:

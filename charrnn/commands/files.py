@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import charrnn
-from charrnn import console
 from charrnn.api import load
-from charrnn.datasets import DATASETS, write_dataset
+from charrnn.data.datasets import DATASETS, write_dataset
 from charrnn.errors import ModelFileError, UsageError, did_you_mean
-from charrnn.files import shown
-from charrnn.shapes import parameter_count
+from charrnn.model.shapes import parameter_count
+from charrnn.storage.atomic import shown
+from charrnn.terminal import console
 from charrnn.tokenizers import FIXED
+from charrnn.version import __version__
 
 
 def info(model: Path, *, as_json: bool) -> None:
@@ -49,7 +49,7 @@ def data(name: str | None, folder: Path) -> None:
 
 def version() -> None:
     """Write the version."""
-    sys.stdout.write(f"charrnn {charrnn.__version__}\n")
+    sys.stdout.write(f"charrnn {__version__}\n")
 
 
 def read_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

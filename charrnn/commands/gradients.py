@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from charrnn import console
 from charrnn.api import load
 from charrnn.commands.score import Part, read_whole
 from charrnn.errors import UsageError
+from charrnn.terminal import console
 
 
 def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | None, as_json: bool) -> None:
@@ -20,7 +20,7 @@ def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | 
     names = model_names(paths[:-1])
     models = {name: load(Path(path)) for name, path in zip(names, paths, strict=False)}
     text = read_whole(paths[-1:], encoding)
-    from charrnn.machine import use_processor
+    from charrnn.runtime.device import use_processor
 
     use_processor(threads)
     reaches = {
@@ -32,7 +32,7 @@ def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | 
         }
         console.write_json({"text": text.name, "models": facts})
         return
-    from charrnn.chart import lag_table, plot, reach_lines
+    from charrnn.terminal.plots import lag_table, plot, reach_lines
 
     head = "Norm of the gradient of the loss at time t with respect to the state at t - lag"
     sys.stdout.write("\n".join([head, *lag_table(reaches), "", *plot(reaches), ""]) + "\n")

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from charrnn import console
 from charrnn.api import Model
 from charrnn.errors import CharRNNError, TextError, UsageError, did_you_mean
 from charrnn.sampling import Conversation, SamplingConfig
+from charrnn.terminal import console
 
 HELP = """Type the beginning of something, and Enter: the model goes on from it. Enter alone lets it go on.
 Ctrl-C stops it, and Ctrl-D ends.

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn import console
 from charrnn.api import Model, load
-from charrnn.corpus import read_texts
-from charrnn.division import cut, training_part
+from charrnn.data.records import survey
+from charrnn.data.split import cut, training_part
+from charrnn.data.text import read_texts
 from charrnn.errors import TextError, UsageError
-from charrnn.novelty import copied
-from charrnn.records import survey
+from charrnn.evaluation.novelty import copied
 from charrnn.sampling import SamplingConfig
+from charrnn.terminal import console
 
 SHOWN = 300  # characters of a passage that are shown
 

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn import __version__
 from charrnn.api import load
 from charrnn.commands.parts import Division, divide, read_text
 from charrnn.commands.train_options import TrainOptions
-from charrnn.config import flag
-from charrnn.corpus import strangers
+from charrnn.config.schema import flag
+from charrnn.data.id_cache import encode_kept, encode_once
+from charrnn.data.text import strangers
 from charrnn.errors import UsageError
-from charrnn.mapped import encode_kept, encode_once
-from charrnn.ranks import Ranks
-from charrnn.runs import RunFolder
+from charrnn.runtime.distributed import Ranks
+from charrnn.storage.run_folder import RunFolder
+from charrnn.terminal.training_progress import TrainingView
 from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
-from charrnn.view import TrainingView
+from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.checkpoints import Arrays, SavedModel
-    from charrnn.planning import Plan, Request
-    from charrnn.reading import ReadingView
-    from charrnn.session import Data, Session
+    from charrnn.storage.container import Arrays, SavedModel
+    from charrnn.terminal.reading_progress import ReadingView
+    from charrnn.training.plan import Plan, Request
+    from charrnn.training.run import Data, Session
 
 STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
 
@@ -88,7 +88,7 @@ def continued(
     view: TrainingView,
 ) -> "Session":
     """Return the session of a run that is gone on with."""
-    from charrnn.starting import resume
+    from charrnn.training.resume import resume
 
     arrays, facts, warnings = saved
     for warning in warnings:
@@ -109,8 +109,8 @@ def planned(
     options: TrainOptions, found: Beginning, tokenizer: Tokenizer, data: "Data", ranks: Ranks, view: TrainingView
 ) -> "tuple[Session | None, Plan]":
     """Return the plan of a new run, and its session if something is to be trained."""
-    from charrnn.planning import make_plan
-    from charrnn.starting import begin, starting_weights
+    from charrnn.training.plan import make_plan
+    from charrnn.training.resume import begin, starting_weights
 
     plan = make_plan(
         found.request,
@@ -137,8 +137,8 @@ def look(
     if ranks.size > 1 and "-" in (*options.texts, *options.valid):
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
     text = read_text(options.texts, options.encoding, view)  # before torch is imported: a wrong name is told at once
-    from charrnn.machine import choose_device, choose_precision
-    from charrnn.planning import Request
+    from charrnn.runtime.device import choose_device, choose_precision
+    from charrnn.training.plan import Request
 
     folder = RunFolder(options.out or Path("checkpoints") / text.name)
     writing = ranks.first and not options.dry_run
@@ -172,8 +172,8 @@ def identity(found: Beginning) -> dict[str, str]:
 
 def first_tokenizer(options: TrainOptions, found: Beginning, view: TrainingView) -> Tokenizer:
     """Return the tokenizer of the run that is gone on with, or of the model to start from, or learn a new one."""
-    from charrnn.planning import check_request
-    from charrnn.starting import saved_tokenizer
+    from charrnn.training.plan import check_request
+    from charrnn.training.resume import saved_tokenizer
 
     start, parts = found.start, found.parts
     if found.saved is not None:
@@ -194,7 +194,7 @@ def set_aside(folder: RunFolder, view: TrainingView) -> None:
 
 def encode(tokenizer: Tokenizer, found: Beginning, *, keep: bool) -> "Data":
     """Encode both parts of the text, into the run's folder or for this process alone."""
-    from charrnn.session import Data
+    from charrnn.training.run import Data
 
     parts = found.parts
     records = parts.separator is not None

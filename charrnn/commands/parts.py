@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charrnn.commands.train_options import TrainOptions
-from charrnn.corpus import Text, read_texts
-from charrnn.division import cut, training_part
+from charrnn.data.records import cut_records, separator_of, survey
+from charrnn.data.split import cut, training_part
+from charrnn.data.text import Text, read_texts
 from charrnn.errors import UsageError
-from charrnn.records import cut_records, separator_of, survey
-from charrnn.view import TrainingView
+from charrnn.terminal.training_progress import TrainingView
 
 if TYPE_CHECKING:
-    from charrnn.reading import ReadingView
+    from charrnn.terminal.reading_progress import ReadingView
 
 Open = Callable[[str], tuple[Iterator[str], Iterator[str]]]
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from charrnn import console
 from charrnn.api import Model
 from charrnn.commands.sample_options import SampleOptions, describe, drawn_seed, tell_seed
-from charrnn.corpus import read_texts
-from charrnn.records import cut_records
+from charrnn.data.records import cut_records
+from charrnn.data.text import read_texts
 from charrnn.sampling import Sample
+from charrnn.terminal import console
 
 MARK = "\t(in the training text)"
 NONE = frozenset[str]()

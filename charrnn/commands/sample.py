@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from charrnn import console
 from charrnn.api import Model, load
 from charrnn.commands.records import sample_records
 from charrnn.commands.sample_options import (
@@ -16,8 +15,9 @@ from charrnn.commands.sample_options import (
     tell_seed,
 )
 from charrnn.errors import TextError, UsageError
-from charrnn.files import shown
 from charrnn.sampling import Sample
+from charrnn.storage.atomic import shown
+from charrnn.terminal import console
 
 
 def sample(path: Path, options: SampleOptions) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn import console
 from charrnn.api import Model
 from charrnn.errors import UsageError
 from charrnn.sampling import DRAWING, Sample, SamplingConfig
+from charrnn.terminal import console
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,21 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import charrnn
-from charrnn import baselines, bootstrap, console
 from charrnn.api import Model
-from charrnn.baselines import Cost
-from charrnn.config import DynamicConfig, flag
-from charrnn.corpus import Encoded, Size, Text, read_texts
-from charrnn.division import cut, training_part
+from charrnn.config.schema import DynamicConfig, flag
+from charrnn.data.id_cache import encode_once
+from charrnn.data.records import cut_records, survey
+from charrnn.data.split import cut, training_part
+from charrnn.data.text import Encoded, Size, Text, read_texts
 from charrnn.errors import UsageError
-from charrnn.mapped import encode_once
-from charrnn.reading import ReadingView
-from charrnn.records import cut_records, survey
-from charrnn.signals import end_at_once
+from charrnn.evaluation import baselines, bootstrap
+from charrnn.evaluation.baselines import Cost
+from charrnn.runtime.signals import end_at_once
+from charrnn.terminal import console
+from charrnn.terminal.reading_progress import ReadingView
+from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.scoring import ScoringProtocol, Tally
+    from charrnn.evaluation.scoring import ScoringProtocol, Tally
 
 CHEAP = 4_000_000  # characters: a few seconds for the baselines
 
@@ -112,8 +113,8 @@ class Part:
 
 def report(loaded: Model, train: Part | None, text: Part, learning: DynamicConfig, options: EvalOptions) -> None:
     """Score a text as a whole, and show it beside what the text costs without the model."""
-    from charrnn.dynamic import dynamic_nats
-    from charrnn.scoring import tally, token_nats
+    from charrnn.evaluation.dynamic import dynamic_nats
+    from charrnn.evaluation.scoring import tally, token_nats
 
     protocol = scoring_protocol(options, records=loaded.separator is not None)
     if options.dynamic and loaded.separator is not None:
@@ -184,19 +185,19 @@ def signature(loaded: Model, state: str, precision: str, sha256: str = "") -> st
     parts = [f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}", state, f"precision:{precision}"]
     if sha256:
         parts.append(f"text:{sha256[:12]}")
-    return "|".join([*parts, f"model:{loaded.saved.sha256[:12]}", f"charrnn:{charrnn.__version__}"])
+    return "|".join([*parts, f"model:{loaded.saved.sha256[:12]}", f"charrnn:{__version__}"])
 
 
 def precision_used(device: str, precision: str) -> str:
     """Return the number format that the options come to on this machine, which is what a signature has to name."""
-    from charrnn.machine import choose_device, choose_precision
+    from charrnn.runtime.device import choose_device, choose_precision
 
     return choose_precision(precision, choose_device(device))
 
 
 def scoring_protocol(options: EvalOptions, *, records: bool) -> "ScoringProtocol":
     """Return how the state is to run."""
-    from charrnn.scoring import ScoringProtocol
+    from charrnn.evaluation.scoring import ScoringProtocol
 
     if records:
         if options.reset_every is not None:

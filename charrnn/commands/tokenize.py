@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn import console
 from charrnn.api import load
 from charrnn.commands.sample import read_prompt
+from charrnn.terminal import console
 from charrnn.tokenizers import Tokenizer
 
 

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from charrnn import console
 from charrnn.commands.opening import open_session
 from charrnn.commands.train_options import TrainOptions
-from charrnn.config import check_settings
+from charrnn.config.schema import check_settings
 from charrnn.errors import InterruptedRun
-from charrnn.ranks import Ranks, joined
-from charrnn.shapes import parameter_count
-from charrnn.signals import stop_at_once, stop_requests
-from charrnn.view import TrainingView
+from charrnn.model.shapes import parameter_count
+from charrnn.runtime.distributed import Ranks, joined
+from charrnn.runtime.signals import stop_at_once, stop_requests
+from charrnn.terminal import console
+from charrnn.terminal.training_progress import TrainingView
 
 if TYPE_CHECKING:
-    from charrnn.planning import Plan
-    from charrnn.session import Session
+    from charrnn.training.plan import Plan
+    from charrnn.training.run import Session
 
 
 def train(options: TrainOptions) -> None:

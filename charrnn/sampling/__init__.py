@@ -20,23 +20,11 @@ so top_p sees the probabilities after the temperature, among the symbols that to
 left.
 """
 
-from charrnn.sampling.beam import search
-from charrnn.sampling.config import DRAWING, SamplingConfig
+from charrnn.config.sampling import DRAWING, SamplingConfig
+from charrnn.sampling.beam_search import search
 from charrnn.sampling.conversation import Conversation
-from charrnn.sampling.endings import Cutter
-from charrnn.sampling.records import check_beginning, ending_records, generate_records
-from charrnn.sampling.rules import (
-    apply_min_p,
-    apply_rules,
-    apply_temperature,
-    ban,
-    draw,
-    keep_top_k,
-    keep_top_p,
-    softmax,
-)
-from charrnn.sampling.streams import Place, Step, StepModel, generate
-from charrnn.sampling.text import (
+from charrnn.sampling.decoding import Place, Step, StepModel, generate_ids
+from charrnn.sampling.generate import (
     ESCAPES,
     Sample,
     encode_prompt,
@@ -46,6 +34,18 @@ from charrnn.sampling.text import (
     unknown_error,
     visible,
 )
+from charrnn.sampling.logits import (
+    apply_min_p,
+    apply_rules,
+    apply_temperature,
+    ban,
+    draw,
+    keep_top_k,
+    keep_top_p,
+    softmax,
+)
+from charrnn.sampling.records import check_beginning, ending_records, generate_records
+from charrnn.sampling.stopping import Cutter
 
 __all__ = [
     "DRAWING",
@@ -65,7 +65,7 @@ __all__ = [
     "draw",
     "encode_prompt",
     "ending_records",
-    "generate",
+    "generate_ids",
     "generate_records",
     "generate_samples",
     "generate_text",

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn.config.sampling import WINDOW, SamplingConfig, check_run
 from charrnn.errors import UsageError
-from charrnn.sampling.config import WINDOW, SamplingConfig, check_run
-from charrnn.sampling.endings import Speller
-from charrnn.sampling.healing import FREE, BoundModel, Tail, open_end
-from charrnn.sampling.rules import Ids
-from charrnn.sampling.streams import Place, StepModel, begin, read, uniforms, write
-from charrnn.sampling.text import banned_symbols, encode_prompt, most_symbols
+from charrnn.sampling.decoding import Place, StepModel, begin, read, uniforms, write
+from charrnn.sampling.generate import banned_symbols, encode_prompt, most_symbols
+from charrnn.sampling.logits import Ids
+from charrnn.sampling.stopping import Speller
+from charrnn.sampling.token_healing import FREE, BoundModel, Tail, open_end
 from charrnn.tokenizers import Tokenizer
 
 TURNS = 1000  # that can be taken back; each keeps one state of the model

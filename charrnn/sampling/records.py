@@ -3,11 +3,11 @@
 from collections.abc import Container, Iterator
 from dataclasses import replace
 
-from charrnn.config import check_field
+from charrnn.config.sampling import SamplingConfig, whole_number
+from charrnn.config.schema import check_field
 from charrnn.errors import UsageError
-from charrnn.sampling.config import SamplingConfig, whole_number
-from charrnn.sampling.streams import StepModel
-from charrnn.sampling.text import Job, Sample
+from charrnn.sampling.decoding import StepModel
+from charrnn.sampling.generate import Job, Sample
 from charrnn.tokenizers import Tokenizer
 
 TRIES = 100  # for each record that is wanted, before a model is believed to write nothing new

@@ -7,7 +7,7 @@ from charrnn.errors import ModelFileError, UsageError, did_you_mean
 from charrnn.tokenizers.base import Decoder, Tokenizer
 from charrnn.tokenizers.byte import ByteTokenizer
 from charrnn.tokenizers.char import CharTokenizer
-from charrnn.tokenizers.pieces import BpeTokenizer, UnigramTokenizer
+from charrnn.tokenizers.subword import BpeTokenizer, UnigramTokenizer
 from charrnn.tokenizers.word import WordTokenizer
 
 KINDS: dict[str, type[Tokenizer]] = {

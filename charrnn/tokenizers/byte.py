@@ -8,7 +8,7 @@ import numpy as np
 
 from charrnn.errors import TextError
 from charrnn.tokenizers.base import Ids, id_dtype, to_bytes
-from charrnn.tokenizers.spelled import BYTES, SpelledTokenizer, check_entries
+from charrnn.tokenizers.byte_fallback import BYTES, SpelledTokenizer, check_entries
 
 
 @dataclass(frozen=True)

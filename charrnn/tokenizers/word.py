@@ -25,7 +25,7 @@ import numpy as np
 
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.tokenizers.base import MAX_SIZE, Ids, id_dtype
-from charrnn.tokenizers.spelled import (
+from charrnn.tokenizers.byte_fallback import (
     BYTES,
     SpelledTokenizer,
     check_entries,

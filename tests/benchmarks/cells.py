@@ -29,14 +29,14 @@ import torch
 from science import Source, excess, recall
 
 from charrnn import load
-from charrnn.batching import Batch
-from charrnn.config import CELLS, ModelConfig, TrainConfig
-from charrnn.machine import autocast, choose_precision, use_processor
-from charrnn.model import build
-from charrnn.optim import Optimizer
-from charrnn.presets import cell_settings
-from charrnn.shapes import parameter_count
-from charrnn.step import Learner, train_step
+from charrnn.config.presets import cell_settings
+from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
+from charrnn.data.batching import Batch
+from charrnn.model.network import build
+from charrnn.model.shapes import parameter_count
+from charrnn.runtime.device import autocast, choose_precision, use_processor
+from charrnn.training.optimizer import Optimizer
+from charrnn.training.step import Learner, train_step
 
 Row = list[str]
 SPAN = 128  # of the attention

@@ -25,9 +25,9 @@ from typing import Any
 
 from bench import machine, say
 
-from charrnn.corpus import read_texts
-from charrnn.division import cut, training_part
-from charrnn.mapped import encode_kept
+from charrnn.data.id_cache import encode_kept
+from charrnn.data.split import cut, training_part
+from charrnn.data.text import read_texts
 from charrnn.tokenizers import KINDS, train_tokenizer
 
 MB = 1_000_000

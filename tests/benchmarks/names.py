@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from charrnn.records import survey
+from charrnn.data.records import survey
 
 ONSETS = [
     *("m", "l", "k", "s", "r", "t", "n", "d", "b", "v", "j", "c", "h", "z", "p", "f"),

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import machine, run_json, say
 
-from charrnn.machine import cores
+from charrnn.runtime.device import cores
 
 COUNTERS = Path("/proc/net/dev")
 

@@ -8,14 +8,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.corpus import Encoded
-from charrnn.model import CharRNN, build
-from charrnn.optim import Optimizer, learning_rate
-from charrnn.scoring import ScoringProtocol, evaluate
-from charrnn.step import clip_gradients
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.text import Encoded
+from charrnn.evaluation.scoring import ScoringProtocol, evaluate
+from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training import Trained, Trainer
+from charrnn.training.optimizer import Optimizer, learning_rate
+from charrnn.training.step import clip_gradients
+from charrnn.training.trainer import Trained, Trainer
 
 SYMBOLS, DISTRACTORS = 8, 8  # of the delayed recall; one more symbol asks
 

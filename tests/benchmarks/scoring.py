@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from bench import machine
 
-from charrnn import baselines
 from charrnn.api import Model, load
-from charrnn.config import DynamicConfig
-from charrnn.division import training_part
-from charrnn.dynamic import dynamic_nats
-from charrnn.machine import use_processor
-from charrnn.scoring import LN2, Score, ScoringProtocol, evaluate, tally
+from charrnn.config.schema import DynamicConfig
+from charrnn.data.split import training_part
+from charrnn.evaluation import baselines
+from charrnn.evaluation.dynamic import dynamic_nats
+from charrnn.evaluation.scoring import LN2, Score, ScoringProtocol, evaluate, tally
+from charrnn.runtime.device import use_processor
 
 Row = dict[str, Any]
 CHARACTERS = 1_000_000

@@ -25,13 +25,13 @@ from bench import machine, say
 from torch import nn
 from torch.nn import functional
 
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.corpus import Encoded, encode
-from charrnn.machine import choose_device, choose_precision, use_processor
-from charrnn.model import build
-from charrnn.shapes import NUM_GATES
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.text import Encoded, encode
+from charrnn.model.network import build
+from charrnn.model.shapes import NUM_GATES
+from charrnn.runtime.device import choose_device, choose_precision, use_processor
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training import Trainer
+from charrnn.training.trainer import Trainer
 
 SIZE = 2048  # of the matrices
 ROWS: list[dict[str, Any]] = [

@@ -17,14 +17,14 @@ from mutate import Parts, mutated_bytes, mutated_json, mutated_parts, parts_of, 
 from small import TEXT, read, session_in
 
 from charrnn.__main__ import run
-from charrnn.checkpoints import SavedModel, load, load_model, save_model
 from charrnn.commands import read_config
-from charrnn.config import ModelConfig
+from charrnn.config.schema import ModelConfig
 from charrnn.errors import CharRNNError, ModelFileError
-from charrnn.planning import Request, make_plan
-from charrnn.runs import RunFolder
-from charrnn.shapes import weight_shapes
+from charrnn.model.shapes import weight_shapes
+from charrnn.storage.container import SavedModel, load, load_model, save_model
+from charrnn.storage.run_folder import RunFolder
 from charrnn.tokenizers import KINDS, CharTokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.training.plan import Request, make_plan
 
 KEPT = Path(__file__).parents[1] / "legacy" / "format-1" / "run"
 MODEL = (KEPT / "model.safetensors").read_bytes()

@@ -12,8 +12,8 @@ from mutate import Parts, parts_of, resealed
 from small import session_in
 
 from charrnn.__main__ import run
-from charrnn.checkpoints import MAX_PARTS, from_bytes, to_bytes
 from charrnn.errors import ModelFileError, UsageError
+from charrnn.storage.container import MAX_PARTS, from_bytes, to_bytes
 
 KEPT = Path(__file__).parents[1] / "legacy" / "format-1" / "run"
 MODEL = parts_of((KEPT / "model.safetensors").read_bytes())

@@ -15,8 +15,8 @@ from counting import Amount
 from processes import EXIT_CODES, Command, Ended, run, warm_up
 from small import results
 
-from charrnn.checkpoints import load
 from charrnn.errors import CharRNNError
+from charrnn.storage.container import load
 
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES]
 FOREVER = 1_000_000

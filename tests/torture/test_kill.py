@@ -13,7 +13,7 @@ from counting import Amount
 from processes import Command, Ended, run
 from small import arguments, results
 
-from charrnn.config import BATCHERS, CELLS
+from charrnn.config.schema import BATCHERS, CELLS
 
 FILES = {
     ".lock",

@@ -13,8 +13,8 @@ from processes import warm_up
 
 from charrnn.__main__ import run
 from charrnn.api import load
-from charrnn.checkpoints import FORMAT, load_model
-from charrnn.runs import RunFolder
+from charrnn.storage.container import FORMAT, load_model
+from charrnn.storage.run_folder import RunFolder
 
 LEGACY = Path(__file__).parents[1] / "legacy"
 SAMPLES = {1: "hto  t sre   aahtsct  d  aathcaa\n h   t "}

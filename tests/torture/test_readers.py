@@ -10,8 +10,8 @@ from counting import Amount
 from processes import Command, warm_up
 from small import OPTIONS, arguments
 
-from charrnn.checkpoints import load_model
-from charrnn.runs import RunFolder
+from charrnn.storage.container import load_model
+from charrnn.storage.run_folder import RunFolder
 
 READERS = 2
 

@@ -9,7 +9,7 @@ import pytest
 from counting import Amount
 from small import session_in
 
-from charrnn.training import Trained
+from charrnn.training.trainer import Trained
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -1,0 +1,48 @@
+"""Windows from random places, each from a state of zero."""
+
+from collections.abc import Mapping
+from operator import index
+
+import numpy as np
+import torch
+
+from charrnn.config.schema import TrainConfig
+from charrnn.data.batching.base import Batch, Ids, seq_len_at
+from charrnn.data.id_cache import take
+
+
+class RandomBatcher:
+    """Windows from random places, each from a state of zero."""
+
+    def __init__(self, ids: Ids, config: TrainConfig, start: int) -> None:
+        self.ids, self.config, self.start = ids, config, start
+        self.batch_size, self.seq_len = config.batch_size, min(config.seq_len, len(ids))
+        self.index = 0
+
+    def next_batch(self) -> Batch:
+        """Return a batch of windows; which ones is a function of the seed and the index alone."""
+        rng = np.random.default_rng((self.config.seed, self.index))
+        seq_len = min(seq_len_at(self.index, self.config), self.seq_len)
+        begins = rng.integers(0, len(self.ids) - seq_len + 1, size=(self.batch_size, 1))
+        self.index += 1
+        targets = torch.from_numpy(take(self.ids, begins + np.arange(seq_len)))
+        first = torch.full((len(targets), 1), self.start)
+        return Batch(torch.cat([first, targets[:, :-1]], dim=1), targets, True, seq_len)
+
+    def position(self) -> dict[str, int]:
+        """Return the index of the next batch."""
+        return {"index": self.index}
+
+    def restore(self, position: Mapping[str, int]) -> None:
+        """Go back to an index."""
+        self.index = index(position["index"])
+        if self.index < 0:
+            raise ValueError(f"There is no batch of index {self.index}.")
+
+    def shapes(self) -> set[tuple[int, int]]:
+        """Return the rows and steps of the longest batches."""
+        return {(self.batch_size, self.seq_len)}
+
+    def steps_per_epoch(self) -> float:
+        """Return the number of batches that hold as many symbols as the text."""
+        return len(self.ids) / (self.batch_size * self.seq_len)

@@ -1,0 +1,86 @@
+"""Two texts to begin with: one that every Python carries, and one that the field measures itself on."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from http.client import HTTPException
+from pathlib import Path
+from typing import BinaryIO
+
+from charrnn.errors import MachineError, UsageError, did_you_mean
+from charrnn.storage.atomic import cannot, write_whole
+
+DATASETS = {
+    "python-docs": "The Python language reference that Python itself carries, 465,000 characters; no network needed.",
+    "shakespeare": "Tiny Shakespeare, 1,115,394 characters of the plays; downloaded once and verified.",
+}
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_BYTES = 1_115_394
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+TIMEOUT = 30.0  # seconds without an answer
+
+Opener = Callable[[str, float], AbstractContextManager[BinaryIO]]
+
+
+def open_url(url: str, timeout: float) -> AbstractContextManager[BinaryIO]:
+    """Open `url` for reading; wait at most `timeout` seconds for each answer."""
+    from urllib.request import urlopen  # here, because it is slow to import and seldom needed
+
+    return urlopen(url, timeout=timeout)  # type: ignore[no-any-return]
+
+
+def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path:
+    """Write a dataset to `folder`/`name`.txt; what was downloaded before is not downloaded again.
+
+    Args:
+        name: A key of `DATASETS`.
+        folder: Made if it is not there.
+        opener: What opens a URL, given the URL and a time-out in seconds.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UsageError: There is no such dataset.
+        MachineError: The file cannot be downloaded, is not what it should be, or cannot be written.
+    """
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise UsageError(f"There is no dataset {name!r}; there are {known}.", did_you_mean(name, DATASETS))
+    path = folder / f"{name}.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if name == "shakespeare" and path.exists():
+            _verify(path.read_bytes(), str(path), f"Move {path} away and run the command again.")
+            return path
+    except OSError as error:
+        raise cannot("use", path, error) from None
+    write_whole(path, python_docs().encode() if name == "python-docs" else _download(path, opener))
+    return path
+
+
+def python_docs() -> str:
+    """Return the topics of Python's built-in help, which are its language reference, in the order of their names."""
+    from pydoc_data.topics import topics  # here, because it is half a megabyte
+
+    return "".join(topics[name] for name in sorted(topics))
+
+
+def _download(path: Path, opener: Opener) -> bytes:
+    elsewhere = f"Download it by other means, put it at {path}, and it will be found there."
+    try:
+        with opener(SHAKESPEARE_URL, TIMEOUT) as response:
+            data = response.read(SHAKESPEARE_BYTES + 1)  # one more, so that a longer file is noticed but not read
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise MachineError(f"Cannot download {SHAKESPEARE_URL}: {reason}.", elsewhere) from None
+    _verify(data, SHAKESPEARE_URL, elsewhere)
+    return data
+
+
+def _verify(data: bytes, source: str, hint: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != SHAKESPEARE_SHA256:
+        size = f"more than {SHAKESPEARE_BYTES:,}" if len(data) > SHAKESPEARE_BYTES else f"{len(data):,}"
+        message = f"{source} is not tiny Shakespeare: {size} bytes with SHA-256 {found}, not {SHAKESPEARE_SHA256}."
+        raise MachineError(message, hint)

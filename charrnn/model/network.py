@@ -1,0 +1,153 @@
+"""The network: symbols in, logits out, state carried.
+
+    ids (batch, time)
+      -> embedding                 (batch, time, embedding_size)
+      -> num_layers times: cell    (batch, time, hidden_size)
+                           + its input (residual, where both have one width)
+                           -> layer norm
+      -> attention over the last states, if there is any
+      -> output layer              (batch, time, vocab_size)
+
+with dropout after each layer (on the embedding it cost more than it gave: a narrow vector that carries all that the
+model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
+symbol, which is only ever an input: it stands where there is no symbol before the first.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from charrnn.config.schema import ModelConfig
+from charrnn.model.adaptive_softmax import Tail, log_probs, summed_loss
+from charrnn.model.attention import Attention
+from charrnn.model.cells import CELLS, Cell, State
+from charrnn.model.dropout import Dropout
+from charrnn.model.shapes import state_shapes, tails, weight_shapes
+
+
+class Layer(nn.Module):
+    """A cell, the optional residual connection around it, layer norm, and dropout."""
+
+    def __init__(self, input_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.cell: Cell = CELLS[config.cell](input_size, config)
+        self.norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
+        self.residual = config.residual and input_size == config.hidden_size
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the cell's last state."""
+        outputs, state = self.cell(inputs, state)
+        outputs = self.norm(outputs + inputs if self.residual else outputs)
+        return self.dropout(outputs), state
+
+
+class CharRNN(nn.Module):
+    """A recurrent language model.
+
+    Attributes:
+        config: The shape of the network.
+        start: The id that stands before the first symbol of a text.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.start = config.vocab_size
+        self.embedding = nn.Embedding(config.vocab_size + 1, config.embedding_size)
+        sizes = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
+        self.layers = nn.ModuleList(Layer(size, config) for size in sizes)
+        self.attention = Attention(config) if config.attention else None
+        (outputs,) = weight_shapes(config)["head_bias"]
+        self.head_bias = nn.Parameter(torch.zeros(outputs))
+        self.head_weight = None if config.tied else nn.Parameter(torch.empty(outputs, config.hidden_size))
+        if self.head_weight is not None:
+            nn.init.uniform_(self.head_weight, -(config.hidden_size**-0.5), config.hidden_size**-0.5)
+        else:  # the embedding is the output layer too, so it starts on an output layer's scale
+            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+        self.tails = nn.ModuleList(Tail(config.hidden_size, *tail) for tail in tails(config))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head_bias.device
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Predict the symbol after each one given.
+
+        Args:
+            ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
+            state: What an earlier call returned, or None to begin afresh: for each layer in turn its cell's tensors
+                (batch, hidden_size), then what the attention remembers.
+
+        Returns:
+            Logits (batch, time, vocab_size) and the state after the last step.
+        """
+        values, carried = self.hidden(ids, state)
+        return self.logits(values), carried
+
+    def hidden(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Do as `forward`, but for the output layer: return what it would be given, (batch, time, hidden_size)."""
+        states = self.split(self.initial_state(len(ids)) if state is None else state)
+        values = self.embedding(ids)
+        carried: State = ()
+        for layer, before in zip(self.layers, states, strict=False):
+            values, after = layer(values, before)
+            carried += after
+        if self.attention is not None:
+            values, after = self.attention(values, states[-1])
+            carried += after
+        return values, carried
+
+    def logits(self, values: Tensor) -> Tensor:
+        """Map (..., hidden_size) to (..., vocab_size); those of an adaptive softmax are normalised."""
+        head = self._head(values)
+        return log_probs(head, self._tails, values) if self.tails else head
+
+    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed negative log likelihood in nats of `targets` (batch, time), from what `hidden` returned."""
+        head, wanted = self._head(values).flatten(0, 1), targets.flatten()
+        if self.tails:
+            return summed_loss(head, self._tails, values.flatten(0, 1), wanted)
+        return functional.cross_entropy(head.float(), wanted, reduction="sum")
+
+    @property
+    def _tails(self) -> list[Tail]:
+        return [tail for tail in self.tails if isinstance(tail, Tail)]
+
+    def _head(self, values: Tensor) -> Tensor:
+        weight = self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
+        return functional.linear(values, weight, self.head_bias)
+
+    def set_dropout(self, share: float) -> None:
+        """Drop another share from now on."""
+        self.config = replace(self.config, dropout=share)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.share = share
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first symbol: zeros."""
+        return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
+
+    def split(self, state: State) -> list[State]:
+        """Cut the model's state into one tuple for each layer, and one for the attention if there is any."""
+        size = CELLS[self.config.cell].num_states
+        end = size * self.config.num_layers
+        layers = [state[i : i + size] for i in range(0, end, size)]
+        return [*layers, state[end:]] if self.attention is not None else layers
+
+
+def detach(state: Iterable[Tensor]) -> State:
+    """Cut the gradient's path into the past: the truncation of truncated backpropagation through time."""
+    return tuple(tensor.detach() for tensor in state)
+
+
+def build(config: ModelConfig, seed: int) -> CharRNN:
+    """Return a new model, a function of `config` and `seed`; every global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device's too
+        return CharRNN(config)
