@@ -1,4 +1,6 @@
-"""charrnn: train recurrent language models on a text, sample from them, and learn how well they predict.
+"""charrnn.
+
+Train recurrent language models on a text, sample from them, and learn how well they predict.
 
     from charrnn import load
 
@@ -6,7 +8,8 @@
     print(model.generate("ROMEO:", length=200, seed=1))
     print(model.score("To be, or not to be").bits_per_char)
 
-Importing this package imports neither torch nor anything else that is slow: names are looked up when first used.
+Importing this package imports neither torch nor anything else that is slow: names are looked up
+when first used.
 """
 
 from importlib import import_module

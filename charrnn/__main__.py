@@ -1,4 +1,7 @@
-"""The process: runs the command line and turns whatever goes wrong into one line and an exit code."""
+"""The process.
+
+Runs the command line and turns whatever goes wrong into one line and an exit code.
+"""
 
 import os
 import sys
@@ -14,8 +17,9 @@ from charrnn.cli import app
 from charrnn.errors import CharRNNError, MachineError, UsageError
 from charrnn.terminal import console
 
-# How often an OpenMP thread looks for work before it sleeps. GNU's default is so high that on a machine that does
-# something else as well the threads mostly wait for each other; a much lower one would slow an idle machine.
+# How often an OpenMP thread looks for work before it sleeps. GNU's default is so high that on a
+# machine that does something else as well the threads mostly wait for each other; a much lower one
+# would slow an idle machine.
 SPINS = "10000"
 BROKEN_PIPE = 141  # what a shell shows of a process that SIGPIPE ended
 INTERRUPTED = 130
@@ -23,9 +27,14 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit; the entry point of the `charrnn` command."""
-    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()  # None if closed: charrnn ... 2>&-
+    sys.stdout, sys.stderr = (
+        sys.stdout or nowhere(),
+        sys.stderr or nowhere(),
+    )  # None if closed: charrnn ... 2>&-
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # text is UTF-8 and its line ends are its own, whatever the locale says
+        if hasattr(
+            stream, "reconfigure"
+        ):  # text is UTF-8 and its line ends are its own, whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     try:
@@ -47,7 +56,10 @@ def among_ranks() -> bool:
 
 
 def leave_the_ranks(code: int) -> None:
-    """End a process whose threads talk to other ranks: now and then, these abort an exit in the usual way."""
+    """End a process whose threads talk to other ranks.
+
+    Now and then, these abort an exit in the usual way.
+    """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -67,7 +79,11 @@ def run(arguments: list[str]) -> int:
     except CharRNNError as error:
         return fail(error)
     except typer.TyperException as error:
-        return fail(UsageError(reworded(error.format_message()), "See charrnn --help, or charrnn COMMAND --help."))
+        return fail(
+            UsageError(
+                reworded(error.format_message()), "See charrnn --help, or charrnn COMMAND --help."
+            )
+        )
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
@@ -77,12 +93,22 @@ def run(arguments: list[str]) -> int:
             return hang_up()
         raise
     except OSError as error:
-        return fail(MachineError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
+        return fail(
+            MachineError(
+                f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."
+            )
+        )
     except MemoryError:
-        return fail(MachineError("Out of memory.", "Try a smaller --batch-size, --hidden-size or --seq-len."))
+        return fail(
+            MachineError(
+                "Out of memory.", "Try a smaller --batch-size, --hidden-size or --seq-len."
+            )
+        )
     except Exception:
         return report_bug()
-    return code or 0  # Typer returns the code of an Exit, its answer to Ctrl-C too, and None if there was none
+    return (
+        code or 0
+    )  # Typer returns the code of an Exit, its answer to Ctrl-C too, and None if there was none
 
 
 def fail(error: CharRNNError) -> int:
@@ -111,7 +137,10 @@ def reworded(message: str) -> str:
 
 
 def report_bug() -> int:
-    """Write the traceback into a file, say where it is, and return 1; with CHARRNN_DEBUG=1, show it instead."""
+    """Write the traceback into a file, say where it is, and return 1.
+
+    With CHARRNN_DEBUG=1, show it instead.
+    """
     trace = traceback.format_exc()
     if os.environ.get("CHARRNN_DEBUG"):
         sys.stderr.write(trace)
@@ -122,7 +151,10 @@ def report_bug() -> int:
         file.write(f"{' '.join(sys.argv)}\n{trace}")
     what = traceback.format_exception_only(sys.exc_info()[1])[-1].strip()
     return fail(
-        CharRNNError(f"Internal error: {what}", f"This is a bug in charrnn; please report it with {Path(file.name)}.")
+        CharRNNError(
+            f"Internal error: {what}",
+            f"This is a bug in charrnn; please report it with {Path(file.name)}.",
+        )
     )
 
 

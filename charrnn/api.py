@@ -51,8 +51,8 @@ class Model:
         saved: What a model file holds.
 
     Attributes:
-        separator: What ends a record, if the model was trained on records: each text that it writes is one then, or
-            ends before, and each that it scores is read from a state of zero.
+        separator: What ends a record, if the model was trained on records: each text that it writes
+            is one then, or ends before, and each that it scores is read from a state of zero.
     """
 
     def __init__(self, saved: SavedModel) -> None:
@@ -85,8 +85,8 @@ class Model:
         Args:
             prompt: What to go on from; empty begins as a text begins.
             seed: The same seed gives the same text.
-            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p, no_repeat, stop, until,
-                unknown.
+            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p,
+                no_repeat, stop, until, unknown.
 
         Raises:
             UsageError: A setting is out of range.
@@ -95,20 +95,37 @@ class Model:
         return "".join(self.stream(prompt, seed=seed, **settings))
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
-        """Yield the text of `generate` piece by piece, as it is made; memory does not grow with its length."""
+        """Yield the text of `generate` piece by piece, as it is made.
+
+        Memory does not grow with its length.
+        """
         config = self._rules(prompt, settings)
         return generate_text(self.sampler, self.tokenizer, prompt, config, seed=seed)
 
-    def stream_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> Iterator[Iterator[str]]:
-        """Yield `num` texts, each in pieces, to be read one after the other; the first is that of `stream`."""
+    def stream_many(
+        self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any
+    ) -> Iterator[Iterator[str]]:
+        """Yield `num` texts, each in pieces, to be read one after the other.
+
+        The first is that of `stream`.
+        """
         config = self._rules(prompt, settings)
         return generate_texts(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
 
-    def generate_many(self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any) -> list[str]:
-        """Return `num` texts, of which the first is that of `generate`; the settings are its too."""
-        return ["".join(pieces) for pieces in self.stream_many(prompt, num=num, seed=seed, **settings)]
+    def generate_many(
+        self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any
+    ) -> list[str]:
+        """Return `num` texts, of which the first is that of `generate`.
 
-    def samples(self, prompt: str = "", *, num: int = 1, seed: int = 0, **settings: Any) -> Iterator[Sample]:
+        The settings are its too.
+        """
+        return [
+            "".join(pieces) for pieces in self.stream_many(prompt, num=num, seed=seed, **settings)
+        ]
+
+    def samples(
+        self, prompt: str = "", *, num: int = 1, seed: int = 0, **settings: Any
+    ) -> Iterator[Sample]:
         """Yield the texts of `generate_many`, each with its symbols and their log probabilities."""
         config = self._rules(prompt, settings)
         return generate_samples(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
@@ -131,12 +148,22 @@ class Model:
                 raise UsageError(
                     f"--beam looks for the likeliest text and draws nothing: {flag(name)} has no meaning with it."
                 )
-        return search(self.sampler, self.tokenizer, prompt, self._rules(prompt, settings), beam=beam, num=num)
+        return search(
+            self.sampler, self.tokenizer, prompt, self._rules(prompt, settings), beam=beam, num=num
+        )
 
     def records(
-        self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
+        self,
+        prompt: str = "",
+        *,
+        num: int,
+        seed: int = 0,
+        known: Container[str] = (),
+        **settings: Any,
     ) -> Iterator[str]:
-        """Yield `num` whole records that begin with `prompt`, which is part of them; their separator is not.
+        """Yield `num` whole records that begin with `prompt`, which is part of them.
+
+        Their separator is not.
 
         The arguments and errors are those of `record_samples`.
         """
@@ -144,7 +171,13 @@ class Model:
         return (prompt + sample.text for sample in samples)
 
     def record_samples(
-        self, prompt: str = "", *, num: int, seed: int = 0, known: Container[str] = (), **settings: Any
+        self,
+        prompt: str = "",
+        *,
+        num: int,
+        seed: int = 0,
+        known: Container[str] = (),
+        **settings: Any,
     ) -> Iterator[Sample]:
         """Yield what follows `prompt` in `num` records, each with its symbols and their log probabilities.
 
@@ -156,14 +189,24 @@ class Model:
             settings: As for `generate`; `length` is the limit for one record.
 
         Raises:
-            UsageError: The model was not trained on records, the prompt goes beyond one, or a setting is out of range.
+            UsageError: The model was not trained on records, the prompt goes beyond one, or a
+                setting is out of range.
             TextError: The prompt has characters that the model has never seen.
         """
         if self.separator is None:
-            raise UsageError("This model was not trained on records.", "Train one with --records lines.")
+            raise UsageError(
+                "This model was not trained on records.", "Train one with --records lines."
+            )
         config, end = SamplingConfig(**settings), self.separator
         return generate_records(
-            self.sampler, self.tokenizer, prompt, config, separator=end, seed=seed, num=num, known=known
+            self.sampler,
+            self.tokenizer,
+            prompt,
+            config,
+            separator=end,
+            seed=seed,
+            num=num,
+            known=known,
         )
 
     def score(
@@ -178,10 +221,12 @@ class Model:
         """Return how well the model predicts `text`.
 
         Args:
-            text: At least one character; or its ids, for a text of any size (see `charrnn.data.id_cache.encode_once`).
-            protocol: How the state runs through it; by default carried from beginning to end, or by record.
-            unknown: "charge" prices characters that the model has never seen; "error" refuses them, but for
-                ids, where they can no longer be named: see `refuse_strangers`.
+            text: At least one character; or its ids, for a text of any size (see
+                `charrnn.data.id_cache.encode_once`).
+            protocol: How the state runs through it; by default carried from beginning to end, or by
+                record.
+            unknown: "charge" prices characters that the model has never seen; "error" refuses them,
+                but for ids, where they can no longer be named: see `refuse_strangers`.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
 
@@ -192,10 +237,19 @@ class Model:
 
         encoded = self.encode(text, unknown=unknown) if isinstance(text, str) else text
         model, autocast = self.network(device=device, precision=precision)
-        return evaluate(model, self.tokenizer, encoded, protocol or ScoringProtocol.of(encoded), autocast=autocast)
+        return evaluate(
+            model,
+            self.tokenizer,
+            encoded,
+            protocol or ScoringProtocol.of(encoded),
+            autocast=autocast,
+        )
 
     def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
-        """Return a text as `charrnn.evaluation.scoring` takes it; the arguments and errors are those of `score`."""
+        """Return a text as `charrnn.evaluation.scoring` takes it.
+
+        The arguments and errors are those of `score`.
+        """
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error":
@@ -206,8 +260,8 @@ class Model:
         """Return how far back the model's gradients reach on `text`.
 
         Args:
-            text: Of at least `lags` + 1 symbols, or with a record of `lags`; or its ids, for a text of any size (see
-                `charrnn.data.id_cache.encode_once`).
+            text: Of at least `lags` + 1 symbols, or with a record of `lags`; or its ids, for a text
+                of any size (see `charrnn.data.id_cache.encode_once`).
             lags: Steps to look back, 1 .. 10,000.
 
         Raises:
@@ -216,7 +270,9 @@ class Model:
         """
         from charrnn.evaluation.gradient_flow import measure_reach
 
-        encoded = encode_text(self.tokenizer, text, self.separator) if isinstance(text, str) else text
+        encoded = (
+            encode_text(self.tokenizer, text, self.separator) if isinstance(text, str) else text
+        )
         return measure_reach(self.network()[0], encoded.ids, encoded.starts, lags=lags)
 
     def refuse_strangers(self, chunks: Iterable[str]) -> None:
@@ -229,7 +285,9 @@ class Model:
         check_beginning(prompt, self.separator)
         return ending_records(SamplingConfig(**settings), self.separator)
 
-    def network(self, *, device: str = "cpu", precision: str = "fp32") -> "tuple[CharRNN, Callable[[], Any]]":
+    def network(
+        self, *, device: str = "cpu", precision: str = "fp32"
+    ) -> "tuple[CharRNN, Callable[[], Any]]":
         """Return a new torch model with these weights, and what makes the context for it to run in.
 
         Args:
@@ -244,5 +302,7 @@ class Model:
         place = choose_device(device)
         kind = choose_precision(precision, place)
         model = CharRNN(self.config)
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in self.saved.weights.items()})
+        model.load_state_dict(
+            {name: torch.from_numpy(value) for name, value in self.saved.weights.items()}
+        )
         return model.eval().to(place), lambda: autocast(kind, place)

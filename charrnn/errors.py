@@ -8,8 +8,9 @@
     ├── DivergedError     6   training produced a loss or gradient that is not finite
     └── InterruptedRun  130   a signal asked the run to stop, and it was saved
 
-Each error carries one line that says what and where, and an optional hint that says what to do. Only `charrnn.cli`
-turns an error into an exit code; a library user catches `CharRNNError` broadly or a leaf narrowly.
+Each error carries one line that says what and where, and an optional hint that says what to do.
+Only `charrnn.cli` turns an error into an exit code; a library user catches `CharRNNError` broadly
+or a leaf narrowly.
 """
 
 from collections.abc import Iterable
@@ -55,7 +56,10 @@ class ModelFileError(CharRNNError):
 
 
 class MachineError(CharRNNError):
-    """The machine refuses: disk full, no permission, a folder in use, a device that is not there."""
+    """The machine refuses.
+
+    Disk full, no permission, a folder in use, a device that is not there.
+    """
 
     exit_code = 5
 

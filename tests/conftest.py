@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 # The models of the tests are so small that threads only cost; set before torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell's background jobs and nohup ignore signals, and so would the tests and the processes that they start.
+# A shell's background jobs and nohup ignore signals, and so would the tests and the processes that
+# they start.
 for name, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
     number = getattr(signal, name, None)  # Windows has no SIGHUP
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:

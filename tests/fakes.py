@@ -43,7 +43,10 @@ FAKE: Any = FakeTokenizer()  # all that sampling asks of a tokenizer, not all th
 
 
 class TableModel:
-    """Predicts from a table by the last symbol, so exactly alike in every batch; notes what it reads."""
+    """Predicts from a table by the last symbol, so exactly alike in every batch.
+
+    Notes what it reads.
+    """
 
     start = FakeTokenizer.size
 
@@ -60,7 +63,10 @@ class TableModel:
 
 
 class RowModel(TableModel):
-    """Spells a given text, one symbol after the other, and begins it again at its end; its state is the position."""
+    """Spells a given text, one symbol after the other, and begins it again at its end.
+
+    Its state is the position.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(np.eye(FakeTokenizer.size)[FAKE.encode(text)] * 50)
@@ -71,12 +77,15 @@ class RowModel(TableModel):
 
 
 def random_table(seed: int = 0) -> TableModel:
-    return TableModel(np.random.default_rng(seed).normal(size=(FakeTokenizer.size + 1, FakeTokenizer.size)))
+    return TableModel(
+        np.random.default_rng(seed).normal(size=(FakeTokenizer.size + 1, FakeTokenizer.size))
+    )
 
 
 def small_numpy_model() -> NumpyModel:
     config = ModelConfig(vocab_size=FakeTokenizer.size, hidden_size=8, embedding_size=4)
     rng = np.random.default_rng(5)
     return NumpyModel(
-        config, {name: rng.normal(scale=0.6, size=shape) for name, shape in weight_shapes(config).items()}
+        config,
+        {name: rng.normal(scale=0.6, size=shape) for name, shape in weight_shapes(config).items()},
     )

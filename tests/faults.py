@@ -31,7 +31,10 @@ def _after(act: Act, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def failing_at(number: int, error: int) -> Act:
-    """Fail the `number`-th call, counted from 1, unless it is a close: its descriptor could never be freed."""
+    """Fail the `number`-th call, counted from 1, unless it is a close.
+
+    Its descriptor could never be freed.
+    """
     calls = iter(range(1, 1000))
 
     def act(name: str) -> None:

@@ -36,7 +36,11 @@ SETTINGS: dict[str, Any] = {
 
 def arguments(**settings: Any) -> list[str]:
     """Return settings as a command line has them."""
-    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return [
+        word
+        for name, value in settings.items()
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
 
 
 OPTIONS = arguments(**SETTINGS)
@@ -71,7 +75,9 @@ def session_in(path: Path, text: str = TEXT, **settings: Any) -> Iterator[Sessio
             yield begin(folder, request, plan, tokenizer, data)
 
 
-def run(path: Path, *, should_stop: Callable[[], int | None] = lambda: None, **settings: Any) -> list[Happening]:
+def run(
+    path: Path, *, should_stop: Callable[[], int | None] = lambda: None, **settings: Any
+) -> list[Happening]:
     """Train until the run is done or told to stop; return what happened."""
     with session_in(path, **settings) as session:
         return list(session.run(should_stop))
@@ -84,10 +90,16 @@ def results(path: Path) -> dict[str, Any]:
         "model": (path / "model.safetensors").read_bytes(),
         "last": (path / "last.safetensors").read_bytes(),
         "config": (path / "config.json").read_text(),
-        "metrics": [{name: value for name, value in line.items() if name != "seconds"} for line in lines],
+        "metrics": [
+            {name: value for name, value in line.items() if name != "seconds"} for line in lines
+        ],
     }
 
 
 def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Return the weights that a run ended with."""
-    return {name: array for name, array in load(path / "last.safetensors")[0].items() if name.startswith("model.")}
+    return {
+        name: array
+        for name, array in load(path / "last.safetensors")[0].items()
+        if name.startswith("model.")
+    }

@@ -55,12 +55,19 @@ main()
 """
 
 
-def start(program: str, *arguments: Any, env: dict[str, str] | None = None, **settings: Any) -> subprocess.Popen[str]:
+def start(
+    program: str, *arguments: Any, env: dict[str, str] | None = None, **settings: Any
+) -> subprocess.Popen[str]:
     """Start a Python program in a group of processes of its own."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(
-        command, env=ENVIRONMENT | (env or {}), text=True, encoding="utf-8", start_new_session=True, **pipes
+        command,
+        env=ENVIRONMENT | (env or {}),
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+        **pipes,
     )
 
 

@@ -18,7 +18,11 @@ def with_weights(config: ModelConfig = CONFIG) -> CharRNN:
     model = build(config, seed=1).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+            parameter.add_(
+                torch.randn(
+                    parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())
+                )
+            )
     return model
 
 
@@ -47,15 +51,22 @@ def test_they_are_those_of_torchs_adaptive_softmax() -> None:
             project.weight.copy_(part.project)
             weight.weight.copy_(part.weight)
     torch.testing.assert_close(
-        ours.logits(VALUES).flatten(0, 1).double(), rival.log_prob(VALUES.flatten(0, 1)), rtol=1e-5, atol=1e-5
+        ours.logits(VALUES).flatten(0, 1).double(),
+        rival.log_prob(VALUES.flatten(0, 1)),
+        rtol=1e-5,
+        atol=1e-5,
     )
     expected = rival(VALUES.flatten(0, 1), TARGETS.flatten()).loss
-    torch.testing.assert_close(ours.loss(VALUES, TARGETS).double() / TARGETS.numel(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        ours.loss(VALUES, TARGETS).double() / TARGETS.numel(), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("low", [0, 5, 20], ids=["all", "tails only", "the last tail only"])
 @pytest.mark.parametrize("adaptive", [False, True], ids=["plain", "adaptive"])
-def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(low: int, adaptive: bool) -> None:
+def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(
+    low: int, adaptive: bool
+) -> None:
     config = ModelConfig(**CONFIG.to_dict() | {"adaptive": adaptive})
     targets, results = TARGETS.clamp(min=low), []
     for way in ("loss", "logits"):
@@ -67,7 +78,11 @@ def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(low: int, a
             normalised = logits if adaptive else logits.log_softmax(-1)
             loss = -normalised.gather(-1, targets[..., None]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        gradients = {
+            name: p.grad
+            for name, p in model.named_parameters()
+            if p.grad is not None and p.grad.any()
+        }
         results.append((loss.double(), gradients))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
 
@@ -75,7 +90,9 @@ def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(low: int, a
 def test_a_large_vocabulary_takes_fewer_weights() -> None:
     from charrnn.model.shapes import parameter_count
 
-    plain, adaptive = (ModelConfig(vocab_size=30_000, adaptive=adaptive) for adaptive in (False, True))
+    plain, adaptive = (
+        ModelConfig(vocab_size=30_000, adaptive=adaptive) for adaptive in (False, True)
+    )
     assert parameter_count(plain) - parameter_count(adaptive) > 3_000_000
 
 

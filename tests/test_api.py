@@ -9,9 +9,15 @@ from charrnn import ScoringProtocol, TextError, UsageError, load
 from charrnn.cli.options import SPECS
 
 
-@pytest.mark.parametrize("prompt", ["", "the ", "a dog ran to the hat.\n"], ids=["empty", "short", "a line"])
-def test_generate_writes_what_sample_writes_after_the_prompt(prompt: str, model: Path, charrnn: Terminal) -> None:
-    written = charrnn.ok("sample", model, prompt, "--seed", 5, "--length", 40, "--top-k", 3, "-t", 1.2).out
+@pytest.mark.parametrize(
+    "prompt", ["", "the ", "a dog ran to the hat.\n"], ids=["empty", "short", "a line"]
+)
+def test_generate_writes_what_sample_writes_after_the_prompt(
+    prompt: str, model: Path, charrnn: Terminal
+) -> None:
+    written = charrnn.ok(
+        "sample", model, prompt, "--seed", 5, "--length", 40, "--top-k", 3, "-t", 1.2
+    ).out
     text = load(model).generate(prompt, seed=5, length=40, top_k=3, temperature=1.2)
     assert written == f"{prompt}{text}\n"
     assert len(text) == 40
@@ -24,10 +30,14 @@ def test_stream_yields_the_same_text_piece_by_piece(model: Path) -> None:
     assert "".join(pieces) == one.generate("the ", seed=2, length=30)
 
 
-def test_many_texts_are_those_of_num_and_the_first_is_generate(model: Path, charrnn: Terminal) -> None:
+def test_many_texts_are_those_of_num_and_the_first_is_generate(
+    model: Path, charrnn: Terminal
+) -> None:
     one = load(model)
     texts = one.generate_many("the ", num=3, seed=2, length=20)
-    told = json.loads(charrnn.ok("sample", model, "the ", "--num", 3, "--seed", 2, "-n", 20, "--json").out)
+    told = json.loads(
+        charrnn.ok("sample", model, "the ", "--num", 3, "--seed", 2, "-n", 20, "--json").out
+    )
     assert [sample["text"] for sample in told["samples"]] == texts
     assert (told["prompt"], told["seed"], told["model"]) == ("the ", 2, one.saved.sha256)
     assert texts[0] == one.generate("the ", seed=2, length=20)
@@ -36,7 +46,11 @@ def test_many_texts_are_those_of_num_and_the_first_is_generate(model: Path, char
 
 @pytest.mark.parametrize(
     ("options", "protocol"),
-    [([], None), (["--exact"], ScoringProtocol.exact()), (["--reset-every", "16"], ScoringProtocol.reset(16))],
+    [
+        ([], None),
+        (["--exact"], ScoringProtocol.exact()),
+        (["--reset-every", "16"], ScoringProtocol.reset(16)),
+    ],
     ids=["default", "exact", "reset"],
 )
 def test_score_is_what_eval_says(
@@ -70,7 +84,10 @@ def test_what_cannot_be_done_is_an_error_of_ours(model: Path) -> None:
     one = load(model)
     with pytest.raises(TextError, match="no text to score"):
         one.score("")
-    with pytest.raises(TextError, match=r"The text has 1 character that the model has never seen: 'Z' \(U\+005A\)\."):
+    with pytest.raises(
+        TextError,
+        match=r"The text has 1 character that the model has never seen: 'Z' \(U\+005A\)\.",
+    ):
         one.score("the Zoo", unknown="error")
     with pytest.raises(UsageError, match="--temperature must be"):
         one.generate(temperature=-1)

@@ -27,8 +27,8 @@ ROOMS = (
     "version",
     "errors",
 )
-# What imports torch, at its top or, above training, inside of functions; everything else does without, even through
-# others, so that it starts at once.
+# What imports torch, at its top or, above training, inside of functions; everything else does
+# without, even through others, so that it starts at once.
 WITH_TORCH = (
     *ROOMS[: ROOMS.index("training")],
     "training",
@@ -47,13 +47,24 @@ WITH_TORCH = (
 WITH_RICH = ("terminal", "commands", "cli", "__main__")
 
 ROOT = Path(__file__).parents[1] / "charrnn"
-SOURCES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+SOURCES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
 
 
 def module_named(name: str) -> str:
-    """Return the source that an imported name is in: a package is its __init__, a name in a module is that module."""
-    for candidate in (name, f"{name}.__init__", name.rpartition(".")[0], f"{name.rpartition('.')[0]}.__init__"):
+    """Return the source that an imported name is in.
+
+    A package is its __init__, a name in a module is that module.
+    """
+    for candidate in (
+        name,
+        f"{name}.__init__",
+        name.rpartition(".")[0],
+        f"{name.rpartition('.')[0]}.__init__",
+    ):
         if candidate in SOURCES:
             return candidate
     return name
@@ -66,7 +77,9 @@ def imports(module: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {module_named(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}, line {node.lineno}: write the whole name, not a relative import"
+            assert node.level == 0, (
+                f"{module}, line {node.lineno}: write the whole name, not a relative import"
+            )
             found |= {module_named(f"{node.module}.{alias.name}") for alias in node.names}
     return found - {module}
 
@@ -91,9 +104,13 @@ def within(module: str, places: tuple[str, ...]) -> bool:
 
 def test_imports_go_down() -> None:
     for module in SOURCES:
-        assert room(module) in ROOMS, f"{module}: give its room a place in ROOMS of {Path(__file__).name}"
+        assert room(module) in ROOMS, (
+            f"{module}: give its room a place in ROOMS of {Path(__file__).name}"
+        )
         for other in imports(module) & SOURCES.keys():
-            assert ROOMS.index(room(other)) >= ROOMS.index(room(module)), f"{module} must not import {other}"
+            assert ROOMS.index(room(other)) >= ROOMS.index(room(module)), (
+                f"{module} must not import {other}"
+            )
 
 
 def test_what_starts_at_once_does_without_torch_even_through_others() -> None:
@@ -106,9 +123,15 @@ def test_modules_are_documented_and_show_nothing_below_the_terminal() -> None:
     for module, tree in TREES.items():
         assert ast.get_docstring(tree), f"{module} has no docstring"
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"], module
+        assert not [
+            call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"
+        ], module
         if not within(module, WITH_RICH):
-            assert not {name.split(".")[0] for name in imports(module)} & {"rich", "typer", "click"}, module
+            assert not {name.split(".")[0] for name in imports(module)} & {
+                "rich",
+                "typer",
+                "click",
+            }, module
 
 
 def test_no_import_cycles() -> None:

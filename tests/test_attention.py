@@ -1,4 +1,7 @@
-"""Attention over the last states: against its definition, one step and one remembered state at a time."""
+"""Attention over the last states.
+
+Against its definition, one step and one remembered state at a time.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -20,7 +23,11 @@ every_length = pytest.mark.parametrize("time", [1, 6, 150])
 
 def attention_of(span: int) -> Attention:
     """In float64 and evaluation mode, with no weight at a start value that would hide a mistake."""
-    head = Attention(ModelConfig(hidden_size=SIZE, embedding_size=SIZE, attention=span)).double().eval()
+    head = (
+        Attention(ModelConfig(hidden_size=SIZE, embedding_size=SIZE, attention=span))
+        .double()
+        .eval()
+    )
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in head.parameters():
@@ -44,8 +51,12 @@ def by_definition(head: Attention, values: Tensor) -> Tensor:
         noted = head.norm(steps)
         for time, value in enumerate(steps):
             window = noted[max(0, time - head.span + 1) : time + 1]
-            weights = torch.stack([(head.query.weight @ noted[time]) @ one / SIZE**0.5 for one in window]).exp()
-            answer = sum(weight * one for weight, one in zip(weights / weights.sum(), window, strict=True))
+            weights = torch.stack(
+                [(head.query.weight @ noted[time]) @ one / SIZE**0.5 for one in window]
+            ).exp()
+            answer = sum(
+                weight * one for weight, one in zip(weights / weights.sum(), window, strict=True)
+            )
             outputs[row, time] = value + head.output.weight @ answer
     return outputs
 
@@ -81,7 +92,9 @@ def test_a_step_depends_on_exactly_its_window(span: int) -> None:
     head, values = attention_of(span), some_values(150).requires_grad_()
     outputs, _ = head(values, empty(span))
     for time in (0, 1, 69, 70, 149):
-        (gradient,) = torch.autograd.grad(outputs[:, time].square().sum(), values, retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            outputs[:, time].square().sum(), values, retain_graph=True
+        )
         touched = (gradient.abs().amax(dim=2) > 0).nonzero()[:, 1].unique().tolist()
         assert touched == [*range(max(0, time - span + 1), time + 1)]
 
@@ -104,21 +117,30 @@ def test_rows_may_have_begun_at_different_times() -> None:
 
 def twins(cell: str, span: int = 6, **settings: Any) -> tuple[CharRNN, NumpyModel]:
     config = ModelConfig(
-        vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=16, attention=span, **{"num_layers": 1} | settings
+        vocab_size=VOCAB,
+        cell=cell,
+        hidden_size=16,
+        embedding_size=16,
+        attention=span,
+        **{"num_layers": 1} | settings,
     )
     model = build(config, seed=1).eval()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model, NumpyModel(config, {name: value.numpy() for name, value in model.state_dict().items()})
+    return model, NumpyModel(
+        config, {name: value.numpy() for name, value in model.state_dict().items()}
+    )
 
 
 def some_ids(time: int) -> np.ndarray:
     return np.random.default_rng(3).integers(0, VOCAB, (BATCH, time))
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_layers": 2, "layer_norm": False, "tied": True}], ids=["usual", "other"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_layers": 2, "layer_norm": False, "tied": True}], ids=["usual", "other"]
+)
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
 def test_the_numpy_model_equals_the_torch_model(cell: str, settings: dict[str, Any]) -> None:
@@ -127,7 +149,9 @@ def test_the_numpy_model_equals_the_torch_model(cell: str, settings: dict[str, A
     expected, last = torch_model(torch.from_numpy(ids))
     first, state = model.run(ids[:, :9], model.initial_state(BATCH))
     second, state = model.run(ids[:, 9:], state)
-    np.testing.assert_allclose(np.concatenate([first, second], 1), expected.numpy(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        np.concatenate([first, second], 1), expected.numpy(), rtol=1e-3, atol=1e-3
+    )
     for ours, theirs in zip(state, last, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-3)
 
@@ -136,7 +160,12 @@ def test_the_numpy_model_equals_the_torch_model(cell: str, settings: dict[str, A
 @torch.no_grad()
 def test_a_model_begins_as_the_same_model_without(cell: str) -> None:
     plain, looking = (
-        build(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=8, attention=span), seed=1)
+        build(
+            ModelConfig(
+                vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=8, attention=span
+            ),
+            seed=1,
+        )
         for span in (0, 6)
     )
     looking.load_state_dict(plain.state_dict(), strict=False)
@@ -146,7 +175,10 @@ def test_a_model_begins_as_the_same_model_without(cell: str) -> None:
 
 @torch.no_grad()
 def test_the_past_beyond_the_cell_is_used() -> None:
-    """What a step saw 50 steps ago changes its prediction through the memory alone: the cell has forgotten it."""
+    """What a step saw 50 steps ago changes its prediction through the memory alone.
+
+    The cell has forgotten it.
+    """
     looking, _ = twins("mingru", span=60, layer_norm=False)
     looking.layers[0].cell.bias[:16] = 30.0  # the update gate: open
     ids = torch.from_numpy(some_ids(55))

@@ -1,4 +1,7 @@
-"""Every way to ask for what cannot be done: an exit code, one line that says why, a hint at most, and nothing else."""
+"""Every way to ask for what cannot be done.
+
+An exit code, one line that says why, a hint at most, and nothing else.
+"""
 
 import os
 import re
@@ -48,10 +51,19 @@ TEXTS = {
     "misspelt": ("{tmp}/shrot.txt", r"Cannot read '.*shrot\.txt': no such file\."),
     "empty": ("{tmp}/empty.txt", r"There is no text in '.*empty\.txt'\."),
     "blank": ("{tmp}/blank.txt", r"There is nothing but white space \(4 characters\) in '.*'\."),
-    "too short": ("{tmp}/short.txt", r"The text has 3 characters; at least 11 are needed for --valid-fraction 0\.1\."),
-    "windows": ("{tmp}/latin.txt", r"'.*latin\.txt' is not UTF-8: byte 0x92 at offset 13 \(line 2\)\."),
+    "too short": (
+        "{tmp}/short.txt",
+        r"The text has 3 characters; at least 11 are needed for --valid-fraction 0\.1\.",
+    ),
+    "windows": (
+        "{tmp}/latin.txt",
+        r"'.*latin\.txt' is not UTF-8: byte 0x92 at offset 13 \(line 2\)\.",
+    ),
     "cut off": ("{tmp}/cut.txt", r"'.*cut\.txt' is not UTF-8: byte 0xc3 at offset 3 \(line 1\)\."),
-    "image": ("{tmp}/image.png", r"'.*image\.png' is not UTF-8: byte 0x89 at offset 0 \(line 1\)\."),
+    "image": (
+        "{tmp}/image.png",
+        r"'.*image\.png' is not UTF-8: byte 0x89 at offset 0 \(line 1\)\.",
+    ),
     "damaged gz": ("{tmp}/broken.gz", r"Cannot unpack '.*broken\.gz': .*\."),
     "no text in it": ("{tmp}/nothing", r"There is no text in '.*nothing'\."),
     "a model": ("{model}/model.safetensors", r"'.*model\.safetensors' is not UTF-8: .*\."),
@@ -63,10 +75,19 @@ MODELS = {
         r".*nothing holds no model\.safetensors: training has not saved a model there.*",
     ),
     "text": ("{tmp}/notes.safetensors", r".*notes\.safetensors is text\."),
-    "pickle": ("{tmp}/pickle.safetensors", r".* is a Python pickle, which can run code when it is opened\."),
-    "pytorch": ("{tmp}/zip.pt", r".* is a zip archive, as PyTorch's \.pt files are, which can run code .*\."),
+    "pickle": (
+        "{tmp}/pickle.safetensors",
+        r".* is a Python pickle, which can run code when it is opened\.",
+    ),
+    "pytorch": (
+        "{tmp}/zip.pt",
+        r".* is a zip archive, as PyTorch's \.pt files are, which can run code .*\.",
+    ),
     "cut off": ("{tmp}/cut.safetensors", r".*cut\.safetensors is.* damaged.*"),
-    "one bit": ("{tmp}/flipped.safetensors", r".*flipped\.safetensors is damaged: its checksum does not match\."),
+    "one bit": (
+        "{tmp}/flipped.safetensors",
+        r".*flipped\.safetensors is damaged: its checksum does not match\.",
+    ),
     "training state": ("{model}/last.safetensors", r".*last\.safetensors is not a model\."),
     "empty": ("{tmp}/empty.txt", r".*empty\.txt is empty\."),
     "device": ("/dev/null", r"/dev/null is a device, not a model file\."),
@@ -95,7 +116,10 @@ VALUES = {
     "--warmup": ("-0.1", r"--warmup must be at least 0 and at most 1, not -0\.1\."),
     "--weight-decay": ("inf", r"--weight-decay must be at least 0 and at most 10, not inf\."),
     "--clip-norm": ("-1", r"--clip-norm must be at least 0 and at most 1000000000\.0, not -1\.0\."),
-    "--clip-value": ("1e308", r"--clip-value must be at least 0 and at most 1000000000\.0, not 1e\+308\."),
+    "--clip-value": (
+        "1e308",
+        r"--clip-value must be at least 0 and at most 1000000000\.0, not 1e\+308\.",
+    ),
     "--valid-fraction": ("1", r"--valid-fraction must be .*at most 0\.9, not 1\.0\."),
     "--steps": ("0", r"--steps must be at least 1 .*, not 0\."),
     "--patience": ("0", r"--patience must be at least 1, not 0\."),
@@ -112,16 +136,31 @@ VALUES = {
     "--config": ("{tmp}/nowhere.json", r"Cannot read .*nowhere\.json: No such file or directory\."),
 }
 TABLE: dict[str, tuple[str, int, str]] = {
-    **{f"train: text: {name}": (f"train {path} {NEW}", 3, line) for name, (path, line) in TEXTS.items()},
+    **{
+        f"train: text: {name}": (f"train {path} {NEW}", 3, line)
+        for name, (path, line) in TEXTS.items()
+    },
     **{
         f"eval: text: {name}": (f"eval {{model}} {path}", 3, line)
         for name, (path, line) in TEXTS.items()
         if name != "too short"
     },
-    **{f"sample: model: {name}": (f"sample {path}", 4, line) for name, (path, line) in MODELS.items()},
-    **{f"eval: model: {name}": (f"eval {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
-    **{f"novelty: model: {name}": (f"novelty {path} {{text}}", 4, line) for name, (path, line) in MODELS.items()},
-    **{f"novelty: text: {name}": (f"novelty {{model}} {path}", 3, line) for name, (path, line) in TEXTS.items()},
+    **{
+        f"sample: model: {name}": (f"sample {path}", 4, line)
+        for name, (path, line) in MODELS.items()
+    },
+    **{
+        f"eval: model: {name}": (f"eval {path} {{text}}", 4, line)
+        for name, (path, line) in MODELS.items()
+    },
+    **{
+        f"novelty: model: {name}": (f"novelty {path} {{text}}", 4, line)
+        for name, (path, line) in MODELS.items()
+    },
+    **{
+        f"novelty: text: {name}": (f"novelty {{model}} {path}", 3, line)
+        for name, (path, line) in TEXTS.items()
+    },
     **{f"info: model: {name}": (f"info {path}", 4, line) for name, (path, line) in MODELS.items()},
     **{
         f"init-from: {name}": (f"train {{text}} {NEW} --init-from {path}", 4, line)
@@ -132,17 +171,37 @@ TABLE: dict[str, tuple[str, int, str]] = {
         for option, (value, line) in VALUES.items()
     },
     "no text": ("train", 2, r"Missing argument 'TEXT'\."),
-    "two lengths": (f"train {{text}} {NEW} --epochs 2", 2, r"--steps and --epochs say twice how long to train\."),
-    "two more lengths": (f"train {{text}} {NEW} --time 5m", 2, r"--steps and --time say twice how long to train\."),
-    "no epochs": (f"train {{text}} {NEW} --epochs 0", 2, r"--epochs must be greater than 0, not 0\.|.*twice.*"),
+    "two lengths": (
+        f"train {{text}} {NEW} --epochs 2",
+        2,
+        r"--steps and --epochs say twice how long to train\.",
+    ),
+    "two more lengths": (
+        f"train {{text}} {NEW} --time 5m",
+        2,
+        r"--steps and --time say twice how long to train\.",
+    ),
+    "no epochs": (
+        f"train {{text}} {NEW} --epochs 0",
+        2,
+        r"--epochs must be greater than 0, not 0\.|.*twice.*",
+    ),
     "no duration": (f"train {{text}} {NEW} --time 5x", 2, r".*--time.*'5x' is not a number\."),
-    "no time": (f"train {{text}} {NEW} --time 0s", 2, r".*--time.*'0s' is not a duration; write 90s, 5m or 1h30m\."),
+    "no time": (
+        f"train {{text}} {NEW} --time 0s",
+        2,
+        r".*--time.*'0s' is not a duration; write 90s, 5m or 1h30m\.",
+    ),
     "two validations": (
         f"train {{text}} {NEW} --valid {{text}} --valid-fraction 0.2",
         2,
         r"--valid and --valid-fraction both say what validates\.",
     ),
-    "valid: missing": (f"train {{text}} {NEW} --valid {{tmp}}/nowhere.txt", 3, r"Cannot read '.*': no such file\."),
+    "valid: missing": (
+        f"train {{text}} {NEW} --valid {{tmp}}/nowhere.txt",
+        3,
+        r"Cannot read '.*': no such file\.",
+    ),
     "tied": (
         f"train {{text}} {NEW} --quiet --tied",
         2,
@@ -203,7 +262,11 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--vocab-size cannot differ from the --init-from model's, which is 16\.",
     ),
-    "tokenize: lone surrogate": ("tokenize {model} a\udcff", 3, r"The character at offset 1 is half of a surrogate .*"),
+    "tokenize: lone surrogate": (
+        "tokenize {model} a\udcff",
+        3,
+        r"The character at offset 1 is half of a surrogate .*",
+    ),
     "config: broken": (
         f"train {{text}} {NEW} --config {{tmp}}/settings.json",
         2,
@@ -214,13 +277,37 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r".* should hold a table of settings, not list\.",
     ),
-    "config: too deep": (f"train {{text}} {NEW} --config {{tmp}}/deep.json", 2, r".*deep\.json is not JSON: .*\."),
-    "config: bytes": (f"train {{text}} {NEW} --config {{tmp}}/bytes.toml", 2, r".*bytes\.toml is not TOML: .*\."),
-    "config: unknown": (f"train {{text}} {NEW} --config {{tmp}}/typo.json", 2, r"Unknown setting 'hiden_size'\."),
-    "config: folder": (f"train {{text}} {NEW} --config {{tmp}}", 2, r"Cannot read .*: Is a directory\."),
-    "out: a file": ("train {text} --out {tmp}/short.txt", 5, r".*short\.txt is not a folder, and a run needs one\."),
+    "config: too deep": (
+        f"train {{text}} {NEW} --config {{tmp}}/deep.json",
+        2,
+        r".*deep\.json is not JSON: .*\.",
+    ),
+    "config: bytes": (
+        f"train {{text}} {NEW} --config {{tmp}}/bytes.toml",
+        2,
+        r".*bytes\.toml is not TOML: .*\.",
+    ),
+    "config: unknown": (
+        f"train {{text}} {NEW} --config {{tmp}}/typo.json",
+        2,
+        r"Unknown setting 'hiden_size'\.",
+    ),
+    "config: folder": (
+        f"train {{text}} {NEW} --config {{tmp}}",
+        2,
+        r"Cannot read .*: Is a directory\.",
+    ),
+    "out: a file": (
+        "train {text} --out {tmp}/short.txt",
+        5,
+        r".*short\.txt is not a folder, and a run needs one\.",
+    ),
     "out: below a file": ("train {text} --out {tmp}/short.txt/run", 5, r"Cannot .*short\.txt.*\."),
-    "cuda": (f"train {{text}} {NEW} --device cuda", 5, r"--device cuda was asked for, but .* finds none\."),
+    "cuda": (
+        f"train {{text}} {NEW} --device cuda",
+        5,
+        r"--device cuda was asked for, but .* finds none\.",
+    ),
     "fp16": (f"train {{text}} {NEW} --precision fp16", 5, r"--precision fp16 needs a GPU\."),
     "sample: cold": (
         "sample {model} --temperature -1",
@@ -229,10 +316,22 @@ TABLE: dict[str, tuple[str, int, str]] = {
     ),
     "sample: nothing": ("sample {model} --length 0", 2, r"--length must be at least 1 .*, not 0\."),
     "sample: top-k": ("sample {model} --top-k 0", 2, r"--top-k must be at least 1, not 0\."),
-    "sample: top-p": ("sample {model} --top-p 1.5", 2, r"--top-p must be greater than 0 and at most 1, not 1\.5\."),
+    "sample: top-p": (
+        "sample {model} --top-p 1.5",
+        2,
+        r"--top-p must be greater than 0 and at most 1, not 1\.5\.",
+    ),
     "sample: seed": ("sample {model} --seed -1", 2, r"--seed must be at least 0, not -1\."),
-    "sample: none": ("sample {model} --num 0", 2, r"--num must be at least 1 and at most 65536, not 0\."),
-    "sample: min-p": ("sample {model} --min-p 0", 2, r"--min-p must be greater than 0 and at most 1, not 0\.0\."),
+    "sample: none": (
+        "sample {model} --num 0",
+        2,
+        r"--num must be at least 1 and at most 65536, not 0\.",
+    ),
+    "sample: min-p": (
+        "sample {model} --min-p 0",
+        2,
+        r"--min-p must be greater than 0 and at most 1, not 0\.0\.",
+    ),
     "sample: no-repeat": (
         "sample {model} --no-repeat 1",
         2,
@@ -243,8 +342,16 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--until must be a number of lines or sentences, such as 3lines, not '3words'\.",
     ),
-    "sample: no beam": ("sample {model} --beam 0", 2, r"--beam must be at least 1 and at most 1024, not 0\."),
-    "sample: beams": ("sample {model} --beam 2 --num 3", 2, r"--num must be at most --beam, which is 2, not 3\."),
+    "sample: no beam": (
+        "sample {model} --beam 0",
+        2,
+        r"--beam must be at least 1 and at most 1024, not 0\.",
+    ),
+    "sample: beams": (
+        "sample {model} --beam 2 --num 3",
+        2,
+        r"--num must be at most --beam, which is 2, not 3\.",
+    ),
     "sample: beam and temperature": (
         "sample {model} --beam 2 -t 1",
         2,
@@ -286,16 +393,36 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--precision must be one of auto, fp32, bf16, fp16, .*",
     ),
-    "eval: half": ("eval {model} {text} --device cpu --precision fp16", 5, r"--precision fp16 needs a GPU\."),
+    "eval: half": (
+        "eval {model} {text} --device cpu --precision fp16",
+        5,
+        r"--precision fp16 needs a GPU\.",
+    ),
     "eval: device": (
         "eval {model} {text} --device gpu",
         2,
         r"--device must be one of auto, cpu, cuda, mps, not 'gpu'\.",
     ),
-    "eval: threads": ("eval {model} {text} --threads 0", 2, r"--threads must be at least 1 and at most 1024, not 0\."),
-    "eval: reset": ("eval {model} {text} --reset-every 0", 2, r"--reset-every must be at least 1, not 0\."),
-    "eval: both": ("eval {model} {text} --exact --reset-every 9", 2, r"--exact carries the state .*"),
-    "eval: unknown": ("eval {model} {text} --unknown skip", 2, r"--unknown must be one of charge, error, not 'skip'\."),
+    "eval: threads": (
+        "eval {model} {text} --threads 0",
+        2,
+        r"--threads must be at least 1 and at most 1024, not 0\.",
+    ),
+    "eval: reset": (
+        "eval {model} {text} --reset-every 0",
+        2,
+        r"--reset-every must be at least 1, not 0\.",
+    ),
+    "eval: both": (
+        "eval {model} {text} --exact --reset-every 9",
+        2,
+        r"--exact carries the state .*",
+    ),
+    "eval: unknown": (
+        "eval {model} {text} --unknown skip",
+        2,
+        r"--unknown must be one of charge, error, not 'skip'\.",
+    ),
     "eval: share": (
         "eval {model} {text} --valid-fraction 0",
         2,
@@ -304,51 +431,111 @@ TABLE: dict[str, tuple[str, int, str]] = {
     **{
         f"eval: {option}": (f"eval {{model}} {{text}} --dynamic {option} {value}", 2, line)
         for option, (value, line) in {
-            "--dynamic-lr": ("-1", r"--dynamic-lr must be greater than 0 and at most 1, not -1\.0\."),
-            "--dynamic-decay": ("2", r"--dynamic-decay must be at least 0 and at most 1, not 2\.0\."),
-            "--dynamic-segment": ("0", r"--dynamic-segment must be at least 1 and at most 65536, not 0\."),
-            "--reset-every": ("9", r"--dynamic carries on what it learns and --reset-every drops it\."),
+            "--dynamic-lr": (
+                "-1",
+                r"--dynamic-lr must be greater than 0 and at most 1, not -1\.0\.",
+            ),
+            "--dynamic-decay": (
+                "2",
+                r"--dynamic-decay must be at least 0 and at most 1, not 2\.0\.",
+            ),
+            "--dynamic-segment": (
+                "0",
+                r"--dynamic-segment must be at least 1 and at most 65536, not 0\.",
+            ),
+            "--reset-every": (
+                "9",
+                r"--dynamic carries on what it learns and --reset-every drops it\.",
+            ),
             "--by-line": ("", r"--dynamic has no part in --by-line\."),
         }.items()
     },
-    "eval: learning": ("eval {model} {text} --dynamic-lr 0.1", 2, r"--dynamic-lr needs --dynamic\."),
-    "eval: two views": ("eval {model} {text} --by-token --by-line", 2, r"--by-line and --by-token are two outputs\."),
-    "eval: shown as JSON": ("eval {model} {text} --show --json", 2, r"--json has no part in --show\."),
+    "eval: learning": (
+        "eval {model} {text} --dynamic-lr 0.1",
+        2,
+        r"--dynamic-lr needs --dynamic\.",
+    ),
+    "eval: two views": (
+        "eval {model} {text} --by-token --by-line",
+        2,
+        r"--by-line and --by-token are two outputs\.",
+    ),
+    "eval: shown as JSON": (
+        "eval {model} {text} --show --json",
+        2,
+        r"--json has no part in --show\.",
+    ),
     "eval: share of lines": (
         "eval {model} {text} --by-line --valid-fraction 0.1",
         2,
         r"--valid-fraction has no part in --by-line\.",
     ),
-    "eval: lines carried": ("eval {model} {text} --by-line --exact", 2, r"--exact has no part in --by-line\."),
+    "eval: lines carried": (
+        "eval {model} {text} --by-line --exact",
+        2,
+        r"--exact has no part in --by-line\.",
+    ),
     "eval: lines of nothing": (
         "eval {model} {tmp}/nowhere.txt --by-line",
         3,
         r"Cannot read .*nowhere\.txt: No such .*",
     ),
-    "eval: lines of a folder": ("eval {model} {tmp} --by-line", 3, r"Cannot read .*: Is a directory\."),
-    "eval: lines of nonsense": ("eval {model} {tmp}/broken.gz --by-line", 3, r"Cannot read .*broken\.gz: .*\."),
+    "eval: lines of a folder": (
+        "eval {model} {tmp} --by-line",
+        3,
+        r"Cannot read .*: Is a directory\.",
+    ),
+    "eval: lines of nonsense": (
+        "eval {model} {tmp}/broken.gz --by-line",
+        3,
+        r"Cannot read .*broken\.gz: .*\.",
+    ),
     "eval: lines encoded": (
         "eval {model} {text} --by-line --encoding utf-9",
         2,
         r"--encoding 'utf-9' is not a text encoding that Python knows\.",
     ),
-    "eval: primer": ("eval {model} {text} --train {tmp}/empty.txt", 3, r"There is no text in '.*empty\.txt'\."),
+    "eval: primer": (
+        "eval {model} {text} --train {tmp}/empty.txt",
+        3,
+        r"There is no text in '.*empty\.txt'\.",
+    ),
     **{
         f"compare: model: {name}": (f"compare {{model}} {path} {{text}}", 4, line)
         for name, (path, line) in MODELS.items()
     },
-    "compare: no model": ("compare {text}", 2, r"No model is given, only the text .*animals\.txt\."),
-    "compare: no text": ("compare {model}", 2, r"The last argument should be the text, but .*animals is a model\."),
+    "compare: no model": (
+        "compare {text}",
+        2,
+        r"No model is given, only the text .*animals\.txt\.",
+    ),
+    "compare: no text": (
+        "compare {model}",
+        2,
+        r"The last argument should be the text, but .*animals is a model\.",
+    ),
     "compare: other way round": (
         "compare {text} {model}",
         2,
         r"The last argument should be the text, but .*animals is a model\.",
     ),
     "compare: two texts": ("compare {model} {text} {text}", 4, r".*animals\.txt is text\."),
-    "compare: empty": ("compare {model} {tmp}/empty.txt", 3, r"There is no text in '.*empty\.txt'\."),
-    "data: no such": ("data shakespear", 2, r"There is no dataset 'shakespear'; there are python-docs, shakespeare\."),
+    "compare: empty": (
+        "compare {model} {tmp}/empty.txt",
+        3,
+        r"There is no text in '.*empty\.txt'\.",
+    ),
+    "data: no such": (
+        "data shakespear",
+        2,
+        r"There is no dataset 'shakespear'; there are python-docs, shakespeare\.",
+    ),
     "no such command": ("trian {text}", 2, r"No such command 'trian'\. Did you mean 'train'\?"),
-    "no such option": ("train {text} --hiden-size 9", 2, r"No such option: --hiden-size .*--hidden-size.*"),
+    "no such option": (
+        "train {text} --hiden-size 9",
+        2,
+        r"No such option: --hiden-size .*--hidden-size.*",
+    ),
     "too much": ("info {model} {model}", 2, r"Got unexpected extra argument.*"),
     "no value": ("sample {model} --top-k", 2, r"Option '--top-k' requires an argument\."),
 }
@@ -375,7 +562,9 @@ def words(command: str, places: dict[str, Path]) -> list[str]:
     if given[0] != "train" or len(given) == 1:
         return given
     pairs = zip(OPTIONS[::2], OPTIONS[1::2], strict=True)
-    return given + [word for option, value in pairs if option not in given for word in (option, value)]
+    return given + [
+        word for option, value in pairs if option not in given for word in (option, value)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -395,7 +584,9 @@ def test_it_is_refused_in_one_line(case: str, places: dict[str, Path], charrnn: 
     assert all(hint.startswith("  ") and HINTS.get(case, "") in hint for hint in hints), hints
     assert len(hints) >= (case in HINTS)
     assert "Traceback" not in outcome.err
-    new = [path for path in sorted(places["tmp"].rglob("*")) if path not in before and path.is_file()]
+    new = [
+        path for path in sorted(places["tmp"].rglob("*")) if path not in before and path.is_file()
+    ]
     assert [path.name for path in new if path.name != ".lock"] == []
 
 
@@ -406,7 +597,17 @@ def test_every_hint_belongs_to_a_row(case: str) -> None:
 
 def test_one_character_over_and_over_is_learned(tmp_path: Path, charrnn: Terminal) -> None:
     (tmp_path / "a.txt").write_text("a" * 300)
-    charrnn.ok("train", tmp_path / "a.txt", "--out", tmp_path / "run", *OPTIONS, "--steps", 60, "--lr", 0.05)
+    charrnn.ok(
+        "train",
+        tmp_path / "a.txt",
+        "--out",
+        tmp_path / "run",
+        *OPTIONS,
+        "--steps",
+        60,
+        "--lr",
+        0.05,
+    )
     score = charrnn.ok("eval", tmp_path / "run", tmp_path / "a.txt", "--json")
     assert '"unknown": 0' in score.out
     assert float(re.search(r'"perplexity": ([\d.]+)', score.out)[1]) == pytest.approx(1, abs=0.01)  # type: ignore[index]
@@ -414,21 +615,37 @@ def test_one_character_over_and_over_is_learned(tmp_path: Path, charrnn: Termina
 
 
 @pytest.mark.parametrize("length", [20, 21, 40])
-def test_a_text_shorter_than_a_batch_is_trained_on_all_the_same(length: int, tmp_path: Path, charrnn: Terminal) -> None:
+def test_a_text_shorter_than_a_batch_is_trained_on_all_the_same(
+    length: int, tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "short.txt").write_text(TEXT[:length])
     for batcher in ("sequential", "random"):
         out = tmp_path / batcher
-        charrnn.ok("train", tmp_path / "short.txt", "--out", out, *OPTIONS, "--batcher", batcher, "--batch-size", 64)
+        charrnn.ok(
+            "train",
+            tmp_path / "short.txt",
+            "--out",
+            out,
+            *OPTIONS,
+            "--batcher",
+            batcher,
+            "--batch-size",
+            64,
+        )
         assert (out / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(
-    ("choice", "expected"), [("skip", "the dog"), ("replace", "the \u00e9dog\u00e9")], ids=["skip", "replace"]
+    ("choice", "expected"),
+    [("skip", "the dog"), ("replace", "the \u00e9dog\u00e9")],
+    ids=["skip", "replace"],
 )
 def test_unknown_characters_of_a_prompt_may_be_tolerated(
     choice: str, expected: str, model: Path, charrnn: Terminal
 ) -> None:
-    outcome = charrnn.ok("sample", model, "the \u00e9dog\u00e9", "--unknown", choice, "--seed", 1, "--length", 10)
+    outcome = charrnn.ok(
+        "sample", model, "the \u00e9dog\u00e9", "--unknown", choice, "--seed", 1, "--length", 10
+    )
     assert outcome.out.startswith("the \u00e9dog\u00e9"), "the prompt is shown as it was given"
     if choice == "skip":
         plain = charrnn.ok("sample", model, expected, "--seed", 1, "--length", 10)
@@ -437,14 +654,21 @@ def test_unknown_characters_of_a_prompt_may_be_tolerated(
 
 def test_a_prompt_on_standard_input_has_to_be_utf_8(model: Path) -> None:
     outcome = process(
-        f"import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'ab\\xffc'));{CHARRNN}", "sample", model, "-"
+        f"import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'ab\\xffc'));{CHARRNN}",
+        "sample",
+        model,
+        "-",
     )
     assert (outcome.code, outcome.out) == (3, "")
-    assert outcome.err.startswith("charrnn: The prompt on standard input is not UTF-8: byte 0xff at offset 2.\n")
+    assert outcome.err.startswith(
+        "charrnn: The prompt on standard input is not UTF-8: byte 0xff at offset 2.\n"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_takes_no_files_is_noticed_before_the_work(tmp_path: Path, text: Path, charrnn: Terminal) -> None:
+def test_a_folder_that_takes_no_files_is_noticed_before_the_work(
+    tmp_path: Path, text: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "run").mkdir(mode=0o500)
     outcome = charrnn("train", text, "--out", tmp_path / "run", *OPTIONS)
     assert outcome.code == 5
@@ -452,7 +676,9 @@ def test_a_folder_that_takes_no_files_is_noticed_before_the_work(tmp_path: Path,
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("command", [["sample", "{}", "--seed", "1"], ["info", "{}"], ["--help"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command", [["sample", "{}", "--seed", "1"], ["info", "{}"], ["--help"]], ids=lambda c: c[0]
+)
 def test_a_full_disk_under_standard_output_is_one_line(command: list[str], model: Path) -> None:
     with Path("/dev/full").open("w") as full:
         outcome = process(CHARRNN, *[word.format(model) for word in command], stdout=full)
@@ -503,7 +729,12 @@ def test_a_bug_is_one_line_too_and_the_rest_is_in_a_file(
     ids=["memory", "disk", "ctrl-c"],
 )
 def test_what_the_machine_refuses_is_not_a_bug(
-    error: BaseException, code: int, line: str, model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+    error: BaseException,
+    code: int,
+    line: str,
+    model: Path,
+    charrnn: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error

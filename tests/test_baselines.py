@@ -44,7 +44,9 @@ class Naive:
 
     def nats(self, ids: Sequence[int]) -> list[float]:
         contexts = (tuple(ids[max(0, place - self.order + 1) : place]) for place in range(len(ids)))
-        return [-math.log(self.probability(symbol, h)) for symbol, h in zip(ids, contexts, strict=True)]
+        return [
+            -math.log(self.probability(symbol, h)) for symbol, h in zip(ids, contexts, strict=True)
+        ]
 
 
 def array(values: Sequence[int]) -> np.ndarray:
@@ -58,15 +60,22 @@ def test_the_ngram_is_its_definition(train: list[int], text: list[int], order: i
 
 
 @given(train=SYMBOLS, context=SYMBOLS, order=st.integers(1, 6))
-def test_the_ngrams_probabilities_sum_to_one(train: list[int], context: list[int], order: int) -> None:
-    nats = [ngram_nats(array(train), array([*context, symbol]), 5, order)[-1] for symbol in range(5)]
+def test_the_ngrams_probabilities_sum_to_one(
+    train: list[int], context: list[int], order: int
+) -> None:
+    nats = [
+        ngram_nats(array(train), array([*context, symbol]), 5, order)[-1] for symbol in range(5)
+    ]
     assert np.exp(-np.array(nats)).sum() == pytest.approx(1)
 
 
 def test_no_contexts_are_confused_however_many_symbols_there_are() -> None:
     """As many symbols as Unicode has: five of them are more than 64 bits can tell apart."""
     rng = np.random.default_rng(1)
-    train, text = (rng.choice([0, 1, 2, 1_100_000, 1_111_000], size=size).astype(np.uint32) for size in (400, 50))
+    train, text = (
+        rng.choice([0, 1, 2, 1_100_000, 1_111_000], size=size).astype(np.uint32)
+        for size in (400, 50)
+    )
     expected = Naive(train.tolist(), 1_111_001, 5).nats(text.tolist())
     assert ngram_nats(train, text, 1_111_001, 5) == pytest.approx(expected, rel=1e-9)
 
@@ -81,7 +90,9 @@ def test_the_unigram_adds_one_to_each_count(train: list[int], text: list[int]) -
 def test_uniform_costs_the_logarithm_of_the_alphabet_and_an_unknown_character_its_price() -> None:
     known = len(set(TRAIN))
     costs = {cost.name: cost for cost in primed(TRAIN, "cat")}
-    assert costs[f"uniform over {known + 1} characters"].bits_per_char == pytest.approx(math.log2(known + 1))
+    assert costs[f"uniform over {known + 1} characters"].bits_per_char == pytest.approx(
+        math.log2(known + 1)
+    )
     for name, cost in costs.items():
         with_stranger = {cost.name: cost for cost in primed(TRAIN, "catQ")}[name]
         if "primed" not in name:
@@ -94,14 +105,18 @@ def test_the_first_symbol_of_a_text_does_not_follow_the_training_text() -> None:
     alphabet = Alphabet.of("ab" * 50)
     train = alphabet.encode("ab" * 50)
     after_nothing = ngram_nats(train, alphabet.encode("a"), alphabet.size)
-    assert after_nothing == pytest.approx(ngram_nats(train, alphabet.encode("a"), alphabet.size, order=1))
+    assert after_nothing == pytest.approx(
+        ngram_nats(train, alphabet.encode("a"), alphabet.size, order=1)
+    )
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_a_compressor_that_has_seen_the_text_needs_little_for_it(name: str) -> None:
     text = "".join(np.random.default_rng(1).choice(list("abcdefgh"), size=3000))
     alone = compressed(name, "", text)
-    assert 3000 * 3 / 8 * 0.95 < alone < 3000 * 3 / 8 * 1.35  # three bits for each character, and a little
+    assert (
+        3000 * 3 / 8 * 0.95 < alone < 3000 * 3 / 8 * 1.35
+    )  # three bits for each character, and a little
     assert compressed(name, "x" * 99 + text, text) < alone / 2
     assert compressed(name, "x" * 3000, text) == pytest.approx(alone, rel=0.1)
 
@@ -120,4 +135,8 @@ def test_a_cost_has_the_units_of_a_score() -> None:
     cost = Cost.of_bytes("x", 3, "\u00e9a")
     assert (cost.bits_per_char, cost.bits_per_byte) == (pytest.approx(12), pytest.approx(8))
     assert cost.to_dict()["name"] == "x"
-    assert [cost.name for cost in unprimed("a")] == ["gzip, not primed", "bz2, not primed", "xz, not primed"]
+    assert [cost.name for cost in unprimed("a")] == [
+        "gzip, not primed",
+        "bz2, not primed",
+        "xz, not primed",
+    ]

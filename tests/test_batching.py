@@ -42,14 +42,18 @@ def sequential_configs(draw: st.DrawFn) -> TrainConfig:
     bptt = draw(st.sampled_from([*BPTT_MODES, "stride"]))
     if bptt == "stride":
         bptt, stride = "fixed", draw(st.integers(1, seq_len))
-    return TrainConfig(batch_size=draw(SIZES), seq_len=seq_len, bptt=bptt, bptt_stride=stride, seed=draw(SEEDS))
+    return TrainConfig(
+        batch_size=draw(SIZES), seq_len=seq_len, bptt=bptt, bptt_stride=stride, seed=draw(SEEDS)
+    )
 
 
 @st.composite
 def any_config(draw: st.DrawFn) -> TrainConfig:
     if draw(st.booleans()):
         return draw(sequential_configs())
-    return TrainConfig(batcher="random", batch_size=draw(SIZES), seq_len=draw(SIZES), seed=draw(SEEDS))
+    return TrainConfig(
+        batcher="random", batch_size=draw(SIZES), seq_len=draw(SIZES), seed=draw(SEEDS)
+    )
 
 
 def batcher_of(length: int, config: TrainConfig) -> Batcher:
@@ -57,7 +61,10 @@ def batcher_of(length: int, config: TrainConfig) -> Batcher:
 
 
 def epoch(batcher: Batcher) -> list[Batch]:
-    """Take the batches that belong together: from one that starts the streams to before the next that does."""
+    """Take the batches that belong together.
+
+    From one that starts the streams to before the next that does.
+    """
     found = [batcher.next_batch()]
     while batcher.position()["index"]:
         found.append(batcher.next_batch())
@@ -85,7 +92,10 @@ def same(ours: list[Batch], theirs: list[Batch]) -> bool:
 
 @given(length=LENGTHS, config=sequential_configs())
 def test_an_epochs_batches_joined_are_the_text_turned(length: int, config: TrainConfig) -> None:
-    """Each stream goes on where it was, each begins where the one above it ends; less than a column is left out."""
+    """Each stream goes on where it was, each begins where the one above it ends.
+
+    Less than a column is left out.
+    """
     joined = scored(epoch(batcher_of(length, config))).flatten()
     assert np.array_equal(joined, (joined[0] + np.arange(len(joined))) % length)
     batch_size = min(config.batch_size, length // 2)
@@ -93,7 +103,9 @@ def test_an_epochs_batches_joined_are_the_text_turned(length: int, config: Train
 
 
 @given(length=LENGTHS, config=sequential_configs())
-def test_streams_start_at_an_epochs_first_batch_and_continue_in_the_others(length: int, config: TrainConfig) -> None:
+def test_streams_start_at_an_epochs_first_batch_and_continue_in_the_others(
+    length: int, config: TrainConfig
+) -> None:
     batcher = batcher_of(length, config)
     for _ in range(2):
         batches = epoch(batcher)
@@ -140,7 +152,9 @@ def test_a_position_leads_to_the_same_batches_again(
 @pytest.mark.parametrize("name", BATCHERS)
 def test_batches_are_a_function_of_the_seed_alone(name: str) -> None:
     def batches(seed: int) -> list[Batch]:
-        return take(batcher_of(500, TrainConfig(batcher=name, batch_size=3, seq_len=10, seed=seed)), 40)
+        return take(
+            batcher_of(500, TrainConfig(batcher=name, batch_size=3, seq_len=10, seed=seed)), 40
+        )
 
     np.random.seed(0)
     torch.manual_seed(0)
@@ -158,7 +172,9 @@ def test_each_epoch_cuts_the_text_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(("seq_len", "lengths"), [(1, {1}), (2, {1, 2, 3}), (8, set(range(4, 13)))])
-def test_random_lengths_lie_around_the_given_one_and_tile_the_stream(seq_len: int, lengths: set[int]) -> None:
+def test_random_lengths_lie_around_the_given_one_and_tile_the_stream(
+    seq_len: int, lengths: set[int]
+) -> None:
     cuts = windows(3000, TrainConfig(bptt="random", seq_len=seq_len), np.random.default_rng(1))
     assert [before[1] for before in cuts[:-1]] == [after[0] for after in cuts[1:]]
     assert (cuts[0][0], cuts[-1][1]) == (0, 3000)
@@ -188,9 +204,17 @@ def test_without_truncation_an_epoch_is_one_batch() -> None:
         (5, 9, 2, [(0, 5, 2, 0)]),
         (7, 3, 3, [(0, 3, 3, 0), (3, 6, 3, 0), (6, 7, 1, 0)]),
     ],
-    ids=["whole windows", "a shorter one at the end", "one window", "a short text", "stride as long as the window"],
+    ids=[
+        "whole windows",
+        "a shorter one at the end",
+        "one window",
+        "a short text",
+        "stride as long as the window",
+    ],
 )
-def test_windows_with_a_stride(length: int, seq_len: int, stride: int, expected: list[tuple[int, ...]]) -> None:
+def test_windows_with_a_stride(
+    length: int, seq_len: int, stride: int, expected: list[tuple[int, ...]]
+) -> None:
     config = TrainConfig(seq_len=seq_len, bptt_stride=stride)
     assert windows(length, config, np.random.default_rng(1)) == expected
 
@@ -200,8 +224,12 @@ def test_a_strides_windows_score_each_step_once_and_look_back_the_whole_length(
     length: int, seq_len: int, data: st.DataObject
 ) -> None:
     stride = data.draw(st.integers(1, seq_len))
-    cuts = windows(length, TrainConfig(seq_len=seq_len, bptt_stride=stride), np.random.default_rng(1))
-    steps = [step for begin, end, _, scored_from in cuts for step in range(begin + scored_from, end)]
+    cuts = windows(
+        length, TrainConfig(seq_len=seq_len, bptt_stride=stride), np.random.default_rng(1)
+    )
+    steps = [
+        step for begin, end, _, scored_from in cuts for step in range(begin + scored_from, end)
+    ]
     assert steps == list(range(length))
     for (begin, end, carry, _), (following, *_) in pairwise(cuts):
         assert end - begin == min(seq_len, length)
@@ -217,21 +245,33 @@ def test_random_windows_are_pieces_of_the_text_from_a_state_of_zero(
         assert batch.targets.shape == (batch_size, min(seq_len, length))
         assert (batch.targets.diff(dim=1) == 1).all()
         assert (batch.inputs[:, 0] == length).all()
-        assert (batch.starts_stream, batch.carry_at, batch.scored_from) == (True, min(seq_len, length), 0)
+        assert (batch.starts_stream, batch.carry_at, batch.scored_from) == (
+            True,
+            min(seq_len, length),
+            0,
+        )
 
 
 @pytest.mark.parametrize("seq_len", [1, 4, 9, 10, 11])
 def test_random_windows_reach_every_place_in_the_text(seq_len: int) -> None:
     batches = take(batcher_of(10, TrainConfig(batcher="random", batch_size=50, seq_len=seq_len)), 4)
-    assert {int(first) for batch in batches for first in batch.targets[:, 0]} == set(range(max(1, 10 - seq_len + 1)))
-    assert {int(symbol) for batch in batches for symbol in batch.targets.flatten()} == set(range(10))
+    assert {int(first) for batch in batches for first in batch.targets[:, 0]} == set(
+        range(max(1, 10 - seq_len + 1))
+    )
+    assert {int(symbol) for batch in batches for symbol in batch.targets.flatten()} == set(
+        range(10)
+    )
 
 
 @pytest.mark.parametrize("name", BATCHERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
-def test_ids_of_any_type_and_from_a_file_give_the_same_batches(name: str, dtype: type, tmp_path: Path) -> None:
+def test_ids_of_any_type_and_from_a_file_give_the_same_batches(
+    name: str, dtype: type, tmp_path: Path
+) -> None:
     config, ids = TrainConfig(batcher=name, batch_size=3, seq_len=7), np.arange(200) * 7 % 256
-    expected = take(make_batcher(ids, config, start=256), 20)  # a start symbol that the narrowest type cannot hold
+    expected = take(
+        make_batcher(ids, config, start=256), 20
+    )  # a start symbol that the narrowest type cannot hold
     assert same(take(make_batcher(ids.astype(dtype), config, start=256), 20), expected)
     ids.astype(dtype).tofile(tmp_path / "ids")
     mapped = np.memmap(tmp_path / "ids", dtype=dtype, mode="r")
@@ -245,8 +285,12 @@ def test_the_steps_of_a_sequential_epoch_are_counted(length: int, config: TrainC
 
 
 @given(length=LENGTHS, batch_size=SIZES, seq_len=SIZES)
-def test_an_epoch_of_random_windows_is_as_many_symbols_as_the_text(length: int, batch_size: int, seq_len: int) -> None:
-    batcher = batcher_of(length, TrainConfig(batcher="random", batch_size=batch_size, seq_len=seq_len))
+def test_an_epoch_of_random_windows_is_as_many_symbols_as_the_text(
+    length: int, batch_size: int, seq_len: int
+) -> None:
+    batcher = batcher_of(
+        length, TrainConfig(batcher="random", batch_size=batch_size, seq_len=seq_len)
+    )
     assert batcher.steps_per_epoch() * batcher.next_batch().targets.numel() == pytest.approx(length)
 
 
@@ -257,7 +301,9 @@ def test_a_text_with_nothing_to_learn_is_refused(name: str, length: int) -> None
         batcher_of(length, TrainConfig(batcher=name))
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sequential", SequentialBatcher), ("random", RandomBatcher)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sequential", SequentialBatcher), ("random", RandomBatcher)]
+)
 def test_the_configuration_names_the_batcher(name: str, kind: type) -> None:
     assert isinstance(batcher_of(2, TrainConfig(batcher=name)), kind)
 
@@ -275,13 +321,23 @@ class Recorder:
 
 def second_window() -> tuple[torch.nn.Module, Batch, Batch, Callable[..., Step]]:
     """A model, an epoch's first two overlapping batches, and the step that a trainer would take."""
-    config = TrainConfig(batch_size=1, seq_len=SEQ_LEN, bptt_stride=STRIDE, clip_norm=0, optimizer="adamw")
+    config = TrainConfig(
+        batch_size=1, seq_len=SEQ_LEN, bptt_stride=STRIDE, clip_norm=0, optimizer="adamw"
+    )
     model = build(ModelConfig(vocab_size=30, hidden_size=8, embedding_size=5), seed=1).double()
     batches = take(batcher_of(30, config), 2)
 
     def step(batch: Batch, state: tuple[Tensor, ...] | None, optimizer: Any = None) -> Step:
         model.zero_grad()
-        return train_step(Learner(model), optimizer or Recorder(), batch, state, config, lr=0.1, autocast=nullcontext())
+        return train_step(
+            Learner(model),
+            optimizer or Recorder(),
+            batch,
+            state,
+            config,
+            lr=0.1,
+            autocast=nullcontext(),
+        )
 
     return model, *batches, step
 
@@ -318,7 +374,9 @@ def test_a_step_with_overlapping_windows_equals_the_one_written_out() -> None:
     carried = tuple(part.detach() for part in after_first)
     model.zero_grad()
     logits, _ = model(second.inputs, carried)
-    loss = functional.cross_entropy(logits[0, SEQ_LEN - STRIDE :], second.targets[0, SEQ_LEN - STRIDE :])
+    loss = functional.cross_entropy(
+        logits[0, SEQ_LEN - STRIDE :], second.targets[0, SEQ_LEN - STRIDE :]
+    )
     loss.backward()
     _, after_second = model(second.inputs[:, :STRIDE], carried)
 
@@ -334,7 +392,9 @@ def test_the_last_window_of_an_epoch_may_be_shorter_than_the_stride() -> None:
     model = build(ModelConfig(vocab_size=15, hidden_size=8, embedding_size=5), seed=1)
     optimizer, state = Optimizer(model, config), None
     for batch in epoch(batcher_of(15, config)):
-        step = train_step(Learner(model), optimizer, batch, state, config, lr=0.01, autocast=nullcontext())
+        step = train_step(
+            Learner(model), optimizer, batch, state, config, lr=0.01, autocast=nullcontext()
+        )
         assert step.finite
         state = step.carried
 
@@ -351,7 +411,9 @@ def test_the_last_window_of_an_epoch_may_be_shorter_than_the_stride() -> None:
     ],
     ids=str,
 )
-def test_sequences_double_in_the_first_half(start: int | None, end: int, steps: int, lengths: list[int]) -> None:
+def test_sequences_double_in_the_first_half(
+    start: int | None, end: int, steps: int, lengths: list[int]
+) -> None:
     config = TrainConfig(seq_len=end, seq_len_start=start, steps=steps)
     assert [seq_len_at(step, config) for step in range(steps)] == lengths
     assert seq_len_at(steps + 5, config) == end
@@ -367,9 +429,17 @@ def test_a_curriculum_shapes_the_batches_and_is_found_again(kind: str) -> None:
         positions.append(json.loads(json.dumps(whole.position())))
         batches.append(whole.next_batch())
     wanted = [seq_len_at(step, config) for step in range(70)]
-    shorter = [batch.targets.shape[1] < length for batch, length in zip(batches, wanted, strict=True)]
-    assert all(batch.targets.shape[1] <= length for batch, length in zip(batches, wanted, strict=True))
-    last = {step for step in range(69) if batches[step + 1].starts_stream} if kind == "sequential" else set()
+    shorter = [
+        batch.targets.shape[1] < length for batch, length in zip(batches, wanted, strict=True)
+    ]
+    assert all(
+        batch.targets.shape[1] <= length for batch, length in zip(batches, wanted, strict=True)
+    )
+    last = (
+        {step for step in range(69) if batches[step + 1].starts_stream}
+        if kind == "sequential"
+        else set()
+    )
     assert {step for step, less in enumerate(shorter) if less} <= last | {69}
     for step in (0, 1, 25, 31, 69):
         again = make_batcher(ids, config, start=9)
@@ -382,7 +452,9 @@ def test_a_curriculum_shapes_the_batches_and_is_found_again(kind: str) -> None:
 
 @pytest.mark.parametrize("first_step", [-1, "1", 0.5])
 def test_a_place_in_a_curriculum_that_cannot_be_is_refused(first_step: Any) -> None:
-    batcher = make_batcher(np.arange(90), TrainConfig(seq_len=16, seq_len_start=2, batch_size=3), start=90)
+    batcher = make_batcher(
+        np.arange(90), TrainConfig(seq_len=16, seq_len_start=2, batch_size=3), start=90
+    )
     with pytest.raises((ValueError, TypeError)):
         batcher.restore({"epoch": 0, "index": 0, "first_step": first_step})
 
@@ -405,7 +477,9 @@ def test_the_shapes_are_those_of_the_batches(settings: dict[str, Any]) -> None:
     config = TrainConfig(seq_len=16, batch_size=3, **settings)
     batcher = make_batcher(np.arange(90), config, 90, starts)
     expected = batcher.shapes()
-    assert {tuple(batcher.next_batch().inputs.shape) for _ in range(int(batcher.steps_per_epoch()) or 1)} == expected
+    assert {
+        tuple(batcher.next_batch().inputs.shape) for _ in range(int(batcher.steps_per_epoch()) or 1)
+    } == expected
 
 
 def test_a_curriculum_still_shows_each_symbol_once_in_an_epoch() -> None:

@@ -18,16 +18,22 @@ def log_prob(model: TableModel, last: int, symbol: int) -> float:
 
 
 def total(model: TableModel, last: int, ids: tuple[int, ...]) -> float:
-    return math.fsum(log_prob(model, before, symbol) for before, symbol in zip((last, *ids), ids, strict=False))
+    return math.fsum(
+        log_prob(model, before, symbol) for before, symbol in zip((last, *ids), ids, strict=False)
+    )
 
 
-def exhaustive(model: TableModel, last: int, length: int, stop: str | None) -> list[tuple[float, tuple[int, ...]]]:
+def exhaustive(
+    model: TableModel, last: int, length: int, stop: str | None
+) -> list[tuple[float, tuple[int, ...]]]:
     """All texts there are, cut behind the stop string, by log probability per symbol."""
     texts = set()
     for ids in product(KNOWN, repeat=length):
         end = FAKE.decode(ids).find(stop) if stop else -1
         texts.add(ids if end < 0 else ids[: end + len(stop or "")])
-    return sorted(((total(model, last, ids) / len(ids), ids) for ids in texts), key=lambda one: -one[0])
+    return sorted(
+        ((total(model, last, ids) / len(ids), ids) for ids in texts), key=lambda one: -one[0]
+    )
 
 
 @pytest.mark.parametrize("stop", [None, "b", "ca"])
@@ -35,21 +41,31 @@ def exhaustive(model: TableModel, last: int, length: int, stop: str | None) -> l
 def test_with_a_place_for_every_text_it_is_exhaustive(stop: str | None, seed: int) -> None:
     model: Any = random_table(seed)
     config = SamplingConfig(length=4, stop=stop)  # type: ignore[arg-type]
-    best = search(model, FAKE, "ab", config, beam=1024, num=10)  # 6 ** 4 texts, of which 1,024 hardly lose the best
+    best = search(
+        model, FAKE, "ab", config, beam=1024, num=10
+    )  # 6 ** 4 texts, of which 1,024 hardly lose the best
     expected = exhaustive(model, 2, 4, stop)[:10]
     assert [sample.ids for sample in best] == [ids for _, ids in expected]
     for sample, (value, ids) in zip(best, expected, strict=True):
         assert sum(sample.log_probs) / len(sample.log_probs) == pytest.approx(value)
-        assert sample.log_probs == pytest.approx([log_prob(model, a, b) for a, b in zip((2, *ids), ids, strict=False)])
+        assert sample.log_probs == pytest.approx(
+            [log_prob(model, a, b) for a, b in zip((2, *ids), ids, strict=False)]
+        )
         assert sample.text == FAKE.decode(ids).partition(stop or "\0")[0]
 
 
 def followed(model: TableModel, beam: int, length: int, stop: str) -> list[tuple[int, ...]]:
-    """The definition with lists: an ended text keeps one of the places, the others go to the likeliest extensions."""
+    """The definition with lists.
+
+    An ended text keeps one of the places, the others go to the likeliest extensions.
+    """
     growing: list[tuple[int, ...]] = [()]
     ended: list[tuple[int, ...]] = []
     for step in range(length):
-        longer = sorted(((*ids, symbol) for ids in growing for symbol in KNOWN), key=lambda ids: -total(model, 7, ids))
+        longer = sorted(
+            ((*ids, symbol) for ids in growing for symbol in KNOWN),
+            key=lambda ids: -total(model, 7, ids),
+        )
         kept = longer[: beam - len(ended)]
         ended += [ids for ids in kept if stop in FAKE.decode(ids) or step == length - 1]
         growing = [ids for ids in kept if ids not in ended]
@@ -66,7 +82,9 @@ def test_a_narrow_search_follows_what_the_definition_does(seed: int) -> None:
 
 @pytest.mark.parametrize("model", [random_table, small_numpy_model], ids=["table", "numpy"])
 def test_one_beam_is_greedy(model: Any) -> None:
-    (greedy,) = generate_samples(model(), FAKE, "ab", SamplingConfig(length=30, temperature=0), seed=1, num=1)
+    (greedy,) = generate_samples(
+        model(), FAKE, "ab", SamplingConfig(length=30, temperature=0), seed=1, num=1
+    )
     (beam,) = search(model(), FAKE, "ab", SamplingConfig(length=30), beam=1)
     assert (beam.text, beam.ids) == (greedy.text, greedy.ids)
     assert beam.log_probs == pytest.approx(greedy.log_probs)
@@ -85,11 +103,16 @@ def test_it_finds_what_greed_misses() -> None:
 def test_a_wide_beam_is_never_worse_here_and_the_best_come_first() -> None:
     model: Any = small_numpy_model()
     config = SamplingConfig(length=12)
-    means = [round(sum(search(model, FAKE, "a", config, beam=beam)[0].log_probs), 4) for beam in (1, 4, 64)]
+    means = [
+        round(sum(search(model, FAKE, "a", config, beam=beam)[0].log_probs), 4)
+        for beam in (1, 4, 64)
+    ]
     assert means == sorted(means)
     several = search(model, FAKE, "a", config, beam=8, num=8)
     assert len({one.ids for one in several}) == 8
-    assert [sum(one.log_probs) for one in several] == sorted((sum(one.log_probs) for one in several), reverse=True)
+    assert [sum(one.log_probs) for one in several] == sorted(
+        (sum(one.log_probs) for one in several), reverse=True
+    )
     assert search(model, FAKE, "a", config, beam=8, num=3) == several[:3]
 
 
@@ -97,16 +120,22 @@ def test_the_unknown_symbol_is_never_found() -> None:
     table = np.zeros((8, 7))
     table[:, 0] = 5
     model: Any = TableModel(table)
-    assert "\ufffd" not in "".join(one.text for one in search(model, FAKE, "", SamplingConfig(length=3), beam=9, num=9))
+    assert "\ufffd" not in "".join(
+        one.text for one in search(model, FAKE, "", SamplingConfig(length=3), beam=9, num=9)
+    )
 
 
 def test_it_ends_with_the_stop_string_or_the_lines_or_the_length() -> None:
     model: Any = random_table(1)
-    for sample in search(model, FAKE, "", SamplingConfig(length=20, stop=("b", "dd")), beam=9, num=9):
+    for sample in search(
+        model, FAKE, "", SamplingConfig(length=20, stop=("b", "dd")), beam=9, num=9
+    ):
         whole = FAKE.decode(sample.ids)
         assert len(whole) <= 20
         assert min(
-            index for stop in ("b", "dd", whole[20:] or "\0") if (index := (whole + "\0").find(stop)) >= 0
+            index
+            for stop in ("b", "dd", whole[20:] or "\0")
+            if (index := (whole + "\0").find(stop)) >= 0
         ) == len(sample.text)
 
 
@@ -129,7 +158,9 @@ def test_it_does_not_repeat() -> None:
         ({"beam": 2, "prompt": "x"}, TextError, "has never seen: 'x'"),
     ],
 )
-def test_what_cannot_be_searched(options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_what_cannot_be_searched(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
     prompt = options.pop("prompt", "")
     with pytest.raises(error, match=message):
         search(random_table(), FAKE, prompt, SamplingConfig(length=3), **options)

@@ -13,9 +13,24 @@ SCRIPT = Path(__file__).parent / "benchmarks" / "encoding.py"
 
 @pytest.mark.slow
 def test_it_measures_and_writes_a_table(text: Path, tmp_path: Path) -> None:
-    words = [SCRIPT, text, "--size", "1", "--only", "char", "--folder", tmp_path, "--json", tmp_path / "figures.json"]
+    words = [
+        SCRIPT,
+        text,
+        "--size",
+        "1",
+        "--only",
+        "char",
+        "--folder",
+        tmp_path,
+        "--json",
+        tmp_path / "figures.json",
+    ]
     done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, check=False, env=ENVIRONMENT
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
     )
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / "figures.json").read_text())["rows"]

@@ -34,7 +34,10 @@ def test_it_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_the_seed_decides_and_pieces_that_are_all_alike_leave_no_doubt() -> None:
     assert interval(*pieces(100), seed=3) == interval(*pieces(100), seed=3)
     assert interval(*pieces(100), seed=3) != interval(*pieces(100), seed=4)
-    assert interval(np.full(60, 150.0), np.full(60, 100)) == (pytest.approx(1.5), pytest.approx(1.5))
+    assert interval(np.full(60, 150.0), np.full(60, 100)) == (
+        pytest.approx(1.5),
+        pytest.approx(1.5),
+    )
 
 
 def test_a_short_last_piece_counts_by_its_length() -> None:

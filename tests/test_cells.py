@@ -16,7 +16,11 @@ Values = Any  # NumPy arrays or torch tensors: the equations below are written o
 Step = Callable[[ModuleType, Values, tuple[Values, ...], dict[str, Values]], tuple[Values, ...]]
 BATCH, TIME, INPUT, HIDDEN = 3, 7, 5, 4
 LETTERS = {"weight": "W", "bias": "b"} | dict(
-    zip(("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0", "rnn.bias_hh_l0"), "WUbd", strict=True)
+    zip(
+        ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0", "rnn.bias_hh_l0"),
+        "WUbd",
+        strict=True,
+    )
 )
 RECURRENT = ("rnn", "gru", "lstm")
 
@@ -29,20 +33,28 @@ def affine(w: dict[str, Values], gate: str, x: Values, h: Values) -> Values:
     return x @ w[f"W{gate}"].T + w[f"b{gate}"] + h @ w[f"U{gate}"].T + w[f"d{gate}"]
 
 
-def elman_tanh(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def elman_tanh(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     return (np.tanh(affine(w, "h", x, state[0])),)
 
 
-def elman_relu(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def elman_relu(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     before = affine(w, "h", x, state[0])
     return (before * (before > 0),)
 
 
-def elman_sigmoid(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def elman_sigmoid(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     return (sigmoid(np, affine(w, "h", x, state[0])),)
 
 
-def gru(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def gru(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     h = state[0]
     reset = sigmoid(np, affine(w, "r", x, h))
     update = sigmoid(np, affine(w, "z", x, h))
@@ -50,18 +62,26 @@ def gru(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Value
     return ((1 - update) * candidate + update * h,)
 
 
-def lstm(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def lstm(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     h, c = state
-    c = sigmoid(np, affine(w, "f", x, h)) * c + sigmoid(np, affine(w, "i", x, h)) * np.tanh(affine(w, "g", x, h))
+    c = sigmoid(np, affine(w, "f", x, h)) * c + sigmoid(np, affine(w, "i", x, h)) * np.tanh(
+        affine(w, "g", x, h)
+    )
     return sigmoid(np, affine(w, "o", x, h)) * np.tanh(c), c
 
 
-def mingru(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def mingru(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     update = sigmoid(np, x @ w["Wz"].T + w["bz"])
     return ((1 - update) * state[0] + update * (x @ w["Wn"].T + w["bn"]),)
 
 
-def minlstm(np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def minlstm(
+    np: ModuleType, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     forget, enter = sigmoid(np, x @ w["Wf"].T + w["bf"]), sigmoid(np, x @ w["Wi"].T + w["bi"])
     return ((forget * state[0] + enter * (x @ w["Wg"].T + w["bg"])) / (forget + enter),)
 
@@ -76,11 +96,17 @@ TEXTBOOK: dict[tuple[str, str], tuple[Step, str]] = {
     ("mingru", "tanh"): (mingru, "zn"),
     ("minlstm", "tanh"): (minlstm, "fig"),
 }
-every_cell = pytest.mark.parametrize(("kind", "activation"), TEXTBOOK, ids=["-".join(key) for key in TEXTBOOK])
+every_cell = pytest.mark.parametrize(
+    ("kind", "activation"), TEXTBOOK, ids=["-".join(key) for key in TEXTBOOK]
+)
 
 
 def cell_of(
-    kind: str, activation: str = "tanh", input_size: int = INPUT, hidden: int = HIDDEN, **settings: Any
+    kind: str,
+    activation: str = "tanh",
+    input_size: int = INPUT,
+    hidden: int = HIDDEN,
+    **settings: Any,
 ) -> Cell:
     torch.manual_seed(1)
     config = ModelConfig(cell=kind, activation=activation, hidden_size=hidden, **settings)
@@ -100,21 +126,30 @@ def random_cell(kind: str, activation: str) -> Cell:
 def example(cell: Cell) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Inputs and a state that is not zero."""
     generator = torch.Generator().manual_seed(3)
-    inputs = torch.randn(BATCH, TIME, INPUT, generator=generator, dtype=torch.float64, requires_grad=True)
+    inputs = torch.randn(
+        BATCH, TIME, INPUT, generator=generator, dtype=torch.float64, requires_grad=True
+    )
     state = torch.randn(cell.num_states, BATCH, HIDDEN, generator=generator, dtype=torch.float64)
     return inputs, tuple(part.clone().requires_grad_() for part in state)
 
 
 def by_gate(cell: Cell, gates: str) -> dict[str, torch.Tensor]:
-    """Name each gate's part of each weight: W and U the matrices of input and state, b and d their biases."""
+    """Name each gate's part of each weight.
+
+    W and U the matrices of input and state, b and d their biases.
+    """
     parts = {}
     for name, parameter in cell.named_parameters():
         blocks = parameter.unflatten(0, (len(gates), HIDDEN))
-        parts |= {f"{LETTERS[name]}{gate}": block for gate, block in zip(gates, blocks, strict=True)}
+        parts |= {
+            f"{LETTERS[name]}{gate}": block for gate, block in zip(gates, blocks, strict=True)
+        }
     return parts
 
 
-def walk(np: ModuleType, step: Step, x: Values, state: tuple[Values, ...], w: dict[str, Values]) -> tuple[Values, ...]:
+def walk(
+    np: ModuleType, step: Step, x: Values, state: tuple[Values, ...], w: dict[str, Values]
+) -> tuple[Values, ...]:
     """Return the outputs of each time step, stacked along time, and the last state."""
     outputs = []
     for time in range(x.shape[1]):
@@ -130,7 +165,9 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 def assert_same(ours: tuple[torch.Tensor, ...], expected: tuple[Values, ...]) -> None:
     assert len(ours) == len(expected)
     for one, other in zip(ours, expected, strict=True):
-        np.testing.assert_allclose(array(one), array(torch.as_tensor(other)), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(
+            array(one), array(torch.as_tensor(other)), rtol=1e-10, atol=1e-10
+        )
 
 
 @every_cell
@@ -144,7 +181,9 @@ def test_outputs_and_state_are_those_of_the_equations(kind: str, activation: str
     assert_same((outputs, *last), expected)
 
 
-def gradients(results: tuple[torch.Tensor, ...], wanted: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def gradients(
+    results: tuple[torch.Tensor, ...], wanted: list[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
     """Differentiate a sum in which each entry of the results has a weight of its own."""
     generator = torch.Generator().manual_seed(4)
     loss = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in results)
@@ -163,7 +202,9 @@ def test_gradients_are_those_of_the_equations(kind: str, activation: str) -> Non
 
 @pytest.mark.parametrize("cuts", [(3,), (1, 2), tuple(range(1, TIME))], ids=str)
 @every_cell
-def test_chunks_with_the_state_carried_are_the_whole(kind: str, activation: str, cuts: tuple[int, ...]) -> None:
+def test_chunks_with_the_state_carried_are_the_whole(
+    kind: str, activation: str, cuts: tuple[int, ...]
+) -> None:
     cell = random_cell(kind, activation)
     inputs, state = example(cell)
     wanted = [inputs, *state, *cell.parameters()]
@@ -173,7 +214,9 @@ def test_chunks_with_the_state_carried_are_the_whole(kind: str, activation: str,
         piece, carried = cell(inputs[:, begin:end], carried)
         pieces.append(piece)
     assert_same((torch.cat(pieces, dim=1), *carried), (outputs, *last))
-    assert_same(gradients((torch.cat(pieces, dim=1), *carried), wanted), gradients((outputs, *last), wanted))
+    assert_same(
+        gradients((torch.cat(pieces, dim=1), *carried), wanted), gradients((outputs, *last), wanted)
+    )
 
 
 @every_cell
@@ -194,16 +237,25 @@ def test_a_sequence_does_not_depend_on_those_beside_it(kind: str, activation: st
         assert_same((alone[0],), (together[row],))
 
 
-KEEPS = {"gru": {"z": 1}, "lstm": {"f": 1}, "mingru": {"z": -1}, "minlstm": {"f": 1, "i": -1}}  # gates, and their signs
+KEEPS = {
+    "gru": {"z": 1},
+    "lstm": {"f": 1},
+    "mingru": {"z": -1},
+    "minlstm": {"f": 1, "i": -1},
+}  # gates, and their signs
 
 
 @pytest.mark.parametrize("bias", [1.0, 0.0, -2.5])
 @every_cell
-def test_only_the_gates_that_keep_the_state_begin_with_a_bias(kind: str, activation: str, bias: float) -> None:
+def test_only_the_gates_that_keep_the_state_begin_with_a_bias(
+    kind: str, activation: str, bias: float
+) -> None:
     gates = TEXTBOOK[kind, activation][1]
     parts = by_gate(cell_of(kind, activation, forget_bias=bias), gates)
     for gate in gates:
-        total = sum(part.detach() for letter in "bd" if (part := parts.get(f"{letter}{gate}")) is not None)
+        total = sum(
+            part.detach() for letter in "bd" if (part := parts.get(f"{letter}{gate}")) is not None
+        )
         sign = KEEPS.get(kind, {}).get(gate, 0)
         assert torch.equal(total, torch.full((HIDDEN,), sign * bias))
 
@@ -242,5 +294,7 @@ def test_each_gates_input_block_begins_on_its_own_scale(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_the_activation_is_the_plain_cells_alone(kind: str) -> None:
-    tanh, relu = (cell(*example(cell))[0] for cell in (random_cell(kind, "tanh"), random_cell(kind, "relu")))
+    tanh, relu = (
+        cell(*example(cell))[0] for cell in (random_cell(kind, "tanh"), random_cell(kind, "relu"))
+    )
     assert torch.equal(tanh, relu) == (kind != "rnn")

@@ -35,7 +35,9 @@ from charrnn.tokenizers import CharTokenizer
 
 DTYPES = ["f4", "f8", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
 ARRAYS = st.dictionaries(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda name: name != "__metadata__"),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
+        lambda name: name != "__metadata__"
+    ),
     st.sampled_from(DTYPES).flatmap(
         lambda dtype: np_st.arrays(dtype, np_st.array_shapes(min_dims=0, min_side=0, max_side=4))
     ),
@@ -47,23 +49,36 @@ JSON = st.recursive(
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-SMALL = to_bytes({"a": np.arange(3, dtype="f4"), "b": np.array([7], "i8")}, {"step": 3, "note": 'é"\\ "sha256":"0"'})
+SMALL = to_bytes(
+    {"a": np.arange(3, dtype="f4"), "b": np.array([7], "i8")},
+    {"step": 3, "note": 'é"\\ "sha256":"0"'},
+)
 
 
 def small_model(**fields: Any) -> SavedModel:
-    config = ModelConfig(**({"vocab_size": 3, "hidden_size": 4, "embedding_size": 2, "num_layers": 2} | fields))
+    config = ModelConfig(
+        **({"vocab_size": 3, "hidden_size": 4, "embedding_size": 2, "num_layers": 2} | fields)
+    )
     rng = np.random.default_rng(0)
-    weights = {name: rng.normal(size=shape).astype("f4") for name, shape in weight_shapes(config).items()}
+    weights = {
+        name: rng.normal(size=shape).astype("f4") for name, shape in weight_shapes(config).items()
+    }
     return SavedModel(config, CharTokenizer("ab"), weights, {"step": 10, "best": 1.25})
 
 
 def write_model(path: Path, weights: dict[str, Any] | None = None, **metadata: Any) -> Path:
     """Write a model file whose checksum is right and some of whose parts are replaced."""
     model = small_model()
-    facts = {"config": model.config.to_dict(), "tokenizer": model.tokenizer.to_dict(), "about": {}} | metadata
+    facts = {
+        "config": model.config.to_dict(),
+        "tokenizer": model.tokenizer.to_dict(),
+        "about": {},
+    } | metadata
     save(path, model.weights | (weights or {}), facts)
     return path
 
@@ -77,7 +92,9 @@ def resealed(old: bytes, new: bytes, data: bytes = SMALL) -> bytes:
 
 
 @given(ARRAYS, st.dictionaries(st.text(st.characters()), JSON, max_size=3))
-def test_arrays_and_metadata_come_back_as_they_were(arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
+def test_arrays_and_metadata_come_back_as_they_were(
+    arrays: dict[str, Any], metadata: dict[str, Any]
+) -> None:
     data = to_bytes(arrays, metadata)
     found, facts = from_bytes(data, "file")
     assert facts == metadata
@@ -91,7 +108,12 @@ def test_arrays_and_metadata_come_back_as_they_were(arrays: dict[str, Any], meta
 
 @pytest.mark.parametrize(
     "array",
-    [np.arange(6.0).reshape(2, 3).T, np.arange(9)[::-2], np.asfortranarray(np.eye(3)), np.arange(3, dtype=">f4")],
+    [
+        np.arange(6.0).reshape(2, 3).T,
+        np.arange(9)[::-2],
+        np.asfortranarray(np.eye(3)),
+        np.arange(3, dtype=">f4"),
+    ],
 )
 def test_an_array_that_does_not_lie_in_order_is_saved_by_its_values(array: Any) -> None:
     found, _ = from_bytes(to_bytes({"a": array}, {}), "file")
@@ -113,7 +135,11 @@ def test_each_flipped_bit_is_noticed() -> None:
 
 def test_each_cut_and_each_addition_is_noticed() -> None:
     for size in range(len(SMALL)):
-        for damaged in (SMALL[:size], SMALL[:size] + b" " + SMALL[size:], SMALL[:size] + SMALL[size + 1 :]):
+        for damaged in (
+            SMALL[:size],
+            SMALL[:size] + b" " + SMALL[size:],
+            SMALL[:size] + SMALL[size + 1 :],
+        ):
             with pytest.raises(ModelFileError):
                 from_bytes(damaged, "file")
     with pytest.raises(ModelFileError, match="damaged"):
@@ -122,7 +148,13 @@ def test_each_cut_and_each_addition_is_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b'"F32"', b'"I32"'), (b'"I64"', b'"F64"'), (b'"a"', b'"c"'), (b"[3]", b"[1]"), (b"step", b"stop")],
+    [
+        (b'"F32"', b'"I32"'),
+        (b'"I64"', b'"F64"'),
+        (b'"a"', b'"c"'),
+        (b"[3]", b"[1]"),
+        (b"step", b"stop"),
+    ],
     ids=["dtype", "another dtype", "name", "shape", "metadata"],
 )
 def test_a_header_that_safetensors_would_accept_is_noticed(old: bytes, new: bytes) -> None:
@@ -140,7 +172,9 @@ def test_a_zeroed_region_is_noticed() -> None:
         from_bytes(data[:-800] + bytes(800), "file")
 
 
-@given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=9))
+@given(
+    st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=9)
+)
 def test_many_changed_bytes_are_noticed(changes: list[tuple[int, int]]) -> None:
     damaged = bytearray(SMALL)
     for place, value in changes:
@@ -188,7 +222,9 @@ def test_a_right_checksum_does_not_make_a_wrong_file_believed(old: bytes, new: b
 
 def test_metadata_nested_beyond_reason_is_refused() -> None:
     with pytest.raises(ModelFileError, match="checksum is right"):
-        from_bytes(resealed(b'\\"step\\":3', b'\\"step\\":' + b"[" * 100_000 + b"]" * 100_000), "file")
+        from_bytes(
+            resealed(b'\\"step\\":3', b'\\"step\\":' + b"[" * 100_000 + b"]" * 100_000), "file"
+        )
 
 
 def test_what_the_format_cannot_hold_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +247,9 @@ class Touch:
 
 @pytest.mark.parametrize("name", ["model.pt", "model.ckpt", "model.safetensors"])
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_is_refused_by_its_content_and_never_opened(tmp_path: Path, name: str, protocol: int) -> None:
+def test_a_pickle_is_refused_by_its_content_and_never_opened(
+    tmp_path: Path, name: str, protocol: int
+) -> None:
     path, trap = tmp_path / name, tmp_path / "created"
     path.write_bytes(pickle.dumps(Touch(trap), protocol))
     with pytest.raises(ModelFileError, match=r"pickle.*run code"):
@@ -304,9 +342,15 @@ def test_a_model_comes_back(tmp_path: Path, where: str) -> None:
     model, path = small_model(), tmp_path / "model.safetensors"
     save_model(path, model)
     found = load_model(tmp_path / where)
-    assert (found.config, found.tokenizer, found.about) == (model.config, model.tokenizer, model.about)
+    assert (found.config, found.tokenizer, found.about) == (
+        model.config,
+        model.tokenizer,
+        model.about,
+    )
     assert list(found.weights) == list(weight_shapes(model.config))
-    assert all(np.array_equal(found.weights[name], weight) for name, weight in model.weights.items())
+    assert all(
+        np.array_equal(found.weights[name], weight) for name, weight in model.weights.items()
+    )
     assert found.sha256 == digest(path.read_bytes())
     assert len(found.sha256) == 64
 
@@ -315,7 +359,9 @@ def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
     model = small_model()
     shuffled = random.Random(1).sample(sorted(model.weights), len(model.weights))
     save_model(tmp_path / "one", model)
-    save_model(tmp_path / "two", replace(model, weights={name: model.weights[name] for name in shuffled}))
+    save_model(
+        tmp_path / "two", replace(model, weights={name: model.weights[name] for name in shuffled})
+    )
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -332,7 +378,9 @@ def test_a_diverged_model_is_neither_saved_nor_loaded(tmp_path: Path, value: flo
 
 def test_a_cell_of_a_newer_version_is_named(tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.safetensors", **config_with(cell="mamba"))
-    with pytest.raises(ModelFileError, match=r"model.safetensors has the cell 'mamba', .*knows rnn, gru") as caught:
+    with pytest.raises(
+        ModelFileError, match=r"model.safetensors has the cell 'mamba', .*knows rnn, gru"
+    ) as caught:
         load_model(path)
     assert "upgrade" in caught.value.hint
 
@@ -365,7 +413,9 @@ def config_with(**fields: Any) -> dict[str, Any]:
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[-40:],
 )
-def test_a_model_that_contradicts_itself_is_refused(tmp_path: Path, metadata: dict[str, Any], what: str) -> None:
+def test_a_model_that_contradicts_itself_is_refused(
+    tmp_path: Path, metadata: dict[str, Any], what: str
+) -> None:
     with pytest.raises(ModelFileError, match=what) as caught:
         load_model(write_model(tmp_path / "file", **metadata))
     assert str(tmp_path / "file") in caught.value.message
@@ -381,7 +431,9 @@ def test_a_model_that_contradicts_itself_is_refused(tmp_path: Path, metadata: di
     ],
     ids=["too many", "shape", "dtype", "rank"],
 )
-def test_weights_that_the_configuration_does_not_imply_are_refused(tmp_path: Path, weights: Any, what: str) -> None:
+def test_weights_that_the_configuration_does_not_imply_are_refused(
+    tmp_path: Path, weights: Any, what: str
+) -> None:
     with pytest.raises(ModelFileError, match=what):
         load_model(write_model(tmp_path / "file", weights))
 

@@ -70,7 +70,11 @@ def test_the_options_are_these(command: str) -> None:
     expected = TRAIN_OPTIONS if command == "train" else OTHER_OPTIONS[command]
     context = typer.Context(get_command(app))
     parameters = get_command(app).commands[command].get_params(context)  # type: ignore[attr-defined]
-    found = [next(flag for flag in p.opts if flag.startswith("--")) for p in parameters if p.opts[0].startswith("-")]
+    found = [
+        next(flag for flag in p.opts if flag.startswith("--"))
+        for p in parameters
+        if p.opts[0].startswith("-")
+    ]
     assert sorted(found) == sorted(expected.split())
 
 
@@ -116,7 +120,8 @@ def test_what_is_no_duration(given: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("7", 7), ("1e3", 1000), ("1_000", 1000), ("-2", -2), (" 5 ", 5), (3, 3)]
+    ("given", "expected"),
+    [("7", 7), ("1e3", 1000), ("1_000", 1000), ("-2", -2), (" 5 ", 5), (3, 3)],
 )
 def test_whole_numbers(given: str | int, expected: int) -> None:
     assert whole(given) == expected
@@ -153,19 +158,24 @@ def test_a_run_is_named_after_its_text(
     assert (tmp_path / "checkpoints" / "animals" / "model.safetensors").exists()
 
 
-def test_the_same_command_gives_the_same_files(text: Path, tmp_path: Path, charrnn: Terminal, model: Path) -> None:
+def test_the_same_command_gives_the_same_files(
+    text: Path, tmp_path: Path, charrnn: Terminal, model: Path
+) -> None:
     charrnn.ok("train", text, "--out", tmp_path, *OPTIONS)
     assert results(tmp_path) == results(model)
 
 
-def test_a_finished_run_says_so_and_changes_nothing(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_a_finished_run_says_so_and_changes_nothing(
+    text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     first = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
     before = results(tmp_path)
     again = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
     assert "This run is already complete; --fresh begins again." in again.err
     assert results(tmp_path) == before
     timeless = [
-        {key: value for key, value in json.loads(one.out).items() if "second" not in key} for one in (first, again)
+        {key: value for key, value in json.loads(one.out).items() if "second" not in key}
+        for one in (first, again)
     ]
     assert timeless[0] == timeless[1]
 
@@ -180,9 +190,13 @@ def test_fresh_moves_a_run_aside(text: Path, tmp_path: Path, charrnn: Terminal) 
     assert results(out)["model"] != before["model"]
 
 
-def test_other_options_are_refused_and_listed(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_other_options_are_refused_and_listed(
+    text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     charrnn.ok("train", text, "--out", tmp_path, *OPTIONS)
-    outcome = charrnn("train", text, "--out", tmp_path, *OPTIONS, "--quiet", "--lr", 0.1, "--seq-len", 9)
+    outcome = charrnn(
+        "train", text, "--out", tmp_path, *OPTIONS, "--quiet", "--lr", 0.1, "--seq-len", 9
+    )
     assert outcome.code == 2
     assert outcome.err.splitlines()[0] == (
         f"charrnn: The run in {tmp_path} was begun with other options: "
@@ -195,13 +209,22 @@ def test_another_text_is_refused(validation: list[str], tmp_path: Path, charrnn:
     first, second = tmp_path / "first.txt", tmp_path / "second.txt"
     first.write_text(TEXT)
     second.write_text(TEXT)
-    command = ["train", first, *(["--valid", second] if validation else []), "--out", tmp_path / "run", *OPTIONS, "-q"]
+    command = [
+        "train",
+        first,
+        *(["--valid", second] if validation else []),
+        "--out",
+        tmp_path / "run",
+        *OPTIONS,
+        "-q",
+    ]
     charrnn.ok(*command)
     (second if validation else first).write_text(TEXT + "!")
     outcome = charrnn(*command)
     assert outcome.code == 3
     said = re.match(
-        r"charrnn: first has changed since .* began \(SHA-256 (\w+)\.\.\. then, (\w+)\.\.\. now\)\.", outcome.err
+        r"charrnn: first has changed since .* began \(SHA-256 (\w+)\.\.\. then, (\w+)\.\.\. now\)\.",
+        outcome.err,
     )
     assert said is not None
     assert said[1] != said[2]
@@ -212,7 +235,9 @@ def test_a_folder_in_use_is_refused(text: Path, tmp_path: Path, charrnn: Termina
     with folder.lock():
         outcome = charrnn("train", text, "--out", tmp_path, *OPTIONS)
     assert (outcome.code, outcome.out) == (5, "")
-    assert outcome.err.startswith(f"charrnn: {tmp_path} is in use by process {os.getpid()} on host ")
+    assert outcome.err.startswith(
+        f"charrnn: {tmp_path} is in use by process {os.getpid()} on host "
+    )
     charrnn.ok("train", text, "--out", tmp_path, *OPTIONS)
 
 
@@ -247,9 +272,23 @@ def test_settings_may_come_from_a_file_and_options_win(
     values = SETTINGS | {"steps": 3, "cell": "gru"}
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
     (tmp_path / name).write_text(json.dumps(values) if name.endswith("json") else "".join(lines))
-    charrnn.ok("train", text, "--out", tmp_path / "run", "--config", tmp_path / name, "--cell", "lstm", "--steps", 14)
+    charrnn.ok(
+        "train",
+        text,
+        "--out",
+        tmp_path / "run",
+        "--config",
+        tmp_path / name,
+        "--cell",
+        "lstm",
+        "--steps",
+        14,
+    )
     assert results(tmp_path / "run")["config"] == results(model)["config"]
-    assert all(np.array_equal(weights(tmp_path / "run")[key], value) for key, value in weights(model).items())
+    assert all(
+        np.array_equal(weights(tmp_path / "run")[key], value)
+        for key, value in weights(model).items()
+    )
 
 
 def test_a_runs_own_configuration_trains_the_same_weights(
@@ -258,11 +297,15 @@ def test_a_runs_own_configuration_trains_the_same_weights(
     charrnn.ok("train", text, "--out", tmp_path, "--config", model / "config.json")
     assert results(tmp_path)["config"] == results(model)["config"]
     assert api.load(tmp_path).saved.weights.keys() == api.load(model).saved.weights.keys()
-    assert all(np.array_equal(weights(tmp_path)[key], value) for key, value in weights(model).items())
+    assert all(
+        np.array_equal(weights(tmp_path)[key], value) for key, value in weights(model).items()
+    )
 
 
 @pytest.mark.parametrize(
-    "replaced", [["--epochs", "0.5"], ["--valid", "{text}"]], ids=["its steps", "its share for validation"]
+    "replaced",
+    [["--epochs", "0.5"], ["--valid", "{text}"]],
+    ids=["its steps", "its share for validation"],
 )
 def test_what_is_given_replaces_what_a_file_says_otherwise(
     replaced: list[str], text: Path, tmp_path: Path, charrnn: Terminal, model: Path
@@ -278,7 +321,9 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
     as_json: bool, text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=1.0))
+    monkeypatch.setattr(
+        "charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=1.0)
+    )
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
     assert list(tmp_path.iterdir()) == []
     if not as_json:
@@ -293,7 +338,9 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
 def test_a_budget_of_time_becomes_a_number_of_steps(
     text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01))
+    monkeypatch.setattr(
+        "charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01)
+    )
     monkeypatch.setattr(import_module("charrnn.commands.opening"), "STARTED", time.monotonic())
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)
@@ -304,10 +351,28 @@ def test_starting_from_a_model_keeps_its_symbols_and_adds_what_is_new(
     text: Path, tmp_path: Path, charrnn: Terminal, model: Path
 ) -> None:
     (tmp_path / "more.txt").write_text(TEXT + "\u00fcber zoo\n" * 3 + TEXT)
-    rest = arguments(**{key: value for key, value in SETTINGS.items() if "size" not in key or key == "batch_size"})
-    command = ["train", tmp_path / "more.txt", "--out", tmp_path / "run", "--init-from", model, *rest, "--lr", 1e-9]
+    rest = arguments(
+        **{
+            key: value
+            for key, value in SETTINGS.items()
+            if "size" not in key or key == "batch_size"
+        }
+    )
+    command = [
+        "train",
+        tmp_path / "more.txt",
+        "--out",
+        tmp_path / "run",
+        "--init-from",
+        model,
+        *rest,
+        "--lr",
+        1e-9,
+    ]
     outcome = charrnn.ok(*command)
-    assert "New to the model, added to its vocabulary: '\u00fc' 'b' 'z'" in outcome.err.replace("'b' 'e'", "'b'")
+    assert "New to the model, added to its vocabulary: '\u00fc' 'b' 'z'" in outcome.err.replace(
+        "'b' 'e'", "'b'"
+    )
     old, new = api.load(model), api.load(tmp_path / "run")
     assert new.tokenizer.characters.startswith(old.tokenizer.characters)  # type: ignore[attr-defined]
     assert new.config.vocab_size == old.config.vocab_size + 3
@@ -321,7 +386,16 @@ def test_starting_from_a_model_keeps_its_symbols_and_adds_what_is_new(
 
 def test_validation_may_have_its_own_text(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
     (tmp_path / "held.txt").write_text("a cat ran.\nZ")
-    outcome = charrnn.ok("train", text, "--valid", tmp_path / "held.txt", "--out", tmp_path / "run", *OPTIONS, "--json")
+    outcome = charrnn.ok(
+        "train",
+        text,
+        "--valid",
+        tmp_path / "held.txt",
+        "--out",
+        tmp_path / "run",
+        *OPTIONS,
+        "--json",
+    )
     facts = json.loads(charrnn.ok("info", tmp_path / "run", "--json").out)
     assert (facts["text"]["train"], facts["text"]["valid"]) == (len(TEXT), 12)
     assert facts["valid"]["unknown"] == 1
@@ -333,7 +407,9 @@ def test_the_text_may_come_from_standard_input(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     charrnn.ok("train", "-", "--out", tmp_path, *OPTIONS)
-    assert all(np.array_equal(weights(tmp_path)[key], value) for key, value in weights(model).items())
+    assert all(
+        np.array_equal(weights(tmp_path)[key], value) for key, value in weights(model).items()
+    )
 
 
 def test_the_prompt_may_come_from_standard_input(
@@ -346,14 +422,18 @@ def test_the_prompt_may_come_from_standard_input(
 
 def test_a_seed_gives_the_same_text_in_every_process(model: Path, charrnn: Terminal) -> None:
     here = charrnn.ok("sample", model, "the ", "--seed", 9, "--length", 60)
-    there = process(CHARRNN, "sample", model, "the ", "--seed", 9, "--length", 60, env={"PYTHONHASHSEED": "7"})
+    there = process(
+        CHARRNN, "sample", model, "the ", "--seed", 9, "--length", 60, env={"PYTHONHASHSEED": "7"}
+    )
     assert there == here
     assert here.err == ""
 
 
 def test_without_a_seed_one_is_drawn_and_told(model: Path, charrnn: Terminal) -> None:
     drawn = charrnn.ok("sample", model, "--length", 80)
-    again = charrnn.ok("sample", model, "--length", 80, "--seed", drawn.err.removeprefix("--seed ").strip())
+    again = charrnn.ok(
+        "sample", model, "--length", 80, "--seed", drawn.err.removeprefix("--seed ").strip()
+    )
     assert again.out == drawn.out
     assert charrnn.ok("sample", model, "--length", 80).out != drawn.out
 
@@ -381,15 +461,28 @@ def test_a_number_of_lines_ends_the_text(model: Path, charrnn: Terminal) -> None
 
 
 def test_the_order_of_the_options_does_not_matter(model: Path, charrnn: Terminal) -> None:
-    options = [["--top-k", 5], ["-t", 1.3], ["--min-p", 0.05], ["--top-p", 0.9], ["--no-repeat", 4], ["--seed", 2]]
-    there, back = ([word for option in order for word in option] for order in (options, options[::-1]))
+    options = [
+        ["--top-k", 5],
+        ["-t", 1.3],
+        ["--min-p", 0.05],
+        ["--top-p", 0.9],
+        ["--no-repeat", 4],
+        ["--seed", 2],
+    ]
+    there, back = (
+        [word for option in order for word in option] for order in (options, options[::-1])
+    )
     assert charrnn.ok("sample", model, *there) == charrnn.ok("sample", model, *back)
 
 
 @pytest.mark.parametrize(
-    "options", [["--min-p", 0.2], ["--no-repeat", 4], ["--until", "1line"], ["--stop", "t"]], ids=str
+    "options",
+    [["--min-p", 0.2], ["--no-repeat", 4], ["--until", "1line"], ["--stop", "t"]],
+    ids=str,
 )
-def test_the_first_of_several_is_the_text_of_one(options: list[Any], model: Path, charrnn: Terminal) -> None:
+def test_the_first_of_several_is_the_text_of_one(
+    options: list[Any], model: Path, charrnn: Terminal
+) -> None:
     command = ["sample", model, "the ", "--seed", 9, "--length", 60, "--no-echo", *options]
     several = charrnn.ok(*command, "--num", 5).out
     assert several.startswith(f"--- 1 ---\n{charrnn.ok(*command).out}--- 2 ---\n")
@@ -398,7 +491,9 @@ def test_the_first_of_several_is_the_text_of_one(options: list[Any], model: Path
 def test_the_prompt_need_not_be_repeated(model: Path, charrnn: Terminal) -> None:
     command = ["sample", model, "the ", "--seed", 3]
     assert (
-        "the " + charrnn.ok(*command, "--no-echo").out == charrnn.ok(*command).out == charrnn.ok(*command, "--echo").out
+        "the " + charrnn.ok(*command, "--no-echo").out
+        == charrnn.ok(*command).out
+        == charrnn.ok(*command, "--echo").out
     )
 
 
@@ -412,34 +507,47 @@ def test_a_search_has_no_chance_in_it(model: Path, charrnn: Terminal) -> None:
     best = api.load(model).search("the ", beam=4, num=2, length=20, until="1line")
     first = charrnn.ok("sample", model, "the ", "--beam", 4, "-n", 20, "--until", "1line")
     assert (first.out, first.err) == (f"the {best[0].text}\n", "")
-    both = charrnn.ok("sample", model, "the ", "--beam", 4, "--num", 2, "-n", 20, "--until", "1line")
+    both = charrnn.ok(
+        "sample", model, "the ", "--beam", 4, "--num", 2, "-n", 20, "--until", "1line"
+    )
     assert both.out == f"--- 1 ---\nthe {best[0].text}\n--- 2 ---\nthe {best[1].text}\n"
-    told = json.loads(charrnn.ok("sample", model, "the ", "--beam", 4, "-n", 20, "--until", "1line", "--json").out)
+    told = json.loads(
+        charrnn.ok("sample", model, "the ", "--beam", 4, "-n", 20, "--until", "1line", "--json").out
+    )
     assert told["beam"] == 4
     assert told["samples"][0]["text"] == best[0].text
     assert not told["settings"].keys() & {"temperature", "top_k", "top_p", "min_p"}
 
 
 def test_json_tells_all_about_a_sample(model: Path, charrnn: Terminal) -> None:
-    told = json.loads(charrnn.ok("sample", model, "the ", "--seed", 3, "-n", 30, "-t", 0.5, "--json").out)
+    told = json.loads(
+        charrnn.ok("sample", model, "the ", "--seed", 3, "-n", 30, "-t", 0.5, "--json").out
+    )
     assert told.keys() == {"prompt", "samples", "seed", "model", "settings"}
     (sample,) = told["samples"]
     assert sample["text"] == api.load(model).generate("the ", seed=3, length=30, temperature=0.5)
     assert "".join(sample["tokens"]) == sample["text"]
     assert told["settings"] == SamplingConfig(length=30, temperature=0.5).to_dict() | {"stop": []}
     whole = api.load(model).score("the " + sample["text"]).nats
-    assert -sum(sample["log_probs"]) == pytest.approx(whole - api.load(model).score("the ").nats, abs=1e-3)
+    assert -sum(sample["log_probs"]) == pytest.approx(
+        whole - api.load(model).score("the ").nats, abs=1e-3
+    )
 
 
 def test_a_score_is_a_table_or_json(model: Path, text: Path, charrnn: Terminal) -> None:
     score: dict[str, Any] = json.loads(charrnn.ok("eval", model, text, "--json").out)
     table = charrnn.ok("eval", model, text).out
-    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in table.partition("\n\n")[0].splitlines())
+    rows = dict(
+        re.split(r"  +", line.strip(), maxsplit=1)
+        for line in table.partition("\n\n")[0].splitlines()
+    )
     assert rows["bits per character"] == f"{score['bits_per_char']:.4f}"
     assert rows["perplexity per token"] == f"{score['perplexity']:.4f}"
     assert rows["characters"] == rows["bytes"] == str(len(TEXT))
     assert rows["signature"] == score["signature"]
-    assert score["signature"].startswith("tokenizer:char-16|state:carried-warmup-512|precision:fp32|text:")
+    assert score["signature"].startswith(
+        "tokenizer:char-16|state:carried-warmup-512|precision:fp32|text:"
+    )
 
 
 @pytest.mark.parametrize(
@@ -450,13 +558,19 @@ def test_a_score_is_a_table_or_json(model: Path, text: Path, charrnn: Terminal) 
 def test_a_score_is_signed_with_its_protocol(
     options: list[str], state: str, model: Path, text: Path, charrnn: Terminal
 ) -> None:
-    assert f"|{state}|" in json.loads(charrnn.ok("eval", model, text, "--json", *options).out)["signature"]
+    assert (
+        f"|{state}|"
+        in json.loads(charrnn.ok("eval", model, text, "--json", *options).out)["signature"]
+    )
 
 
 def test_info_says_what_a_model_is(model: Path, charrnn: Terminal) -> None:
     facts = json.loads(charrnn.ok("info", model, "--json").out)
     assert facts["sha256"] == api.load(model).saved.sha256
-    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in charrnn.ok("info", model).out.splitlines())
+    rows = dict(
+        re.split(r"  +", line.strip(), maxsplit=1)
+        for line in charrnn.ok("info", model).out.splitlines()
+    )
     assert rows["model"].startswith("lstm 1 x 8")
     assert rows["tokenizer"] == "char, 16 symbols"
     assert rows["SHA-256"] == facts["sha256"]

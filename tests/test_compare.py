@@ -18,34 +18,60 @@ def other(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_models_stand_side_by_side_with_the_baselines(model: Path, other: Path, text: Path, charrnn: Terminal) -> None:
+def test_models_stand_side_by_side_with_the_baselines(
+    model: Path, other: Path, text: Path, charrnn: Terminal
+) -> None:
     options = (text, "--valid-fraction", 0.1)
     found = json.loads(charrnn.ok("compare", model, other, *options, "--json").out)
     assert [row["model"] for row in found["models"]] == [str(model), str(other)]
     for path, row in zip((model, other), found["models"], strict=True):
         score = json.loads(charrnn.ok("eval", path, *options, "--json").out)
-        for name in ("bits_per_char", "bits_per_byte", "perplexity", "nats", "unknown", "signature"):
-            assert row[name] == pytest.approx(score[name]) if name != "signature" else row[name] == score[name]
+        for name in (
+            "bits_per_char",
+            "bits_per_byte",
+            "perplexity",
+            "nats",
+            "unknown",
+            "signature",
+        ):
+            assert (
+                row[name] == pytest.approx(score[name])
+                if name != "signature"
+                else row[name] == score[name]
+            )
         assert row["parameters"] == json.loads(charrnn.ok("info", path, "--json").out)["parameters"]
         assert row["tokens_per_char"] == 1
         assert row["chars_per_second"] > 0
         assert found["baselines"] == score["baselines"]
     table = charrnn.ok("compare", model, other, *options).out.splitlines()
     assert len(table) == 1 + 2 + 6
-    assert table[0].split() == ["parameters", "tokens/char", "perplexity/token", "bits/char", "bits/byte", "chars/s"]
+    assert table[0].split() == [
+        "parameters",
+        "tokens/char",
+        "perplexity/token",
+        "bits/char",
+        "bits/byte",
+        "chars/s",
+    ]
     assert table[1].split()[:3] == [str(model), f"{found['models'][0]['parameters']:,}", "1.000"]
     assert table[-1].split()[-2:] == [
         f"{found['baselines'][-1][name]:.4f}" for name in ("bits_per_char", "bits_per_byte")
     ]
 
 
-def test_one_model_twice_and_a_model_file_are_models_too(model: Path, text: Path, charrnn: Terminal) -> None:
-    found = json.loads(charrnn.ok("compare", model, model / "model.safetensors", model, text, "--json").out)["models"]
+def test_one_model_twice_and_a_model_file_are_models_too(
+    model: Path, text: Path, charrnn: Terminal
+) -> None:
+    found = json.loads(
+        charrnn.ok("compare", model, model / "model.safetensors", model, text, "--json").out
+    )["models"]
     assert len(found) == 3
     assert len({row["nats"] for row in found}) == 1
 
 
-def test_a_text_in_several_files_is_one_folder(model: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_a_text_in_several_files_is_one_folder(
+    model: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
     (folder / "a.txt").write_text(TEXT[:100])

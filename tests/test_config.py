@@ -46,14 +46,20 @@ def out_of_range() -> list[Case]:
         whole: list[Any] = [low - 1, high + 1, 10**400]
         real = [float(low - 1), float(high + 1), above, math.nan, math.inf, -math.inf]
         wrong = {int: whole, float: real}.get(types_of(kind, spec.name)[0], [])
-        cases += [(kind, spec.name, value) for value in wrong if wrong is real or type(value) is int]
+        cases += [
+            (kind, spec.name, value) for value in wrong if wrong is real or type(value) is int
+        ]
     return cases
 
 
 def at_the_bounds() -> list[Case]:
     cases: list[Case] = []
     for kind, spec in FIELDS:
-        bounds = [bound for bound in (spec.metadata["low"], spec.metadata["high"]) if abs(bound) != math.inf]
+        bounds = [
+            bound
+            for bound in (spec.metadata["low"], spec.metadata["high"])
+            if abs(bound) != math.inf
+        ]
         cases += [(kind, spec.name, value) for value in (*bounds, *spec.metadata["choices"])]
     return cases
 
@@ -84,7 +90,9 @@ def test_a_value_out_of_range_is_refused_with_the_range(kind: Kind, name: str, v
     assert message.startswith(f"--{name.replace('_', '-')} must be ")
     assert f"not {repr(value)[:30]}" in message
     bounds = [spec.metadata[bound] for bound in ("low", "above", "high")]
-    assert numbers_in(message) == pytest.approx([bound for bound in bounds if abs(bound) != math.inf], rel=1e-12)
+    assert numbers_in(message) == pytest.approx(
+        [bound for bound in bounds if abs(bound) != math.inf], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), at_the_bounds(), ids=case_id)
@@ -99,8 +107,12 @@ def test_a_value_of_the_wrong_type_is_refused(kind: Kind, name: str, value: Any)
     assert f"not {value!r}." in caught.value.message
 
 
-@pytest.mark.parametrize(("kind", "spec"), [each for each in FIELDS if each[1].metadata["choices"]], ids=case_id)
-def test_a_name_that_is_no_choice_is_refused_with_the_choices_and_a_suggestion(kind: Kind, spec: Field[Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "spec"), [each for each in FIELDS if each[1].metadata["choices"]], ids=case_id
+)
+def test_a_name_that_is_no_choice_is_refused_with_the_choices_and_a_suggestion(
+    kind: Kind, spec: Field[Any]
+) -> None:
     choice = max(spec.metadata["choices"], key=len)
     with pytest.raises(UsageError, match=", ".join(spec.metadata["choices"])) as caught:
         make(kind, spec.name, choice + "x")
@@ -131,7 +143,12 @@ def value_of(kind: Kind, spec: Field[Any]) -> st.SearchStrategy[Any]:
         drawn = st.integers(low, None if high == math.inf else high)
     elif wanted is float:
         least = max(low, above)
-        drawn = st.floats(least, None if high == math.inf else high, exclude_min=above == least, allow_infinity=False)
+        drawn = st.floats(
+            least,
+            None if high == math.inf else high,
+            exclude_min=above == least,
+            allow_infinity=False,
+        )
     elif wanted is str:
         drawn = st.text(min_size=1)
     return st.none() | drawn if optional else drawn
@@ -139,7 +156,9 @@ def value_of(kind: Kind, spec: Field[Any]) -> st.SearchStrategy[Any]:
 
 def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
     """Draw any settings that are allowed together."""
-    drawn = st.fixed_dictionaries({}, optional={spec.name: value_of(kind, spec) for spec in fields(kind)})  # type: ignore[arg-type]
+    drawn = st.fixed_dictionaries(
+        {}, optional={spec.name: value_of(kind, spec) for spec in fields(kind)}
+    )  # type: ignore[arg-type]
     return drawn.map(consistent)
 
 
@@ -175,7 +194,9 @@ def test_what_is_not_given_takes_its_default(kind: Kind) -> None:
 
 @pytest.mark.parametrize("values", [None, [], "text", 3], ids=repr)
 def test_only_a_table_can_be_read_back(values: Any) -> None:
-    with pytest.raises(UsageError, match=f"expected a table of settings, found {type(values).__name__}"):
+    with pytest.raises(
+        UsageError, match=f"expected a table of settings, found {type(values).__name__}"
+    ):
         TrainConfig.from_dict(values)
 
 
@@ -193,7 +214,9 @@ def test_an_unknown_setting_is_named_with_a_suggestion(name: Any, hint: str) -> 
 
 
 def test_what_is_read_back_is_checked_too() -> None:
-    with pytest.raises(UsageError, match="--hidden-size must be at least 1 and at most 16384, not 0"):
+    with pytest.raises(
+        UsageError, match="--hidden-size must be at least 1 and at most 16384, not 0"
+    ):
         ModelConfig.from_dict({"hidden_size": 0})
 
 
@@ -213,11 +236,15 @@ def test_a_persons_settings_are_checked_one_by_one(settings: dict[str, Any], mes
 
 
 def test_a_persons_settings_may_leave_open_what_they_depend_on() -> None:
-    schema.check_settings({"tied": True, "hidden_size": 96, "bptt_stride": 100, "patience": None, "lr": 1})
+    schema.check_settings(
+        {"tied": True, "hidden_size": 96, "bptt_stride": 100, "patience": None, "lr": 1}
+    )
 
 
 def test_tied_weights_need_equal_sizes() -> None:
-    with pytest.raises(UsageError, match=r"--embedding-size \(64\) to equal --hidden-size \(96\)") as caught:
+    with pytest.raises(
+        UsageError, match=r"--embedding-size \(64\) to equal --hidden-size \(96\)"
+    ) as caught:
         ModelConfig(tied=True, embedding_size=64, hidden_size=96)
     assert caught.value.hint == "Try --embedding-size 96."
     assert ModelConfig(tied=True, embedding_size=96, hidden_size=96).tied
@@ -229,15 +256,29 @@ def test_tied_weights_need_equal_sizes() -> None:
         ({"seq_len": 8, "bptt_stride": 9}, "--bptt-stride 9 must be at most --seq-len 8"),
         ({"seq_len": 8, "seq_len_start": 9}, "--seq-len-start 9 must be at most --seq-len 8"),
         ({"seq_len_start": 9, "bptt": "full"}, "--seq-len-start needs --bptt fixed or random"),
-        ({"seq_len_start": 9, "records": "lines"}, "--records takes whole records; --seq-len-start begins"),
+        (
+            {"seq_len_start": 9, "records": "lines"},
+            "--records takes whole records; --seq-len-start begins",
+        ),
         ({"seq_len_start": 9, "bptt_stride": 9}, "--seq-len-start needs --bptt fixed or random"),
-        ({"bptt_stride": 8, "batcher": "random"}, "--bptt-stride needs --batcher sequential and --bptt fixed"),
-        ({"bptt_stride": 8, "bptt": "random"}, "--bptt-stride needs --batcher sequential and --bptt fixed"),
-        ({"bptt_stride": 8, "bptt": "full"}, "--bptt-stride needs --batcher sequential and --bptt fixed"),
+        (
+            {"bptt_stride": 8, "batcher": "random"},
+            "--bptt-stride needs --batcher sequential and --bptt fixed",
+        ),
+        (
+            {"bptt_stride": 8, "bptt": "random"},
+            "--bptt-stride needs --batcher sequential and --bptt fixed",
+        ),
+        (
+            {"bptt_stride": 8, "bptt": "full"},
+            "--bptt-stride needs --batcher sequential and --bptt fixed",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_lengths_that_make_no_sense_together_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_lengths_that_make_no_sense_together_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         TrainConfig(**settings)
 

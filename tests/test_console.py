@@ -48,7 +48,15 @@ def score(nats: float = 200.0, **fields: float) -> Score:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0, "0.0 s"), (4.24, "4.2 s"), (10, "0:10"), (59.6, "1:00"), (65, "1:05"), (3600, "1:00:00"), (7384, "2:03:04")],
+    [
+        (0, "0.0 s"),
+        (4.24, "4.2 s"),
+        (10, "0:10"),
+        (59.6, "1:00"),
+        (65, "1:05"),
+        (3600, "1:00:00"),
+        (7384, "2:03:04"),
+    ],
 )
 def test_durations_are_short(seconds: float, shown: str) -> None:
     assert console.duration(seconds) == shown
@@ -57,7 +65,12 @@ def test_durations_are_short(seconds: float, shown: str) -> None:
 def test_what_is_not_usual_about_a_model_is_named() -> None:
     assert console.switched_on(vars(ModelConfig(layer_norm=False))) == []
     unusual = ModelConfig(cell="rnn", activation="sigmoid", residual=True, attention=8)
-    assert console.switched_on(vars(unusual)) == ["sigmoid", "layer norm", "residual", "attention 8"]
+    assert console.switched_on(vars(unusual)) == [
+        "sigmoid",
+        "layer norm",
+        "residual",
+        "attention 8",
+    ]
 
 
 def test_megabytes() -> None:
@@ -78,13 +91,17 @@ def test_an_error_is_one_line_and_its_hint_another(capsys: pytest.CaptureFixture
     ]
 
 
-def test_a_long_line_stays_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_line_stays_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     console.show_error(DivergedError("word " * 100))
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_text_is_written_as_it_is_unless_a_terminal_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_is_written_as_it_is_unless_a_terminal_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for stream, shown in ((io.StringIO(), "a\x1b[2J\tb\n"), (Screen(), "a\\x1b[2J\tb\n")):
         monkeypatch.setattr(sys, "stdout", stream)
         console.write_text("a\x1b[2J\tb\n")
@@ -104,9 +121,14 @@ def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "Title\n  a          1\n  long name  2\\x07\n"
 
 
-def test_columns_are_aligned_names_to_the_left_and_figures_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_are_aligned_names_to_the_left_and_figures_to_the_right(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     console.write_columns([["", "bits", "n"], ["a long name", "1.5", ""], ["b\x07", "10.25", "3"]])
-    assert capsys.readouterr().out == "                bits  n\n  a long name    1.5\n  b\\x07        10.25  3\n"
+    assert (
+        capsys.readouterr().out
+        == "                bits  n\n  a long name    1.5\n  b\\x07        10.25  3\n"
+    )
 
 
 def test_events_are_shown_line_by_line_in_a_pipe(
@@ -153,7 +175,9 @@ def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_score_names_its_units_and_counts_what_was_unknown() -> None:
-    rows = dict(console.score_rows(score(unknown=5, unknown_nats=60.0), {"signature": "signature of it"}))
+    rows = dict(
+        console.score_rows(score(unknown=5, unknown_nats=60.0), {"signature": "signature of it"})
+    )
     assert rows["bits per character"] == f"{2 / math.log(2):.4f}"
     assert rows["perplexity per token"] == f"{math.exp(2):.4f}"
     assert rows["perplexity without them"] == f"{math.exp(140 / 95):.4f}"
@@ -166,7 +190,12 @@ TRAIN = ["--steps", "6", "--eval-every", "3", "--save-every", "2", "--sample-eve
 
 @pytest.mark.parametrize(
     ("environment", "coloured"),
-    [({}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False), ({"FORCE_COLOR": "1", "TERM": "xterm"}, True)],
+    [
+        ({}, False),
+        ({"TERM": "dumb"}, False),
+        ({"NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
+    ],
     ids=["pipe", "dumb", "no colour", "colour"],
 )
 def test_a_pipe_gets_no_escapes_but_the_colours_that_were_asked_for(
@@ -188,7 +217,9 @@ def test_a_pipe_gets_no_escapes_but_the_colours_that_were_asked_for(
     assert outcome.out == ""
 
 
-@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["plain", "no colour", "dumb"])
+@pytest.mark.parametrize(
+    "environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["plain", "no colour", "dumb"]
+)
 def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(
     environment: dict[str, str], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,18 +231,24 @@ def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(
     shown = screen.getvalue()
     live = environment.get("TERM") != "dumb"
     assert bool(MOVES.search(shown)) == live
-    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == live, "the cursor is hidden, and comes back"
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == live, (
+        "the cursor is hidden, and comes back"
+    )
     assert "step 3/6  valid" in shown
     if environment:
         assert not any(re.search(r"\[[\d;]*3\dm", colour) for colour in COLOURS.findall(shown))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_what_a_model_writes_cannot_command_a_real_terminal(tmp_path: Path, charrnn: Terminal) -> None:
+def test_what_a_model_writes_cannot_command_a_real_terminal(
+    tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "text.txt").write_text("a\x1b[2Jb" * 100)
     charrnn.ok("train", tmp_path / "text.txt", "--out", tmp_path / "run", *OPTIONS)
     ours, theirs = os.openpty()
-    with start(CHARRNN, "sample", tmp_path / "run", "\x1b", "--seed", 1, "-n", 60, stdout=theirs) as process:
+    with start(
+        CHARRNN, "sample", tmp_path / "run", "\x1b", "--seed", 1, "-n", 60, stdout=theirs
+    ) as process:
         os.close(theirs)
         assert process.wait(60) == 0
         shown = os.read(ours, 4096)

@@ -13,7 +13,9 @@ from charrnn.sampling import Conversation, SamplingConfig, generate_text
 
 
 def conversation(model: Any = None, **settings: Any) -> Conversation:
-    return Conversation(model or small_numpy_model(), FAKE, SamplingConfig(**{"length": 20} | settings), 1)
+    return Conversation(
+        model or small_numpy_model(), FAKE, SamplingConfig(**{"length": 20} | settings), 1
+    )
 
 
 def turn(talk: Conversation, text: str = "") -> str:
@@ -30,7 +32,9 @@ def test_the_first_turn_is_a_sample() -> None:
 @pytest.mark.parametrize("settings", [{}, {"no_repeat": 3}, {"top_p": 0.5}], ids=str)
 def test_turns_without_words_are_one_long_text(settings: dict[str, Any]) -> None:
     talk = conversation(**settings)
-    text = "".join(generate_text(small_numpy_model(), FAKE, "", SamplingConfig(length=60, **settings), seed=1))
+    text = "".join(
+        generate_text(small_numpy_model(), FAKE, "", SamplingConfig(length=60, **settings), seed=1)
+    )
     assert "".join(turn(talk) for _ in range(3)) == text
 
 
@@ -40,7 +44,9 @@ def test_the_state_is_that_after_all_that_was_said_and_written() -> None:
     for words in ("ab", "cd", ""):
         written = turn(talk, words)
         text += words
-        expected = generate_text(small_numpy_model(), FAKE, text, SamplingConfig(length=20, temperature=0), seed=9)
+        expected = generate_text(
+            small_numpy_model(), FAKE, text, SamplingConfig(length=20, temperature=0), seed=9
+        )
         assert written == "".join(expected)
         text += written
 
@@ -49,7 +55,9 @@ def test_who_stops_reading_keeps_what_was_written_till_then() -> None:
     talk, model = conversation(temperature=0), small_numpy_model()
     talk.say("ab")
     begun = "".join(islice(talk.write(), 5))
-    expected = generate_text(model, FAKE, f"ab{begun}c", SamplingConfig(length=20, temperature=0), seed=1)
+    expected = generate_text(
+        model, FAKE, f"ab{begun}c", SamplingConfig(length=20, temperature=0), seed=1
+    )
     assert turn(talk, "c") == "".join(expected)
 
 
@@ -107,13 +115,19 @@ def test_a_turn_ends_at_a_stop_string_and_goes_on_after_it() -> None:
 
 
 def talk_to(model: Path, lines: str, *options: Any) -> Outcome:
-    program = f"import io, sys; sys.stdin = io.TextIOWrapper(io.BytesIO({lines.encode()!r}));{CHARRNN}"
+    program = (
+        f"import io, sys; sys.stdin = io.TextIOWrapper(io.BytesIO({lines.encode()!r}));{CHARRNN}"
+    )
     return process(program, "sample", model, "--interactive", "--seed", 1, "-n", 12, *options)
 
 
-def test_it_goes_on_from_each_line(model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_from_each_line(
+    model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the \n\n//t\n")))
-    outcome = charrnn.ok("sample", model, "a ", "-i", "--seed", 1, "-n", 12, "-t", 0, "--unknown", "skip")
+    outcome = charrnn.ok(
+        "sample", model, "a ", "-i", "--seed", 1, "-n", 12, "-t", 0, "--unknown", "skip"
+    )
     one, text, expected = load(model), "", ""
     for words in ("a ", "the ", "", "t"):
         text += words
@@ -125,12 +139,15 @@ def test_it_goes_on_from_each_line(model: Path, charrnn: Terminal, monkeypatch: 
 
 def test_commands_change_what_comes(model: Path) -> None:
     lines = (
-        "/temperature 0\n/length 5\nthe \n/undo\nthe \n/reset\n/seed 3\n/top-k 2\n/temperature\n\n/quit\nnever read\n"
+        "/temperature 0\n/length 5\nthe \n/undo\nthe \n/reset\n/seed 3\n/top-k 2\n/temperature\n"
     )
+    lines += "\n/quit\nnever read\n"
     outcome = talk_to(model, lines)
     one = load(model)
     greedy = one.generate("the ", length=5, temperature=0)
-    assert outcome == Outcome(0, f"{greedy}\n{greedy}\n{one.generate(seed=3, length=5, top_k=2)}\n", "")
+    assert outcome == Outcome(
+        0, f"{greedy}\n{greedy}\n{one.generate(seed=3, length=5, top_k=2)}\n", ""
+    )
 
 
 def test_settings_and_help_are_messages(model: Path) -> None:
@@ -151,7 +168,10 @@ def test_settings_and_help_are_messages(model: Path) -> None:
         ("/top-p 2", "--top-p must be greater than 0 and at most 1, not 2.0."),
         ("/seed", "/seed needs a whole number, not ''."),
         ("/undo", "There is nothing to take back."),
-        ("Zo\u00eb", "The prompt has 2 characters that the model has never seen: 'Z' (U+005A), '\u00eb' (U+00EB)."),
+        (
+            "Zo\u00eb",
+            "The prompt has 2 characters that the model has never seen: 'Z' (U+005A), '\u00eb' (U+00EB).",
+        ),
     ],
     ids=lambda value: value[:12],
 )
@@ -166,20 +186,36 @@ def test_bytes_that_are_no_text_are_said(model: Path) -> None:
     program = f"import io, sys; sys.stdin = io.TextIOWrapper(io.BytesIO(b'a\\xff\\n'));{CHARRNN}"
     outcome = process(program, "sample", model, "--interactive", "--seed", 1)
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err == "charrnn: What was typed is not UTF-8: byte 0xff at offset 1 of the line.\n"
+    assert (
+        outcome.err == "charrnn: What was typed is not UTF-8: byte 0xff at offset 1 of the line.\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--json"], "--interactive writes one text as you type, and --json has no meaning with it."),
-        (["--beam", "2"], "--interactive writes one text as you type, and --beam has no meaning with it."),
-        (["--num", "2"], "--interactive writes one text as you type, and --num has no meaning with it."),
-        (["-"], "--interactive reads what you type from standard input, so the prompt cannot come there."),
+        (
+            ["--json"],
+            "--interactive writes one text as you type, and --json has no meaning with it.",
+        ),
+        (
+            ["--beam", "2"],
+            "--interactive writes one text as you type, and --beam has no meaning with it.",
+        ),
+        (
+            ["--num", "2"],
+            "--interactive writes one text as you type, and --num has no meaning with it.",
+        ),
+        (
+            ["-"],
+            "--interactive reads what you type from standard input, so the prompt cannot come there.",
+        ),
     ],
     ids=["json", "beam", "num", "stdin"],
 )
-def test_what_does_not_go_with_turns(options: list[str], message: str, model: Path, charrnn: Terminal) -> None:
+def test_what_does_not_go_with_turns(
+    options: list[str], message: str, model: Path, charrnn: Terminal
+) -> None:
     outcome = charrnn("sample", model, "-i", *options)
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"charrnn: {message}\n")
 

@@ -59,13 +59,23 @@ def test_a_file_is_read_as_it_is(write: Write) -> None:
     assert whole(text) == NASTY
     assert text.name == "my.notes"
     assert text.sha256 == hashlib.sha256(NASTY.encode()).hexdigest()
-    assert [note.split(":")[0] for note in text.notes] == ["NUL characters, so perhaps UTF-16 or binary"]
+    assert [note.split(":")[0] for note in text.notes] == [
+        "NUL characters, so perhaps UTF-16 or binary"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".GZ", gzip.compress)]
+    ("suffix", "pack"),
+    [
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".GZ", gzip.compress),
+    ],
 )
-def test_compressed_files_are_unpacked(suffix: str, pack: Callable[[bytes], bytes], write: Write) -> None:
+def test_compressed_files_are_unpacked(
+    suffix: str, pack: Callable[[bytes], bytes], write: Write
+) -> None:
     plain = read_texts([write(b"a\r\nb")])
     assert read_texts([write(pack(b"a\r\nb"), f"notes.txt{suffix}")]) == plain
 
@@ -74,7 +84,11 @@ def test_several_files_are_joined_in_the_order_given(write: Write) -> None:
     first, second, empty = write(b"one", "b.txt"), write(b"two\n", "a.txt"), write(b"", "c.txt")
     assert read([first, second, first]) == "onetwo\none"
     text = read_texts([first, empty, second])
-    assert (whole(text), text.name, text.notes) == ("onetwo\n", "b-and-2-more", (f"Empty: {empty!r}.",))
+    assert (whole(text), text.name, text.notes) == (
+        "onetwo\n",
+        "b-and-2-more",
+        (f"Empty: {empty!r}.",),
+    )
 
 
 def test_a_byte_order_mark_is_dropped_from_each_start_and_only_there(write: Write) -> None:
@@ -84,9 +98,14 @@ def test_a_byte_order_mark_is_dropped_from_each_start_and_only_there(write: Writ
     assert text.notes == (f"Byte order mark dropped from the start: {first!r}, {second!r}.",)
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-32", "utf-8-sig", "UTF8"])
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-32", "utf-8-sig", "UTF8"]
+)
 def test_other_encodings(encoding: str, write: Write) -> None:
-    assert read([write("d\u00e9j\u00e0\r\n vu".encode(encoding))], encoding=encoding) == "d\u00e9j\u00e0\r\n vu"
+    assert (
+        read([write("d\u00e9j\u00e0\r\n vu".encode(encoding))], encoding=encoding)
+        == "d\u00e9j\u00e0\r\n vu"
+    )
 
 
 def test_a_folder_gives_its_text_files_sorted_by_path(write: Write, tmp_path: Path) -> None:
@@ -112,7 +131,9 @@ def test_a_folder_gives_its_text_files_sorted_by_path(write: Write, tmp_path: Pa
     )
 
 
-def test_the_current_folder_has_a_name_too(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_folder_has_a_name_too(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(b"text", "book.d/a.txt")
     monkeypatch.chdir(tmp_path / "book.d")
     assert read_texts(["."]).name == "book.d"
@@ -121,7 +142,9 @@ def test_the_current_folder_has_a_name_too(write: Write, tmp_path: Path, monkeyp
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     give_stdin(monkeypatch, "a\r\nb\u2028".encode())
     text = read_texts(["-"])
-    assert text == Text("stdin", hashlib.sha256("a\r\nb\u2028".encode()).hexdigest(), characters=5, bytes=7)
+    assert text == Text(
+        "stdin", hashlib.sha256("a\r\nb\u2028".encode()).hexdigest(), characters=5, bytes=7
+    )
     assert [whole(text), whole(text)] == ["a\r\nb\u2028"] * 2
     give_stdin(monkeypatch, b"b")
     assert read_texts(["-", write(b"c")]).name == "stdin-and-1-more"
@@ -147,7 +170,9 @@ def test_a_pipe_with_a_slow_writer(tmp_path: Path) -> None:
 
 def test_a_missing_file_gets_a_suggestion(write: Write, tmp_path: Path) -> None:
     write(b"text", "shakespeare.txt")
-    with pytest.raises(TextError, match=r"shakspeare\.txt': no such file\.\nDid you mean 'shakespeare\.txt'\?$"):
+    with pytest.raises(
+        TextError, match=r"shakspeare\.txt': no such file\.\nDid you mean 'shakespeare\.txt'\?$"
+    ):
         read_texts([str(tmp_path / "shakspeare.txt")])
     (tmp_path / "link.txt").symlink_to("nowhere")
     with pytest.raises(TextError, match=r"link\.txt': no such file\.$"):
@@ -172,7 +197,9 @@ def test_what_cannot_be_opened(path: str, message: str) -> None:
         read_texts([path])
 
 
-def test_what_may_not_be_opened(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_not_be_opened(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deny(*_: Any, **__: Any) -> Any:
         raise PermissionError(13, "Permission denied", "the file")
 
@@ -195,7 +222,9 @@ def test_what_may_not_be_opened(write: Write, tmp_path: Path, monkeypatch: pytes
     [
         pytest.param(b"", r"no text in '.*notes\.txt'\.$", id="empty"),
         pytest.param(
-            b" \r\n\t\xe2\x80\xa8 ", r"nothing but white space \(6 characters\) in '.*notes\.txt'\.$", id="white"
+            b" \r\n\t\xe2\x80\xa8 ",
+            r"nothing but white space \(6 characters\) in '.*notes\.txt'\.$",
+            id="white",
         ),
         pytest.param(b"\xef\xbb\xbf", r"no text in .*\nByte order mark dropped", id="only a mark"),
     ],
@@ -205,9 +234,13 @@ def test_nothing_to_read(data: bytes, message: str, write: Write) -> None:
         read_texts([write(data)])
 
 
-def test_nothing_to_read_elsewhere(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_read_elsewhere(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(b"\xff", "book/image")
-    with pytest.raises(TextError, match=r"no text in '.*book'\.\nLeft out, not UTF-8: '.*image'\.$"):
+    with pytest.raises(
+        TextError, match=r"no text in '.*book'\.\nLeft out, not UTF-8: '.*image'\.$"
+    ):
         read_texts([str(tmp_path / "book")])
     with pytest.raises(TextError, match=r"no text in '.*empty\.xz'\.$"):
         read_texts([write(b"", "empty.xz")])
@@ -216,7 +249,9 @@ def test_nothing_to_read_elsewhere(write: Write, tmp_path: Path, monkeypatch: py
         read_texts(["-"])
 
 
-@pytest.mark.parametrize("paths", [[], [""], ["notes.txt", ""]], ids=["none", "empty", "one of them empty"])
+@pytest.mark.parametrize(
+    "paths", [[], [""], ["notes.txt", ""]], ids=["none", "empty", "one of them empty"]
+)
 def test_no_path(paths: list[str]) -> None:
     with pytest.raises(UsageError, match="name of the file is empty"):
         read_texts(paths)
@@ -225,12 +260,31 @@ def test_no_path(paths: list[str]) -> None:
 @pytest.mark.parametrize(
     ("data", "place", "hint"),
     [
-        pytest.param(b"one\ntwo\nit\x92s", "0x92 at offset 10 (line 3)", "--encoding cp1252", id="cp1252"),
+        pytest.param(
+            b"one\ntwo\nit\x92s", "0x92 at offset 10 (line 3)", "--encoding cp1252", id="cp1252"
+        ),
         pytest.param(b"caf\xe9", "0xe9 at offset 3 (line 1)", "--encoding cp1252", id="last byte"),
-        pytest.param(b"caf\xe9 \x81", "0xe9 at offset 3 (line 1)", "--encoding latin-1", id="not even cp1252"),
-        pytest.param("h\u00e9".encode("utf-16"), "0xff at offset 0 (line 1)", "--encoding utf-16", id="utf-16"),
-        pytest.param("h\u00e9".encode("utf-32"), "0xff at offset 0 (line 1)", "--encoding utf-32", id="utf-32"),
-        pytest.param("\u00e9\n\u20ac".encode()[:-1], "0xe2 at offset 3 (line 2)", "damaged or cut off", id="cut off"),
+        pytest.param(
+            b"caf\xe9 \x81", "0xe9 at offset 3 (line 1)", "--encoding latin-1", id="not even cp1252"
+        ),
+        pytest.param(
+            "h\u00e9".encode("utf-16"),
+            "0xff at offset 0 (line 1)",
+            "--encoding utf-16",
+            id="utf-16",
+        ),
+        pytest.param(
+            "h\u00e9".encode("utf-32"),
+            "0xff at offset 0 (line 1)",
+            "--encoding utf-32",
+            id="utf-32",
+        ),
+        pytest.param(
+            "\u00e9\n\u20ac".encode()[:-1],
+            "0xe2 at offset 3 (line 2)",
+            "damaged or cut off",
+            id="cut off",
+        ),
         pytest.param(b"\xc0\xaf", "0xc0 at offset 0", "cp1252", id="overlong"),
         pytest.param(b"\xed\xa0\x80", "0xed at offset 0", "cp1252", id="encoded surrogate"),
         pytest.param(gzip.compress(b"x"), "0x8b at offset 1", "gzip data", id="gzip"),
@@ -239,11 +293,15 @@ def test_no_path(paths: list[str]) -> None:
         pytest.param(b"PK\x03\x04\xff", "0xff at offset 4", "zip archive", id="zip"),
         pytest.param(b"%PDF-1.7\n\xff", "offset 9 (line 2)", "PDF", id="pdf"),
         pytest.param(b"\x89PNG\r\n\x1a\n", "0x89 at offset 0", "PNG", id="png"),
-        pytest.param(b'\x40\0\0\0\0\0\0\0{"w":\xff', "0xff at offset 13", "safetensors", id="safetensors"),
+        pytest.param(
+            b'\x40\0\0\0\0\0\0\0{"w":\xff', "0xff at offset 13", "safetensors", id="safetensors"
+        ),
         pytest.param(b"ab\0\xff", "0xff at offset 3", "binary", id="binary"),
     ],
 )
-def test_what_is_not_utf8_is_located_and_guessed_at(data: bytes, place: str, hint: str, write: Write) -> None:
+def test_what_is_not_utf8_is_located_and_guessed_at(
+    data: bytes, place: str, hint: str, write: Write
+) -> None:
     with pytest.raises(TextError, match=r"notes\.txt' is not UTF-8: byte 0x") as caught:
         read_texts([write(data)])
     assert place in caught.value.message
@@ -271,8 +329,13 @@ def test_offsets_are_those_of_the_file(write: Write) -> None:
 )
 def test_a_damaged_compressed_file(name: str, data: bytes, write: Write, tmp_path: Path) -> None:
     path = write(data, f"book/{name}")
-    for given_path in (path, str(tmp_path / "book")):  # in a folder, too: lost text is not left out in silence
-        with pytest.raises(TextError, match=rf"Cannot unpack '.*{name}': .+\.\nThe file is damaged"):
+    for given_path in (
+        path,
+        str(tmp_path / "book"),
+    ):  # in a folder, too: lost text is not left out in silence
+        with pytest.raises(
+            TextError, match=rf"Cannot unpack '.*{name}': .+\.\nThe file is damaged"
+        ):
             read_texts([given_path])
 
 
@@ -295,7 +358,9 @@ def test_an_encoding_that_does_not_exist(encoding: str, hint: str, write: Write)
 
 @given(
     data=st.binary(min_size=1, max_size=40),
-    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-7", "utf-16", "cp932", "idna", "punycode", "hz", "cp1252"]),
+    encoding=st.sampled_from(
+        ["utf-8", "utf-8-sig", "utf-7", "utf-16", "cp932", "idna", "punycode", "hz", "cp1252"]
+    ),
 )
 def test_whatever_bytes_there_are_they_are_text_or_our_error(data: bytes, encoding: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -347,7 +412,9 @@ def test_a_split_is_exact_or_names_the_length_needed(length: int, hundredths: in
         assert training_part(length, fraction) == int(length * (1 - share))
     else:
         needed = next(length for length in range(1000) if fits(length))
-        with pytest.raises(TextError, match=f"has {length} characters; at least {needed} are needed"):
+        with pytest.raises(
+            TextError, match=f"has {length} characters; at least {needed} are needed"
+        ):
             training_part(length, fraction)
 
 

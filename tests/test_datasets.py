@@ -45,7 +45,9 @@ def fail(error: Exception) -> Any:
 
 
 def test_python_docs_are_written_with_plain_newlines_and_always_the_same(tmp_path: Path) -> None:
-    path = write_dataset("python-docs", tmp_path / "new" / "data", opener=fail(AssertionError("no network")))
+    path = write_dataset(
+        "python-docs", tmp_path / "new" / "data", opener=fail(AssertionError("no network"))
+    )
     written = path.read_bytes()
     assert path == tmp_path / "new" / "data" / "python-docs.txt"
     assert 400_000 < len(written) < 600_000
@@ -77,7 +79,9 @@ def test_shakespeare_is_downloaded_once(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("small_play")
-def test_a_wrong_download_is_refused_and_not_written(data: bytes, size: str, tmp_path: Path) -> None:
+def test_a_wrong_download_is_refused_and_not_written(
+    data: bytes, size: str, tmp_path: Path
+) -> None:
     with pytest.raises(MachineError, match=size) as caught:
         write_dataset("shakespeare", tmp_path, opener=serve(data))
     assert hashlib.sha256(data[: len(PLAY) + 1]).hexdigest() in caught.value.message
@@ -88,13 +92,21 @@ def test_a_wrong_download_is_refused_and_not_written(data: bytes, size: str, tmp
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        pytest.param(URLError("Name or service not known"), "Name or service not known", id="no name"),
-        pytest.param(URLError(OSError(101, "Network is unreachable")), "Network is unreachable", id="no network"),
+        pytest.param(
+            URLError("Name or service not known"), "Name or service not known", id="no name"
+        ),
+        pytest.param(
+            URLError(OSError(101, "Network is unreachable")),
+            "Network is unreachable",
+            id="no network",
+        ),
         pytest.param(TimeoutError("timed out"), "timed out", id="slow"),
         pytest.param(IncompleteRead(b"", 10), "IncompleteRead", id="broken"),
     ],
 )
-def test_without_a_network_the_error_says_what_to_do(error: Exception, reason: str, tmp_path: Path) -> None:
+def test_without_a_network_the_error_says_what_to_do(
+    error: Exception, reason: str, tmp_path: Path
+) -> None:
     with pytest.raises(MachineError, match=reason) as caught:
         write_dataset("shakespeare", tmp_path, opener=fail(error))
     assert SHAKESPEARE_URL in caught.value.message
@@ -117,7 +129,9 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_machine(tmp_path: Path)
         write_dataset("python-docs", tmp_path / "data")
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -128,6 +142,8 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_unknown_name_gets_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"python-docs, shakespeare\.\nDid you mean 'shakespeare'\?"):
+    with pytest.raises(
+        UsageError, match=r"python-docs, shakespeare\.\nDid you mean 'shakespeare'\?"
+    ):
         write_dataset("shakespear", tmp_path)
     assert all(meaning.endswith(".") for meaning in DATASETS.values())

@@ -1,4 +1,7 @@
-"""Dropout: its shares against the binomial distribution, its scale and gradient against its own zeros."""
+"""Dropout.
+
+Its shares against the binomial distribution, its scale and gradient against its own zeros.
+"""
 
 import math
 
@@ -31,7 +34,9 @@ def test_as_many_are_dropped_as_was_asked_and_the_mean_stays(share: float) -> No
 def test_each_of_four_numbers_that_share_a_draw_is_dropped_by_itself() -> None:
     dropped = (Dropout(0.3)(torch.ones(200_000, 4)) == 0).double()
     torch.testing.assert_close(dropped.mean(0), torch.full((4,), 0.3).double(), rtol=0, atol=0.006)
-    torch.testing.assert_close(torch.cov(dropped.T), 0.21 * torch.eye(4).double(), rtol=0, atol=0.003)
+    torch.testing.assert_close(
+        torch.cov(dropped.T), 0.21 * torch.eye(4).double(), rtol=0, atol=0.003
+    )
 
 
 @given(share=st.floats(0, 1, exclude_max=True), shape=st.lists(st.integers(0, 5), max_size=3))
@@ -45,7 +50,9 @@ def test_what_is_kept_is_scaled_and_the_gradient_goes_the_same_way(
     assert found.shape == values.shape
     scale = LEVELS / (LEVELS - min(round(share * LEVELS), LEVELS - 1))
     kept = (found != 0).to(dtype)
-    torch.testing.assert_close(found, values * kept * torch.tensor(scale, dtype=dtype), rtol=1e-2, atol=0)
+    torch.testing.assert_close(
+        found, values * kept * torch.tensor(scale, dtype=dtype), rtol=1e-2, atol=0
+    )
     found.sum().backward()
     torch.testing.assert_close(values.grad, kept * torch.tensor(scale, dtype=dtype))
 
@@ -66,7 +73,9 @@ def test_a_seed_settles_what_is_dropped() -> None:
 
 @pytest.mark.parametrize("attention", [0, 3])
 def test_a_model_drops_only_while_it_trains(attention: int) -> None:
-    model = build(ModelConfig(vocab_size=5, hidden_size=8, dropout=0.5, attention=attention), seed=1)
+    model = build(
+        ModelConfig(vocab_size=5, hidden_size=8, dropout=0.5, attention=attention), seed=1
+    )
     ids = torch.randint(0, 5, (2, 7))
     (one, _), (other, _) = model(ids), model(ids)
     assert not torch.equal(one, other)

@@ -31,13 +31,17 @@ def losses_written_out(ids: np.ndarray, config: DynamicConfig) -> list[float]:
     for number, begin in enumerate(range(0, len(ids), config.dynamic_segment), 1):
         part = slice(begin, begin + config.dynamic_segment)
         logits, state = model(torch.tensor(before[part].astype(np.int64))[None], state)
-        loss = functional.cross_entropy(logits[0], torch.tensor(ids[part].astype(np.int64)), reduction="none")
+        loss = functional.cross_entropy(
+            logits[0], torch.tensor(ids[part].astype(np.int64)), reduction="none"
+        )
         nats += loss.tolist()
         gradients = [g.numpy() for g in torch.autograd.grad(loss.mean(), list(model.parameters()))]
         squares = [total + gradient**2 for total, gradient in zip(squares, gradients, strict=True)]
         rms = [np.sqrt(total / number) for total in squares]
         mean = np.concatenate([values.ravel() for values in rms]).mean()
-        for parameter, start, gradient, scale in zip(model.parameters(), trained, gradients, rms, strict=True):
+        for parameter, start, gradient, scale in zip(
+            model.parameters(), trained, gradients, rms, strict=True
+        ):
             weights = parameter.detach().numpy()
             pull = np.minimum(1, config.dynamic_decay * scale / mean) * (start - weights)
             step = config.dynamic_lr * gradient / (scale + EPSILON)
@@ -48,7 +52,9 @@ def losses_written_out(ids: np.ndarray, config: DynamicConfig) -> list[float]:
 
 def test_it_is_its_equation() -> None:
     ids = text_of(100).ids
-    np.testing.assert_allclose(losses(model_of(), ids), losses_written_out(ids, CONFIG), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        losses(model_of(), ids), losses_written_out(ids, CONFIG), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -84,7 +90,8 @@ def test_a_full_pull_holds_the_weights_where_they_were() -> None:
     """With a pull of 1 each step starts from the trained weights, so steps do not add up."""
     text = encode(TOKENIZER, "ab" * 400)
     free, held = (
-        losses(model_of(), text.ids, DynamicConfig(dynamic_lr=0.002, dynamic_decay=decay)) for decay in (0.0, 1.0)
+        losses(model_of(), text.ids, DynamicConfig(dynamic_lr=0.002, dynamic_decay=decay))
+        for decay in (0.0, 1.0)
     )
     static = evaluate(model_of(), TOKENIZER, text, EXACT).nats
     assert free.sum() < held.sum() < static
@@ -116,7 +123,9 @@ def test_tied_weights_learn_together_and_unknown_symbols_are_charged() -> None:
     text = text_of(120, symbols="abZ")
     score = tally(dynamic_nats(model, text.ids, CONFIG), TOKENIZER, text).score
     assert score.unknown == (text.ids == TOKENIZER.unknown).sum() > 0
-    assert score.nats == pytest.approx(losses(model, text.ids).sum() + score.unknown * TOKENIZER.unknown_nats)
+    assert score.nats == pytest.approx(
+        losses(model, text.ids).sum() + score.unknown * TOKENIZER.unknown_nats
+    )
 
 
 def test_it_names_itself_and_checks_its_settings() -> None:

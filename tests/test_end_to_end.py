@@ -14,7 +14,19 @@ def test_from_a_text_to_a_model_a_sample_and_a_score(
     cell: str, batcher: str, text: Path, tmp_path: Path, charrnn: Terminal
 ) -> None:
     run = tmp_path / "run"
-    options = [*OPTIONS, "--cell", cell, "--batcher", batcher, "--hidden-size", 16, "--steps", 60, "--lr", 0.03]
+    options = [
+        *OPTIONS,
+        "--cell",
+        cell,
+        "--batcher",
+        batcher,
+        "--hidden-size",
+        16,
+        "--steps",
+        60,
+        "--lr",
+        0.03,
+    ]
     trained = charrnn.ok("train", text, "--out", run, *options, "--json")
     summary = json.loads(trained.out)
     assert summary["out"] == str(run)

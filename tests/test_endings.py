@@ -19,11 +19,17 @@ def test_a_cutter_gives_what_stands_before_the_first_stop_string_and_all_that_is
         given_out += cutter.feed(character)
         fed += character
         if complete := [stop for stop in stops if fed.endswith(stop)]:
-            assert (given_out, cutter.held, cutter.found) == (fed[: -max(map(len, complete))], "", True)
+            assert (given_out, cutter.held, cutter.found) == (
+                fed[: -max(map(len, complete))],
+                "",
+                True,
+            )
             assert cutter.feed("ab") == ""
             return
         assert given_out + cutter.held == fed
-        assert len(cutter.held) == max(n for stop in stops for n in range(len(stop)) if fed.endswith(stop[:n]))
+        assert len(cutter.held) == max(
+            n for stop in stops for n in range(len(stop)) if fed.endswith(stop[:n])
+        )
 
 
 @given(PIECES, st.lists(st.text("ab", min_size=1, max_size=5), max_size=3))
@@ -50,13 +56,23 @@ LINES = "\n one\n\n \ntwo\nthree"
         pytest.param(LINES, "9lines", LINES, id="never"),
         pytest.param("One. Two! Three?", "1sentence", "One.", id="one sentence"),
         pytest.param("One. Two! Three?", "2 sentences", "One. Two!", id="two"),
-        pytest.param("It is 3.14, said e.g.he. Yes.", "1sentence", "It is 3.14, said e.g.he.", id="points inside"),
+        pytest.param(
+            "It is 3.14, said e.g.he. Yes.",
+            "1sentence",
+            "It is 3.14, said e.g.he.",
+            id="points inside",
+        ),
         pytest.param('"Go!" he said. Then', "1sentence", '"Go!"', id="quotes belong to it"),
         pytest.param("What?!\nNo", "1sentence", "What?!", id="two signs are one end"),
         pytest.param("Well... yes. No", "2sentences", "Well... yes.", id="points in a row"),
-        pytest.param("\u884c\u3051\u3002\u300d\u6b21", "1sentence", "\u884c\u3051\u3002\u300d", id="wide"),
         pytest.param(
-            "\u884c\u3051\uff01\uff1f\u6b21\u3002x", "2sentences", "\u884c\u3051\uff01\uff1f\u6b21\u3002", id="wide 2"
+            "\u884c\u3051\u3002\u300d\u6b21", "1sentence", "\u884c\u3051\u3002\u300d", id="wide"
+        ),
+        pytest.param(
+            "\u884c\u3051\uff01\uff1f\u6b21\u3002x",
+            "2sentences",
+            "\u884c\u3051\uff01\uff1f\u6b21\u3002",
+            id="wide 2",
         ),
         pytest.param("no end", "1sentence", "no end", id="no end"),
     ],
@@ -81,7 +97,10 @@ def test_lines_against_split(text: str, count: int) -> None:
 @given(st.text('a.! \n"', max_size=30), st.integers(1, 4))
 def test_sentences_against_an_expression(text: str, count: int) -> None:
     ends = [found.end(1) for found in re.finditer(r"([.!][.!\"]*)\s", text)]
-    assert counted(text, f"{count}sentences") == text[: ends[count - 1] if len(ends) >= count else None]
+    assert (
+        counted(text, f"{count}sentences")
+        == text[: ends[count - 1] if len(ends) >= count else None]
+    )
 
 
 def test_nothing_comes_after_the_end() -> None:

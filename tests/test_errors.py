@@ -21,10 +21,16 @@ EXIT_CODES = {UsageError: 2, TextError: 3, ModelFileError: 4, MachineError: 5, D
 
 
 def classes() -> list[type[CharRNNError]]:
-    return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CharRNNError)]
+    return [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, CharRNNError)
+    ]
 
 
-@pytest.mark.parametrize(("kind", "code"), EXIT_CODES.items(), ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("kind", "code"), EXIT_CODES.items(), ids=lambda value: getattr(value, "__name__", value)
+)
 def test_each_error_has_its_exit_code(kind: type[CharRNNError], code: int) -> None:
     assert kind("what and where").exit_code == code
 
@@ -37,8 +43,12 @@ def test_an_interrupted_run_ends_with_the_code_of_its_signal(number: int, code: 
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
-    drawn = {name: int(code) for name, code in re.findall(r"── (\w+) +(\d+) ", errors.__doc__ or "")}
-    made = {kind.__name__: code for kind, code in EXIT_CODES.items()} | {"InterruptedRun": 128 + signal.SIGINT}
+    drawn = {
+        name: int(code) for name, code in re.findall(r"── (\w+) +(\d+) ", errors.__doc__ or "")
+    }
+    made = {kind.__name__: code for kind, code in EXIT_CODES.items()} | {
+        "InterruptedRun": 128 + signal.SIGINT
+    }
     assert drawn == made
     assert {kind.__name__ for kind in classes() if kind is not CharRNNError} == drawn.keys()
     assert {kind.__base__ for kind in classes()} == {CharRNNError, Exception}
@@ -50,7 +60,9 @@ def test_no_two_kinds_share_an_exit_code_and_a_bug_has_its_own() -> None:
     assert CharRNNError.exit_code == 1
 
 
-@pytest.mark.parametrize(("hint", "shown"), [("", "what"), ("do this", "what\ndo this")], ids=["no hint", "hint"])
+@pytest.mark.parametrize(
+    ("hint", "shown"), [("", "what"), ("do this", "what\ndo this")], ids=["no hint", "hint"]
+)
 def test_the_text_is_the_message_and_then_the_hint(hint: str, shown: str) -> None:
     error = TextError("what", hint)
     assert (error.message, error.hint, str(error)) == ("what", hint, shown)

@@ -1,4 +1,7 @@
-"""`charrnn eval` as people use it: the table with its baselines, lines and tokens in a pipe, colours, learning."""
+"""`charrnn eval` as people use it.
+
+The table with its baselines, lines and tokens in a pipe, colours, learning.
+"""
 
 import bz2
 import gzip
@@ -40,19 +43,36 @@ def test_baselines_stand_beside_the_model_and_learn_from_what_is_not_scored(
 ) -> None:
     found = json.loads(charrnn.ok("eval", model, text, "--valid-fraction", 0.1, "--json").out)
     names = [cost["name"] for cost in found["baselines"]]
-    assert [name.split(",")[0].split(" ")[0] for name in names] == ["uniform", "unigram", "5-gram", "gzip", "bz2", "xz"]
+    assert [name.split(",")[0].split(" ")[0] for name in names] == [
+        "uniform",
+        "unigram",
+        "5-gram",
+        "gzip",
+        "bz2",
+        "xz",
+    ]
     assert all(cost["characters"] == found["characters"] == 56 for cost in found["baselines"])
     table = charrnn.ok("eval", model, text, "--valid-fraction", 0.1).out
     for cost in found["baselines"]:
-        assert re.search(rf"^  {re.escape(cost['name'])} +{cost['bits_per_char']:.4f} +", table, re.MULTILINE)
+        assert re.search(
+            rf"^  {re.escape(cost['name'])} +{cost['bits_per_char']:.4f} +", table, re.MULTILINE
+        )
     assert re.search(rf"^  model +{found['bits_per_char']:.4f} ", table, re.MULTILINE)
 
 
-def test_a_text_of_its_own_primes_them(model: Path, text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_a_text_of_its_own_primes_them(
+    model: Path, text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "held.txt").write_text(TEXT[:200])
-    primed = json.loads(charrnn.ok("eval", model, tmp_path / "held.txt", "--train", text, "--json").out)["baselines"]
+    primed = json.loads(
+        charrnn.ok("eval", model, tmp_path / "held.txt", "--train", text, "--json").out
+    )["baselines"]
     alone = json.loads(charrnn.ok("eval", model, tmp_path / "held.txt", "--json").out)["baselines"]
-    assert [cost["name"] for cost in alone][1:] == ["gzip, not primed", "bz2, not primed", "xz, not primed"]
+    assert [cost["name"] for cost in alone][1:] == [
+        "gzip, not primed",
+        "bz2, not primed",
+        "xz, not primed",
+    ]
     assert alone[0]["bits_per_char"] == pytest.approx(math.log2(16))
     assert primed[-1]["bits_per_char"] < alone[-1]["bits_per_char"] / 2
 
@@ -60,7 +80,10 @@ def test_a_text_of_its_own_primes_them(model: Path, text: Path, tmp_path: Path, 
 def test_baselines_that_would_take_long_have_to_be_asked_for(
     model: Path, text: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert json.loads(charrnn.ok("eval", model, text, "--json", "--no-baselines").out)["baselines"] == []
+    assert (
+        json.loads(charrnn.ok("eval", model, text, "--json", "--no-baselines").out)["baselines"]
+        == []
+    )
     monkeypatch.setattr(score_module, "CHEAP", 100)
     left_out = charrnn.ok("eval", model, text)
     assert "--baselines wants them" in left_out.err
@@ -68,7 +91,9 @@ def test_baselines_that_would_take_long_have_to_be_asked_for(
     assert "gzip" in charrnn.ok("eval", model, text, "--baselines").out
 
 
-def test_a_long_text_has_an_interval_around_its_score(model: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_a_long_text_has_an_interval_around_its_score(
+    model: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "long.txt").write_text(TEXT * 20)
     score = json.loads(charrnn.ok("eval", model, tmp_path / "long.txt", "--json").out)
     low, high = score["interval"]
@@ -81,7 +106,9 @@ def test_dynamic_evaluation_is_reported_beside_the_score_and_never_instead(
 ) -> None:
     before = (model / "model.safetensors").read_bytes()
     plain = json.loads(charrnn.ok("eval", model, text, "--json").out)
-    both = json.loads(charrnn.ok("eval", model, text, "--json", "--dynamic", "--dynamic-lr", 0.01).out)
+    both = json.loads(
+        charrnn.ok("eval", model, text, "--json", "--dynamic", "--dynamic-lr", 0.01).out
+    )
     dynamic = both.pop("dynamic")
     assert both == plain
     assert dynamic["nats"] < plain["nats"]
@@ -102,7 +129,10 @@ def test_a_signature_names_the_precision_that_auto_came_to(
 
 
 def test_lines_go_through_as_they_come(
-    model: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    charrnn: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     type_in(monkeypatch, b"\xef\xbb\xbfthe cat\na d", b"og\r\n\nz\xc3", b"\xa9bra")
     outcome = charrnn.ok("eval", model, "-", "--by-line")
@@ -115,12 +145,17 @@ def test_lines_go_through_as_they_come(
                 f"{value:.4f}" for value in (score.nats, score.bits_per_char, score.perplexity)
             )
     assert rows[2][:3] == ["0.0000", "nan", "nan"]
-    assert outcome.err.startswith("columns: nats, bits per character, perplexity per token, line\ntokenizer:char-16|")
+    assert outcome.err.startswith(
+        "columns: nats, bits per character, perplexity per token, line\ntokenizer:char-16|"
+    )
     assert "|state:reset-line|" in outcome.err
 
 
 def test_lines_as_json_have_their_whole_score(model: Path, text: Path, charrnn: Terminal) -> None:
-    rows = [json.loads(line) for line in charrnn.ok("eval", model, text, "--by-line", "--json").out.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in charrnn.ok("eval", model, text, "--by-line", "--json").out.splitlines()
+    ]
     assert [row.pop("line") for row in rows] == LINES
     assert rows[0] == pytest.approx(api.load(model).score(LINES[0]).to_dict(), rel=1e-5)
 
@@ -132,14 +167,22 @@ def test_each_batch_is_what_is_there_to_read(monkeypatch: pytest.MonkeyPatch) ->
     assert list(line_batches(["-"], "utf-8")) == [["one line"], ["two"]]
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress)]
+)
 def test_lines_of_files_are_unpacked(suffix: str, pack: object, tmp_path: Path) -> None:
     path = tmp_path / f"a.txt{suffix}"
     path.write_bytes(pack("\u00e9\r\nb\n".encode("utf-8")))  # type: ignore[operator]
-    assert [line for batch in line_batches([str(path)] * 2, "utf-8") for line in batch] == ["\u00e9", "b"] * 2
+    assert [line for batch in line_batches([str(path)] * 2, "utf-8") for line in batch] == [
+        "\u00e9",
+        "b",
+    ] * 2
     if not suffix:
         path.write_bytes("\u00e9\nb".encode("utf-16"))
-        assert [line for batch in line_batches([str(path)], "utf-16") for line in batch] == ["\u00e9", "b"]
+        assert [line for batch in line_batches([str(path)], "utf-16") for line in batch] == [
+            "\u00e9",
+            "b",
+        ]
 
 
 def test_an_answer_comes_before_the_next_line_is_typed(model: Path) -> None:
@@ -176,23 +219,35 @@ def test_tokens_are_a_table_or_json_lines(model: Path, tmp_path: Path, charrnn: 
     assert sum(float(row[1]) for row in rows) == pytest.approx(score.nats / math.log(2), abs=0.001)
     found = [
         json.loads(line)
-        for line in charrnn.ok("eval", model, tmp_path / "a.txt", "--by-token", "--json").out.splitlines()
+        for line in charrnn.ok(
+            "eval", model, tmp_path / "a.txt", "--by-token", "--json"
+        ).out.splitlines()
     ]
     assert [f"{token['bits']:.4f}" for token in found] == [row[1] for row in rows]
-    assert [token["unknown"] for token in found] == [character in "\t\\Q" for character in "the\tc\\t\nQ"]
+    assert [token["unknown"] for token in found] == [
+        character in "\t\\Q" for character in "the\tc\\t\nQ"
+    ]
     assert found[0].keys() == {"text", "id", "bits", "rank", "entropy", "unknown"}
 
 
-def test_by_token_takes_the_part_and_the_protocol_that_it_is_given(model: Path, text: Path, charrnn: Terminal) -> None:
+def test_by_token_takes_the_part_and_the_protocol_that_it_is_given(
+    model: Path, text: Path, charrnn: Terminal
+) -> None:
     options = ("--valid-fraction", 0.1, "--reset-every", 4)
     rows = charrnn.ok("eval", model, text, "--by-token", *options).out.splitlines()
     score = json.loads(charrnn.ok("eval", model, text, "--json", *options).out)
-    assert sum(float(row.split("\t")[1]) for row in rows) * math.log(2) == pytest.approx(score["nats"], abs=0.01)
+    assert sum(float(row.split("\t")[1]) for row in rows) * math.log(2) == pytest.approx(
+        score["nats"], abs=0.01
+    )
 
 
 @pytest.mark.parametrize(
     ("environment", "coloured"),
-    [({}, False), ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False), ({"FORCE_COLOR": "1", "TERM": "xterm"}, True)],
+    [
+        ({}, False),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
+    ],
     ids=["pipe", "no colour", "colour"],
 )
 def test_the_text_is_shown_in_colours_or_with_marks(
@@ -229,7 +284,9 @@ def test_marks_stand_around_what_surprises_most(
     assert capsys.readouterr().out.partition("\n\n")[2] == "a[bcd]ef[\u21b5\n]g\n"
 
 
-def test_nothing_is_written_before_all_that_was_asked_is_checked(model: Path, text: Path, charrnn: Terminal) -> None:
+def test_nothing_is_written_before_all_that_was_asked_is_checked(
+    model: Path, text: Path, charrnn: Terminal
+) -> None:
     outcome = charrnn("eval", model, text, "--by-line", "--encoding", "ascii", "--device", "gpu")
     assert (outcome.code, outcome.out) == (2, "")
 

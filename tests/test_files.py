@@ -18,7 +18,9 @@ def test_the_content_is_written_whole_and_may_be_empty(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def test_the_bytes_are_on_disk_before_the_name_and_the_name_before_the_return(tmp_path: Path) -> None:
+def test_the_bytes_are_on_disk_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path,
+) -> None:
     seen: list[str] = []
     with before_each_call(seen.append):
         write_whole(tmp_path / "file", b"data")
@@ -33,7 +35,9 @@ def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=errno.errorcode.get)
-def test_whichever_call_fails_the_old_file_or_the_new_one_is_there(tmp_path: Path, error: int) -> None:
+def test_whichever_call_fails_the_old_file_or_the_new_one_is_there(
+    tmp_path: Path, error: int
+) -> None:
     path = tmp_path / "file"
     for number in (1, 2, 3, 5):  # open, write, fsync, replace
         path.write_bytes(b"old")
@@ -45,7 +49,10 @@ def test_whichever_call_fails_the_old_file_or_the_new_one_is_there(tmp_path: Pat
         assert str(path) in caught.value.message
         assert path.read_bytes() == b"old"
         assert names(tmp_path) == ["file"]
-    with before_each_call(failing_at(7, error)), pytest.raises(MachineError, match=os.strerror(error)):
+    with (
+        before_each_call(failing_at(7, error)),
+        pytest.raises(MachineError, match=os.strerror(error)),
+    ):
         write_whole(path, b"new")
     assert path.read_bytes() == b"new"
 
@@ -91,7 +98,9 @@ def test_an_interrupt_removes_the_temporary_file_too(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_what_stands_under_the_temporary_name_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stands_under_the_temporary_name_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("charrnn.storage.atomic.secrets.token_hex", lambda _: "0123abcd")
     (tmp_path / ".file.0123abcd.tmp").symlink_to("elsewhere")
     with pytest.raises(MachineError, match="exists"):
@@ -139,7 +148,14 @@ def make_null_device(path: Path) -> None:
 
 
 def test_sweep_removes_left_over_temporaries_and_nothing_else(tmp_path: Path) -> None:
-    keep = [".lock", "file.tmp", ".file.tmp", ".file.123.tmp", "model.safetensors", ".notes.0123abcd.tmp.txt"]
+    keep = [
+        ".lock",
+        "file.tmp",
+        ".file.tmp",
+        ".file.123.tmp",
+        "model.safetensors",
+        ".notes.0123abcd.tmp.txt",
+    ]
     for name in [*keep, ".model.safetensors.0123abcd.tmp"]:
         (tmp_path / name).touch()
     sweep(tmp_path)

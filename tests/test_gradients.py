@@ -1,4 +1,7 @@
-"""How far back gradients reach: against products of Jacobians, and on networks in which the answer is known."""
+"""How far back gradients reach.
+
+Against products of Jacobians, and on networks in which the answer is known.
+"""
 
 import json
 import math
@@ -25,7 +28,9 @@ IDS = np.random.default_rng(1).integers(0, VOCAB, 60)
 
 def model_of(cell: str, **settings: Any) -> CharRNN:
     """A small float64 model, with no weight at a start value that would hide a mistake."""
-    config = ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=HIDDEN, embedding_size=3, **settings)
+    config = ModelConfig(
+        vocab_size=VOCAB, cell=cell, hidden_size=HIDDEN, embedding_size=3, **settings
+    )
     model = build(config, seed=1).double()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -35,7 +40,10 @@ def model_of(cell: str, **settings: Any) -> CharRNN:
 
 
 def linear_model(recurrent: np.ndarray) -> CharRNN:
-    """An Elman network whose relu never cuts anything off, since no weight is negative: it is linear."""
+    """An Elman network whose relu never cuts anything off, since no weight is negative.
+
+    It is linear.
+    """
     model = model_of("rnn", activation="relu", layer_norm=False, num_layers=1)
     with torch.no_grad():
         for parameter in [model.embedding.weight, *model.layers.parameters()]:
@@ -52,7 +60,12 @@ def test_a_linear_networks_gradients_are_the_product_of_its_jacobians_exactly() 
     hidden = np.zeros(HIDDEN)
     for symbol in IDS[:LAGS]:
         drive = w["embedding.weight"][symbol] @ w["layers.0.cell.rnn.weight_ih_l0"].T
-        hidden = drive + w["layers.0.cell.rnn.bias_ih_l0"] + w["layers.0.cell.rnn.bias_hh_l0"] + recurrent @ hidden
+        hidden = (
+            drive
+            + w["layers.0.cell.rnn.bias_ih_l0"]
+            + w["layers.0.cell.rnn.bias_hh_l0"]
+            + recurrent @ hidden
+        )
     logits = w["head_weight"] @ hidden + w["head_bias"]
     error = np.exp(logits) / np.exp(logits).sum() - np.eye(VOCAB)[IDS[LAGS]]
     row, expected = error @ w["head_weight"], []
@@ -76,7 +89,8 @@ def test_norms_are_those_of_the_product_of_jacobians(cell: str, attention: int) 
 
     def unpack(flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(
-            part.reshape(shape) for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
+            part.reshape(shape)
+            for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
         )
 
     flat, jacobians = torch.cat([part.flatten() for part in state]), []
@@ -93,7 +107,9 @@ def test_norms_are_those_of_the_product_of_jacobians(cell: str, attention: int) 
     for jacobian in [*reversed(jacobians[:-1]), None]:
         kept = row.clone()
         if attention:
-            kept[-1] = 0  # how many states are remembered is a count, by which nothing is differentiated
+            kept[-1] = (
+                0  # how many states are remembered is a count, by which nothing is differentiated
+            )
         expected.append(kept.norm().item())
         row = row if jacobian is None else row @ jacobian[1:]
     np.testing.assert_allclose(reach.norms, expected, rtol=1e-9)
@@ -106,9 +122,17 @@ def look_back(model: CharRNN, record: np.ndarray, last: int, lags: int) -> list[
         state = tuple(part.detach().requires_grad_() if not before else part for part in state)
         before.append(state)
         logits, state = model(torch.tensor([[symbol]]), state)
-    loss = torch.nn.functional.cross_entropy(logits[:, -1], torch.tensor(symbols[last + 1 : last + 2]))
-    found = [torch.autograd.grad(loss, states, retain_graph=True, allow_unused=True) for states in before[-lags:]]
-    return [math.sqrt(sum(float(part.square().sum()) for part in parts if part is not None)) for parts in found[::-1]]
+    loss = torch.nn.functional.cross_entropy(
+        logits[:, -1], torch.tensor(symbols[last + 1 : last + 2])
+    )
+    found = [
+        torch.autograd.grad(loss, states, retain_graph=True, allow_unused=True)
+        for states in before[-lags:]
+    ]
+    return [
+        math.sqrt(sum(float(part.square().sum()) for part in parts if part is not None))
+        for parts in found[::-1]
+    ]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "mingru"])
@@ -119,7 +143,11 @@ def test_nothing_crosses_the_border_of_a_record(cell: str) -> None:
     ids = IDS[: starts[-1] + 5]
     records = np.split(ids, starts[1:])
     assert [len(record) for record in records] == [3, 7, 1, 4, 5]
-    expected = [look_back(model, record, last, lags) for record in records for last in range(lags - 1, len(record))]
+    expected = [
+        look_back(model, record, last, lags)
+        for record in records
+        for last in range(lags - 1, len(record))
+    ]
     reach = measure_reach(model, ids, starts, lags=lags, places=1000)
     np.testing.assert_allclose(reach.norms, np.mean(expected, axis=0), rtol=1e-9)
 
@@ -129,7 +157,9 @@ def test_far_inside_of_a_record_it_is_as_in_a_text() -> None:
     near = [look_back(model, ids, last, lags) for last in range(lags - 1, 2 * lags)]
     far = np.array(measure_reach(model, ids, lags=lags, places=1000).norms)
     reach = measure_reach(model, ids, np.array([0]), lags=lags, places=1000)
-    np.testing.assert_allclose(38 * np.array(reach.norms), np.sum(near, axis=0) + 34 * far, rtol=1e-9)
+    np.testing.assert_allclose(
+        38 * np.array(reach.norms), np.sum(near, axis=0) + 34 * far, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,8 +170,13 @@ def test_far_inside_of_a_record_it_is_as_in_a_text() -> None:
 def test_vanishing_and_exploding_are_found_where_they_are(
     scale: float, explodes: int | None, vanishes: int | None
 ) -> None:
-    """A rotation of the units, times a scale: the norm at lag k is scale ** (k - 1) times that at lag 1."""
-    reach = measure_reach(linear_model(scale * np.roll(np.eye(HIDDEN), 1, axis=0)), IDS, lags=LAGS, places=7)
+    """A rotation of the units, times a scale.
+
+    The norm at lag k is scale ** (k - 1) times that at lag 1.
+    """
+    reach = measure_reach(
+        linear_model(scale * np.roll(np.eye(HIDDEN), 1, axis=0)), IDS, lags=LAGS, places=7
+    )
     ratios = np.array(reach.norms) / reach.norms[0]
     np.testing.assert_allclose(ratios, scale ** np.arange(LAGS), rtol=1e-9)
     assert (reach.explodes_at, reach.vanishes_at) == (explodes, vanishes)
@@ -163,7 +198,12 @@ def test_what_a_layer_keeps_is_the_mean_of_its_gate(cell: str) -> None:
     for time in range(read + lags):
         x, h = model.embedding(rows[:, time]).detach()[0], state[0][0].detach()
         if cell in ("lstm", "gru"):
-            sums = w["rnn.weight_ih_l0"] @ x + w["rnn.bias_ih_l0"] + w["rnn.weight_hh_l0"] @ h + w["rnn.bias_hh_l0"]
+            sums = (
+                w["rnn.weight_ih_l0"] @ x
+                + w["rnn.bias_ih_l0"]
+                + w["rnn.weight_hh_l0"] @ h
+                + w["rnn.bias_hh_l0"]
+            )
             kept.append(sums.sigmoid()[HIDDEN : 2 * HIDDEN])
         else:
             one, two = (w["weight"] @ x + w["bias"]).sigmoid()[: 2 * HIDDEN].chunk(2)
@@ -194,20 +234,26 @@ def test_the_model_is_as_it_was() -> None:
 
 @pytest.mark.parametrize("lags", [0, -1, 10_001])
 def test_lags_out_of_range_are_refused(lags: int) -> None:
-    with pytest.raises(UsageError, match=rf"--lags must be at least 1 and at most 10000, not {lags}\."):
+    with pytest.raises(
+        UsageError, match=rf"--lags must be at least 1 and at most 10000, not {lags}\."
+    ):
         measure_reach(model_of("rnn"), IDS, lags=lags)
 
 
 def test_a_text_that_is_too_short_is_refused() -> None:
     measure_reach(model_of("rnn"), IDS[:11], lags=10)
-    with pytest.raises(TextError, match="The text has 10 symbols; looking back 10 steps takes at least 11"):
+    with pytest.raises(
+        TextError, match="The text has 10 symbols; looking back 10 steps takes at least 11"
+    ):
         measure_reach(model_of("rnn"), IDS[:10], lags=10)
 
 
 def test_records_that_are_too_short_are_refused() -> None:
     starts = np.array([0, 20, 30])
     measure_reach(model_of("rnn"), IDS, starts, lags=30)
-    with pytest.raises(TextError, match="The longest record has 30 symbols; looking back 31 steps") as caught:
+    with pytest.raises(
+        TextError, match="The longest record has 30 symbols; looking back 31 steps"
+    ) as caught:
         measure_reach(model_of("rnn"), IDS, starts, lags=31)
     assert caught.value.hint == "Give --lags 30 or fewer."
 
@@ -233,14 +279,18 @@ def test_the_plot_falls_where_the_norms_fall() -> None:
     lines = plot({"down": made([10.0**-lag for lag in range(10)]), "flat": made([1.0] * 10)})
     grid = [line[8:].ljust(10) for line in lines if "|" in line]
     assert grid[0] == "o" * 10
-    heights = [max(row for row, line in enumerate(grid) if line[column] in "*o") for column in range(10)]
+    heights = [
+        max(row for row, line in enumerate(grid) if line[column] in "*o") for column in range(10)
+    ]
     assert heights == sorted(heights)
     assert heights[-1] == len(grid) - 1
     assert lines[0].startswith(" 1e+00 |")
     assert [line.split() for line in lines[-2:]] == [["*", "down"], ["o", "flat"]]
 
 
-@pytest.mark.parametrize("norms", [[0.0], [0.0] * 5, [1.0], [1.0, 0.0, 1e-300], [1e300] * 70], ids=str)
+@pytest.mark.parametrize(
+    "norms", [[0.0], [0.0] * 5, [1.0], [1.0, 0.0, 1e-300], [1e300] * 70], ids=str
+)
 def test_odd_norms_are_plotted_too(norms: list[float]) -> None:
     assert all(len(line) < 100 for line in plot({"odd": made(norms)}))
     assert verdict(made(norms))
@@ -258,7 +308,9 @@ def test_gates_are_known_for_every_cell() -> None:
     assert GATES.keys() == set(CELLS)
 
 
-def test_the_command_shows_models_side_by_side(charrnn: Terminal, model: Path, text: Path, tmp_path: Path) -> None:
+def test_the_command_shows_models_side_by_side(
+    charrnn: Terminal, model: Path, text: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     other.write_bytes((model / "model.safetensors").read_bytes())
     told = charrnn.ok("gradients", str(model), str(other), str(text), "--lags", "20")
@@ -271,11 +323,26 @@ def test_the_command_shows_models_side_by_side(charrnn: Terminal, model: Path, t
     assert set(reach["singular_values"]) == {f"1.{gate}" for gate in "ifgo"}
 
 
-def test_the_command_looks_back_inside_of_records(charrnn: Terminal, text: Path, tmp_path: Path) -> None:
-    charrnn.ok("train", text, "--out", tmp_path / "run", *OPTIONS, "--records", "lines", "--valid", text, "--quiet")
+def test_the_command_looks_back_inside_of_records(
+    charrnn: Terminal, text: Path, tmp_path: Path
+) -> None:
+    charrnn.ok(
+        "train",
+        text,
+        "--out",
+        tmp_path / "run",
+        *OPTIONS,
+        "--records",
+        "lines",
+        "--valid",
+        text,
+        "--quiet",
+    )
     longest = max(len(line) for line in TEXT.splitlines(keepends=True))
     assert charrnn("gradients", tmp_path / "run", text, "--lags", longest + 1).code == 3
-    facts = json.loads(charrnn.ok("gradients", tmp_path / "run", text, "--lags", longest, "--json").out)
+    facts = json.loads(
+        charrnn.ok("gradients", tmp_path / "run", text, "--lags", longest, "--json").out
+    )
     alone = load(tmp_path / "run").reach(TEXT.splitlines(keepends=True)[0], lags=longest)
     np.testing.assert_allclose(facts["models"]["run"]["norms"], alone.norms, rtol=1e-4)
 

@@ -1,4 +1,7 @@
-"""Prompts that end inside of a word: what may follow, by looking at every symbol; what is written, by its text."""
+"""Prompts that end inside of a word: what may follow, by looking at every symbol.
+
+What is written, by its text.
+"""
 
 from typing import Any
 
@@ -24,7 +27,9 @@ WORDS = WordTokenizer.train([VERSE])
 def random_model(tokenizer: Tokenizer) -> NumpyModel:
     config = ModelConfig(vocab_size=tokenizer.size, hidden_size=8, embedding_size=4, num_layers=1)
     rng = np.random.default_rng(3)
-    return NumpyModel(config, {name: rng.normal(size=shape) for name, shape in weight_shapes(config).items()})
+    return NumpyModel(
+        config, {name: rng.normal(size=shape) for name, shape in weight_shapes(config).items()}
+    )
 
 
 MODELS: dict[str, Any] = {kind: random_model(tokenizer) for kind, tokenizer in TOKENIZERS.items()}
@@ -60,7 +65,9 @@ def test_characters_and_bytes_have_no_open_end(kind: str, prompt: str) -> None:
 
 @pytest.mark.parametrize("kind", HEALED)
 @given(end=st.integers(0, 140), extra=st.sampled_from(["", "\u00e9", "\u2581", "qu", " "]))
-def test_every_symbol_that_goes_beyond_the_prompt_is_considered(kind: str, end: int, extra: str) -> None:
+def test_every_symbol_that_goes_beyond_the_prompt_is_considered(
+    kind: str, end: int, extra: str
+) -> None:
     tokenizer = TOKENIZERS[kind]
     prompt = VERSE[:end] + extra
     ids = tokenizer.encode(prompt)
@@ -78,8 +85,13 @@ def test_every_symbol_that_goes_beyond_the_prompt_is_considered(kind: str, end: 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25)
 @given(end=st.integers(0, 140), seed=st.integers(0, 99), length=st.integers(1, 30))
-def test_the_prompt_is_spelled_again_and_not_repeated(kind: str, end: int, seed: int, length: int) -> None:
-    """Whatever a model without sense draws: what it read and what it wrote begin with the prompt, to the byte."""
+def test_the_prompt_is_spelled_again_and_not_repeated(
+    kind: str, end: int, seed: int, length: int
+) -> None:
+    """Whatever a model without sense draws.
+
+    What it read and what it wrote begin with the prompt, to the byte.
+    """
     tokenizer, prompt = TOKENIZERS[kind], VERSE[:end]
     if kind == "char" and not end:
         return
@@ -91,26 +103,39 @@ def test_the_prompt_is_spelled_again_and_not_repeated(kind: str, end: int, seed:
             return super().step(ids, state)
 
     model = Noting(MODELS[kind].config, weights_of(kind))
-    text = "".join(generate_text(model, tokenizer, prompt, SamplingConfig(length=length, temperature=2.0), seed=seed))
+    text = "".join(
+        generate_text(
+            model, tokenizer, prompt, SamplingConfig(length=length, temperature=2.0), seed=seed
+        )
+    )
     assert len(text) == length
     spelled = b"".join(tokenizer.spell(id_) for id_ in read[1:])
     assert spelled.startswith(prompt.encode()) or prompt.encode().startswith(spelled)
-    assert (prompt + text).startswith(spelled.decode(errors="replace").rstrip("\ufffd")[: len(prompt) + length])
+    assert (prompt + text).startswith(
+        spelled.decode(errors="replace").rstrip("\ufffd")[: len(prompt) + length]
+    )
 
 
 def weights_of(kind: str) -> dict[str, Any]:
     rng = np.random.default_rng(3)
-    return {name: rng.normal(size=shape) for name, shape in weight_shapes(MODELS[kind].config).items()}
+    return {
+        name: rng.normal(size=shape) for name, shape in weight_shapes(MODELS[kind].config).items()
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_streams_are_bound_each_by_itself(kind: str) -> None:
-    """Some go on with a longer symbol at once, others spell: the first is always the stream alone."""
+    """Some go on with a longer symbol at once, others spell.
+
+    The first is always the stream alone.
+    """
     rules = SamplingConfig(length=12, temperature=3.0)
     job = generate_texts(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4, num=6)
     texts = ["".join(pieces) for pieces in job]
     assert {len(text) for text in texts} == {12}
-    assert texts[0] == "".join(generate_text(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4))
+    assert texts[0] == "".join(
+        generate_text(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4)
+    )
 
 
 class Sure:
@@ -140,11 +165,15 @@ def test_probabilities_decide_between_the_word_and_its_beginning() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", ["What wa", "What was that? Whatever: th", "the \u00e9", "cat "])
 @pytest.mark.parametrize("settings", [{}, {"no_repeat": 2}, {"until": "2sentences"}], ids=str)
-def test_the_first_turn_of_a_conversation_is_a_sample(kind: str, prompt: str, settings: dict[str, Any]) -> None:
+def test_the_first_turn_of_a_conversation_is_a_sample(
+    kind: str, prompt: str, settings: dict[str, Any]
+) -> None:
     rules = SamplingConfig(**{"length": 25, "temperature": 2.0, "unknown": "skip"} | settings)
     talk = Conversation(MODELS[kind], TOKENIZERS[kind], rules, 7)
     talk.say(prompt)
-    assert "".join(talk.write()) == "".join(generate_text(MODELS[kind], TOKENIZERS[kind], prompt, rules, seed=7))
+    assert "".join(talk.write()) == "".join(
+        generate_text(MODELS[kind], TOKENIZERS[kind], prompt, rules, seed=7)
+    )
 
 
 def test_every_turn_is_spelled_again() -> None:
@@ -162,7 +191,11 @@ def test_what_the_model_did_not_go_on_from_is_read_as_it_is() -> None:
     talk.say("What wa")
     talk.say("\nthe")
     assert "".join(talk.write()) == " was"
-    assert model.read == [model.start, *WORDS.encode("What wa").tolist(), *WORDS.encode("\nthe").tolist()]
+    assert model.read == [
+        model.start,
+        *WORDS.encode("What wa").tolist(),
+        *WORDS.encode("\nthe").tolist(),
+    ]
 
 
 def test_a_bound_model_leaves_the_state_that_it_is_given() -> None:

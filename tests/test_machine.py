@@ -44,7 +44,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     [((), "cpu"), (("mps",), "mps"), (("cuda",), "cuda"), (("mps", "cuda"), "cuda")],
     ids=["none", "mps", "cuda", "both"],
 )
-def test_auto_is_the_fastest_device_that_is_there(machine: Any, devices: tuple[str, ...], chosen: str) -> None:
+def test_auto_is_the_fastest_device_that_is_there(
+    machine: Any, devices: tuple[str, ...], chosen: str
+) -> None:
     machine(*devices)
     assert choose_device("auto") == torch.device(chosen)
 
@@ -76,7 +78,16 @@ def test_a_device_that_is_not_there_is_refused(machine: Any, name: str) -> None:
         (CUDA, {"gpu": (9, 0)}, "bf16"),
         (MPS, {"avx512_bf16": True}, "fp32"),
     ],
-    ids=["plain cpu", "cpu without bf16", "cpu with avx512_bf16", "cpu with amx", "old gpu", "a100", "h100", "mps"],
+    ids=[
+        "plain cpu",
+        "cpu without bf16",
+        "cpu with avx512_bf16",
+        "cpu with amx",
+        "old gpu",
+        "a100",
+        "h100",
+        "mps",
+    ],
 )
 def test_auto_is_bf16_where_there_are_instructions_for_it(
     machine: Any, device: torch.device, facts: dict[str, Any], chosen: str
@@ -117,7 +128,9 @@ def test_threads_are_set_only_if_a_number_is_given() -> None:
 
 
 @pytest.mark.parametrize(("load", "idle"), [(0.0, 4), (0.4, 4), (0.6, 3), (2.2, 2), (99.0, 1)])
-def test_cores_that_others_use_are_not_idle(load: float, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_that_others_use_are_not_idle(
+    load: float, idle: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("charrnn.runtime.device.cores", lambda: 4)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0), raising=False)
     assert idle_cores() == idle
@@ -144,10 +157,15 @@ print(kept, blocks() * -1 + blocks())
 
 
 def page_faults(*arguments: str, **environment: str) -> tuple[str, int]:
-    """Allocate and free 40 MB ten times in a fresh process; return what `keep_memory` said, and the page faults."""
+    """Allocate and free 40 MB ten times in a fresh process.
+
+    Return what `keep_memory` said, and the page faults.
+    """
     clean = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
     command = [sys.executable, "-c", FAULTS, *arguments]
-    done = subprocess.run(command, env=clean | environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=clean | environment, check=True, capture_output=True, text=True
+    )
     kept, faults = done.stdout.split()
     return kept, int(faults)
 
@@ -161,7 +179,8 @@ def test_memory_that_is_freed_stays_with_the_process() -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}]
+    "environment",
+    [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}],
 )
 def test_somebodys_own_settings_of_the_allocator_stay(environment: dict[str, str]) -> None:
     assert page_faults("keep", **environment)[0] == "False"
@@ -188,6 +207,8 @@ def test_the_memory_that_is_free_is_told_in_bytes() -> None:
 
 def test_where_no_list_of_free_memory_is_all_of_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_: "something else")
-    assert free_memory(torch.device("cpu")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert free_memory(torch.device("cpu")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
     monkeypatch.setattr(os, "sysconf_names", {})
     assert free_memory(torch.device("cpu")) is None

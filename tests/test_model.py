@@ -1,4 +1,7 @@
-"""The network: its weights' names, what may depend on what, and the numbers of a few fixed steps."""
+"""The network.
+
+Its weights' names, what may depend on what, and the numbers of a few fixed steps.
+"""
 
 from contextlib import nullcontext
 from itertools import pairwise, product
@@ -24,7 +27,11 @@ FLAGS = ("layer_norm", "residual", "tied")
 
 
 def config_of(cell: str = "lstm", **settings: Any) -> ModelConfig:
-    sizes = {"vocab_size": VOCAB, "hidden_size": HIDDEN, "embedding_size": HIDDEN if settings.get("tied") else 5}
+    sizes = {
+        "vocab_size": VOCAB,
+        "hidden_size": HIDDEN,
+        "embedding_size": HIDDEN if settings.get("tied") else 5,
+    }
     return ModelConfig(cell=cell, **sizes | settings)
 
 
@@ -37,7 +44,11 @@ GRID += [config_of(adaptive=True), config_of("gru", adaptive=True, num_layers=1)
 
 def config_id(config: ModelConfig) -> str:
     return "-".join(
-        [config.cell, str(config.num_layers), *(flag for flag in (*FLAGS, "adaptive") if getattr(config, flag))]
+        [
+            config.cell,
+            str(config.num_layers),
+            *(flag for flag in (*FLAGS, "adaptive") if getattr(config, flag)),
+        ]
     )
 
 
@@ -70,8 +81,12 @@ def assert_close(ours: Tensor, expected: Tensor) -> None:
 @every_config
 def test_the_weights_are_those_that_shapes_knows_in_the_same_order(config: ModelConfig) -> None:
     state = build(config, seed=1).state_dict()
-    assert [(name, tuple(value.shape)) for name, value in state.items()] == [*weight_shapes(config).items()]
-    assert sum(parameter.numel() for parameter in build(config, seed=1).parameters()) == parameter_count(config)
+    assert [(name, tuple(value.shape)) for name, value in state.items()] == [
+        *weight_shapes(config).items()
+    ]
+    assert sum(
+        parameter.numel() for parameter in build(config, seed=1).parameters()
+    ) == parameter_count(config)
     assert parameter_count(config) == sum(map(prod, weight_shapes(config).values()))
 
 
@@ -82,7 +97,9 @@ def test_a_prediction_depends_on_what_came_before_and_on_nothing_after(config: M
     logits, _ = model(some_ids())
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(4))
     for time in range(TIME):
-        (gradient,) = torch.autograd.grad((logits * weights)[:, time].sum(), seen, retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            (logits * weights)[:, time].sum(), seen, retain_graph=True
+        )
         touched = gradient.abs().amax(dim=2) > 0
         assert touched[:, : time + 1].all()
         assert not touched[:, time + 1 :].any()
@@ -91,7 +108,9 @@ def test_a_prediction_depends_on_what_came_before_and_on_nothing_after(config: M
 @pytest.mark.parametrize("cuts", [(3,), (1, 4), tuple(range(1, TIME))], ids=str)
 @every_config
 @torch.no_grad()
-def test_chunks_with_the_state_carried_are_the_whole(config: ModelConfig, cuts: tuple[int, ...]) -> None:
+def test_chunks_with_the_state_carried_are_the_whole(
+    config: ModelConfig, cuts: tuple[int, ...]
+) -> None:
     model, ids = double(config), some_ids()
     expected, last = model(ids)
     pieces, carried = [], None
@@ -123,7 +142,9 @@ def test_the_state_holds_each_layers_own_in_turn(cell: str) -> None:
     _, state = model(ids)
     values = model.embedding(ids)
     for layer, part in zip(model.layers, model.split(state), strict=True):
-        zeros = tuple(torch.zeros(BATCH, HIDDEN, dtype=torch.float64) for _ in range(layer.cell.num_states))
+        zeros = tuple(
+            torch.zeros(BATCH, HIDDEN, dtype=torch.float64) for _ in range(layer.cell.num_states)
+        )
         values, own = layer(values, zeros)
         assert all(map(torch.equal, own, part))
 
@@ -136,7 +157,9 @@ def test_a_layer_adds_its_input_where_it_fits_and_then_normalises(
     input_size: int, residual: bool, layer_norm: bool
 ) -> None:
     layer = Layer(input_size, config_of(residual=residual, layer_norm=layer_norm)).double()
-    inputs = torch.randn(BATCH, TIME, input_size, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    inputs = torch.randn(
+        BATCH, TIME, input_size, dtype=torch.float64, generator=torch.Generator().manual_seed(5)
+    )
     state = (torch.zeros(BATCH, HIDDEN, dtype=torch.float64),) * 2
     expected, last = layer.cell(inputs, state)
     if residual and input_size == HIDDEN:
@@ -165,7 +188,11 @@ def test_dropout_zeroes_and_scales_each_layers_output_in_training_only() -> None
 @every_cell
 @torch.no_grad()
 def test_in_evaluation_nothing_is_dropped_and_no_random_number_is_drawn(cell: str) -> None:
-    ids, dropping, plain = some_ids(), build(config_of(cell, dropout=0.5), seed=1), build(config_of(cell), seed=1)
+    ids, dropping, plain = (
+        some_ids(),
+        build(config_of(cell, dropout=0.5), seed=1),
+        build(config_of(cell), seed=1),
+    )
     assert not torch.equal(dropping(ids)[0], dropping(ids)[0])
     before = torch.get_rng_state()
     assert torch.equal(dropping.eval()(ids)[0], plain.eval()(ids)[0])
@@ -197,7 +224,9 @@ def test_the_start_symbol_is_an_input_of_its_own_and_never_predicted(tied: bool)
     assert model.start == VOCAB
     for ids, read in ((some_ids(), True), (some_ids()[:, 1:], False)):
         model.zero_grad()
-        functional.cross_entropy(model(ids)[0].flatten(0, 1), torch.zeros(ids.numel(), dtype=torch.int64)).backward()
+        functional.cross_entropy(
+            model(ids)[0].flatten(0, 1), torch.zeros(ids.numel(), dtype=torch.int64)
+        ).backward()
         assert bool(model.embedding.weight.grad[VOCAB].any()) == read
 
 
@@ -206,7 +235,9 @@ def same_weights(one: CharRNN, other: CharRNN) -> bool:
 
 
 @every_config
-def test_a_new_model_is_a_function_of_its_seed_and_touches_no_generator(config: ModelConfig) -> None:
+def test_a_new_model_is_a_function_of_its_seed_and_touches_no_generator(
+    config: ModelConfig,
+) -> None:
     torch.manual_seed(7)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     first = build(config, seed=5)
@@ -229,20 +260,36 @@ def test_a_detached_state_has_the_same_numbers_and_no_past() -> None:
     cut = detach(state)
     assert isinstance(cut, tuple)
     assert all(map(torch.equal, cut, state))
-    assert [part.requires_grad for part in (*state, *cut)] == [True] * len(state) + [False] * len(state)
+    assert [part.requires_grad for part in (*state, *cut)] == [True] * len(state) + [False] * len(
+        state
+    )
 
 
-GOLDEN = {"rnn": 2.185183, "gru": 2.109682, "lstm": 2.112782, "mingru": 2.137875, "minlstm": 2.313341}
+GOLDEN = {
+    "rnn": 2.185183,
+    "gru": 2.109682,
+    "lstm": 2.112782,
+    "mingru": 2.137875,
+    "minlstm": 2.313341,
+}
 
 
 @every_cell
 def test_golden_steps(cell: str) -> None:
-    """A net under everything that has no test of its own: initialisation, forward, backward, optimizer."""
-    model, config = build(config_of(cell, dropout=0.0), seed=1), TrainConfig(optimizer="adamw", lr=0.02, weight_decay=0)
+    """A net under everything that has no test of its own.
+
+    Initialisation, forward, backward, optimizer.
+    """
+    model, config = (
+        build(config_of(cell, dropout=0.0), seed=1),
+        TrainConfig(optimizer="adamw", lr=0.02, weight_decay=0),
+    )
     ids = torch.arange(BATCH * (TIME + 1)).reshape(BATCH, TIME + 1) ** 2 % VOCAB
     batch, optimizer = Batch(ids[:, :-1], ids[:, 1:], True, TIME), Optimizer(model, config)
     losses = [
-        train_step(Learner(model), optimizer, batch, None, config, lr=config.lr, autocast=nullcontext()).loss
+        train_step(
+            Learner(model), optimizer, batch, None, config, lr=config.lr, autocast=nullcontext()
+        ).loss
         for _ in range(4)
     ]
     assert losses[-1] == pytest.approx(GOLDEN[cell], rel=1e-4), (

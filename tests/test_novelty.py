@@ -24,7 +24,9 @@ def longest_matches(text: str, training: str) -> list[int]:
 
 
 @given(TEXTS, st.text("ab", max_size=60), st.integers(1, 100))
-def test_matches_are_those_of_brute_force_however_the_training_text_is_cut(text: str, training: str, part: int) -> None:
+def test_matches_are_those_of_brute_force_however_the_training_text_is_cut(
+    text: str, training: str, part: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(novelty, "PART", part)
         assert matches(text, training).tolist() == longest_matches(text, training)
@@ -39,7 +41,9 @@ def test_passages_that_are_cut_between_parts_are_found(text: str, training: str)
 
 
 @given(st.text("abc", max_size=40), st.data())
-def test_a_passage_taken_from_the_training_text_is_found(training: str, data: st.DataObject) -> None:
+def test_a_passage_taken_from_the_training_text_is_found(
+    training: str, data: st.DataObject
+) -> None:
     start = data.draw(st.integers(0, len(training)))
     passage = training[start : start + data.draw(st.integers(0, 40))]
     assert passage in copied(f"x{passage}y", training).passage + "x"
@@ -72,8 +76,12 @@ def test_a_text_that_was_learned_by_heart_and_one_that_was_not() -> None:
 # The command
 
 
-def test_the_command_compares_a_sample_and_the_held_out_text(model: Path, text: Path, charrnn: Terminal) -> None:
-    told = json.loads(charrnn.ok("novelty", model, text, "--json", "--seed", 3, "-n", 200, "-t", 0.5).out)
+def test_the_command_compares_a_sample_and_the_held_out_text(
+    model: Path, text: Path, charrnn: Terminal
+) -> None:
+    told = json.loads(
+        charrnn.ok("novelty", model, text, "--json", "--seed", 3, "-n", 200, "-t", 0.5).out
+    )
     cut = len(TEXT) * 9 // 10
     sample = load(model).generate(seed=3, length=200, temperature=0.5)
     for name, one in (("sample", sample), ("held_out", TEXT[cut:][:200])):
@@ -83,7 +91,11 @@ def test_the_command_compares_a_sample_and_the_held_out_text(model: Path, text: 
             "passage": expected.passage,
             "shares": {str(size): share for size, share in expected.shares.items()},
         }
-    assert (told["seed"], told["settings"]["temperature"], told["settings"]["top_k"]) == (3, 0.5, None)
+    assert (told["seed"], told["settings"]["temperature"], told["settings"]["top_k"]) == (
+        3,
+        0.5,
+        None,
+    )
     assert told["model"] == load(model).saved.sha256
 
 
@@ -97,9 +109,13 @@ def test_the_command_shows_a_table(model: Path, text: Path, charrnn: Terminal) -
     assert charrnn.ok("novelty", model, text, "--length", 30).out.splitlines() == lines
 
 
-def test_the_held_out_text_may_be_one_of_its_own(model: Path, text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_the_held_out_text_may_be_one_of_its_own(
+    model: Path, text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "held.txt").write_text("the cat sat on the hat.\n")
-    told = json.loads(charrnn.ok("novelty", model, text, "--valid", tmp_path / "held.txt", "-n", 90, "--json").out)
+    told = json.loads(
+        charrnn.ok("novelty", model, text, "--valid", tmp_path / "held.txt", "-n", 90, "--json").out
+    )
     assert told["held_out"]["characters"] == 24
     assert told["held_out"]["passage"] in TEXT
 
@@ -107,8 +123,16 @@ def test_the_held_out_text_may_be_one_of_its_own(model: Path, text: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--valid", "x", "--valid-fraction", "0.1"], 2, "--valid and --valid-fraction both say what was held out."),
-        (["--valid-fraction", "1"], 2, "--valid-fraction must be above 0 and at most 0.9, not 1.0."),
+        (
+            ["--valid", "x", "--valid-fraction", "0.1"],
+            2,
+            "--valid and --valid-fraction both say what was held out.",
+        ),
+        (
+            ["--valid-fraction", "1"],
+            2,
+            "--valid-fraction must be above 0 and at most 0.9, not 1.0.",
+        ),
         (["--length", "0"], 2, "--length must be at least 1"),
         (["--seed", "-1"], 2, "--seed must be at least 0, not -1."),
         (["--top-p", "2"], 2, "--top-p must be greater than 0 and at most 1, not 2.0."),

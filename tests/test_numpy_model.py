@@ -11,17 +11,32 @@ from charrnn.model.numpy_model import NumpyModel, State
 from charrnn.model.shapes import weight_shapes
 
 KINDS = ("rnn", "gru", "lstm", "mingru", "minlstm")
-CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("rnn", "sigmoid"), *((kind, "tanh") for kind in KINDS[1:])]
+CELLS = [
+    ("rnn", "tanh"),
+    ("rnn", "relu"),
+    ("rnn", "sigmoid"),
+    *((kind, "tanh") for kind in KINDS[1:]),
+]
 VOCAB, BATCH, TIME = 11, 3, 7
 
 
 def config_id(config: ModelConfig) -> str:
-    words = [config.cell, config.activation, f"{config.num_layers}x{config.hidden_size}-{config.embedding_size}"]
-    return "-".join(words + [name for name in ("layer_norm", "residual", "tied", "adaptive") if getattr(config, name)])
+    words = [
+        config.cell,
+        config.activation,
+        f"{config.num_layers}x{config.hidden_size}-{config.embedding_size}",
+    ]
+    return "-".join(
+        words
+        + [name for name in ("layer_norm", "residual", "tied", "adaptive") if getattr(config, name)]
+    )
 
 
 def configs() -> list[ModelConfig]:
-    """Every combination; equal sizes, so that a residual connection reaches the first layer too, and unequal ones."""
+    """Every combination.
+
+    Equal sizes, so that a residual connection reaches the first layer too, and unequal ones.
+    """
     flags = (False, True)
     return [
         ModelConfig(
@@ -86,7 +101,9 @@ def test_equals_the_torch_model_in_one_piece_and_step_by_step(config: ModelConfi
 @pytest.mark.parametrize("cell", KINDS)
 @torch.no_grad()
 def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
-    torch_model, model = both(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5))
+    torch_model, model = both(
+        ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
+    )
     first, second = np.split(some_ids(model), [4], axis=1)
     _, middle = torch_model(torch.from_numpy(first))
     expected, _ = torch_model(torch.from_numpy(second), middle)
@@ -96,13 +113,17 @@ def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", KINDS)
 def test_the_initial_state_is_the_torch_models(cell: str) -> None:
-    torch_model, model = both(ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5))
+    torch_model, model = both(
+        ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
+    )
     assert_same(model.initial_state(BATCH), torch_model.initial_state(BATCH))
     assert {part.dtype for part in model.initial_state(1)} == {np.dtype(np.float32)}
     assert model.start == torch_model.start
 
 
-@pytest.mark.parametrize("config", [c for c in configs() if c.num_layers == 2 and not c.tied], ids=config_id)
+@pytest.mark.parametrize(
+    "config", [c for c in configs() if c.num_layers == 2 and not c.tied], ids=config_id
+)
 def test_a_stream_does_not_depend_on_those_beside_it(config: ModelConfig) -> None:
     _, model = both(config)
     ids = some_ids(model)
@@ -116,7 +137,12 @@ def test_a_stream_does_not_depend_on_those_beside_it(config: ModelConfig) -> Non
 def test_a_step_changes_neither_what_it_is_given_nor_the_model(cell: str, activation: str) -> None:
     _, model = both(
         ModelConfig(
-            vocab_size=VOCAB, cell=cell, activation=activation, hidden_size=16, embedding_size=16, residual=True
+            vocab_size=VOCAB,
+            cell=cell,
+            activation=activation,
+            hidden_size=16,
+            embedding_size=16,
+            residual=True,
         )
     )
     ids = some_ids(model)
@@ -132,7 +158,9 @@ def test_a_step_changes_neither_what_it_is_given_nor_the_model(cell: str, activa
 
 def test_the_weights_given_are_copied() -> None:
     config = ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5)
-    weights = {name: np.full(shape, 0.1, np.float32) for name, shape in weight_shapes(config).items()}
+    weights = {
+        name: np.full(shape, 0.1, np.float32) for name, shape in weight_shapes(config).items()
+    }
     model = NumpyModel(config, weights)
     before, _ = model.step(np.array([0]), model.initial_state(1))
     for value in weights.values():
@@ -157,7 +185,9 @@ def test_gates_saturate_without_a_warning(cell: str) -> None:
     """pytest turns an overflow warning into an error."""
     config = ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
     signs = np.random.default_rng(4)
-    weights = {name: signs.choice([-1e4, 1e4], size=shape) for name, shape in weight_shapes(config).items()}
+    weights = {
+        name: signs.choice([-1e4, 1e4], size=shape) for name, shape in weight_shapes(config).items()
+    }
     model = NumpyModel(config, weights)
     logits, _ = model.run(some_ids(model), model.initial_state(BATCH))
     assert np.isfinite(logits).all()

@@ -30,9 +30,13 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert found[:10] == pytest.approx([0.05 * step for step in range(1, 11)])
     assert found[10] == 0.5
     assert found[55] == pytest.approx(0.5 * 0.6)  # half-way: the middle of peak and floor
-    assert found[10:] == pytest.approx([0.1 + 0.2 * (1 + math.cos(math.pi * done / 90)) for done in range(90)])
+    assert found[10:] == pytest.approx(
+        [0.1 + 0.2 * (1 + math.cos(math.pi * done / 90)) for done in range(90)]
+    )
     assert found[-1] == pytest.approx(0.1, rel=0.01)
-    assert learning_rate(100, TrainConfig(lr=0.5, steps=100, warmup=0.1, lr_floor=0.2)) == pytest.approx(0.1)
+    assert learning_rate(
+        100, TrainConfig(lr=0.5, steps=100, warmup=0.1, lr_floor=0.2)
+    ) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,10 @@ def is_matrix_of_a_layer(name: str) -> bool:
 def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[str, Tensor]:
     """Take three steps with torch's optimizers on a separate copy of each gate's matrix, and join them again."""
     copies = {
-        name: [nn.Parameter(part.clone()) for part in value.split(HIDDEN if is_matrix_of_a_layer(name) else len(value))]
+        name: [
+            nn.Parameter(part.clone())
+            for part in value.split(HIDDEN if is_matrix_of_a_layer(name) else len(value))
+        ]
         for name, value in model.state_dict().items()
     }
     groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "plain": []}
@@ -112,7 +119,9 @@ def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[s
         {"params": groups["decayed"], "weight_decay": weight_decay},
         {"params": groups["plain"], "weight_decay": 0},
     ]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adamw, lr=lr, betas=(0.9, 0.99), fused=True)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(adamw, lr=lr, betas=(0.9, 0.99), fused=True)
+    ]
     if kind == "muon":
         settings: dict[str, Any] = {"weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw"}
         optimizers.append(torch.optim.Muon(groups["muon"], lr=lr, **settings))
@@ -142,7 +151,9 @@ def test_three_steps_equal_torchs_own_on_separate_gates(
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 8), (4, 8, 3)], ids=str)
-def test_orthogonalising_moves_the_singular_values_alone_and_as_the_polynomial_says(shape: tuple[int, ...]) -> None:
+def test_orthogonalising_moves_the_singular_values_alone_and_as_the_polynomial_says(
+    shape: tuple[int, ...],
+) -> None:
     blocks = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for block, found in zip(blocks, orthogonalise(blocks), strict=True):
         left, values, right = torch.linalg.svd(block, full_matrices=False)
@@ -160,7 +171,10 @@ def test_orthogonalising_brings_what_is_not_tiny_near_to_one() -> None:
 
 
 def test_each_round_is_the_best_for_what_comes_to_it() -> None:
-    """Chebyshev's criterion: with three coefficients, the error reaches its greatest size four times, in turn."""
+    """Chebyshev's criterion.
+
+    With three coefficients, the error reaches its greatest size four times, in turn.
+    """
     low, high = 0.01, 1.0
     for a, b, c in ROUNDS:
         x = torch.linspace(low, high, 100_001, dtype=torch.float64)
@@ -208,7 +222,10 @@ def test_a_restored_optimizer_takes_the_same_steps_to_the_bit(kind: str, steps: 
     optimizer = optimizer_of(model, kind)
     for seed in range(steps):
         step(model, optimizer, seed)
-    state, began = {name: value.clone() for name, value in optimizer.state().items()}, weights(model)
+    state, began = (
+        {name: value.clone() for name, value in optimizer.state().items()},
+        weights(model),
+    )
 
     twin = model_of()
     twin_optimizer = optimizer_of(twin, kind)
@@ -239,7 +256,11 @@ def test_a_state_of_something_else_is_refused(kind: str) -> None:
 def test_the_state_covers_every_weight_once(kind: str) -> None:
     model = model_of()
     optimizer = optimizer_of(model, kind)
-    averages = {name.removeprefix("average."): value for name, value in optimizer.state().items() if "average" in name}
+    averages = {
+        name.removeprefix("average."): value
+        for name, value in optimizer.state().items()
+        if "average" in name
+    }
     assert {name: value.shape for name, value in averages.items()} == {
         name: parameter.shape for name, parameter in model.named_parameters()
     }

@@ -36,11 +36,17 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("pace", "most", "expected"), [(0.1, 10_000, 100), (0.2, 10_000, 50), (0.4, 10_000, 25), (0.1, 70, 70)]
+    ("pace", "most", "expected"),
+    [(0.1, 10_000, 100), (0.2, 10_000, 50), (0.4, 10_000, 25), (0.1, 70, 70)],
 )
 @pytest.mark.parametrize("eval_every", [5, 1000])
 def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
-    eval_every: int, pace: float, most: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    eval_every: int,
+    pace: float,
+    most: int,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was planned for 50 steps of 0.2 seconds; the last second is to save and to leave."""
     clock = Clock()
@@ -54,15 +60,24 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
     assert lrs[-1] == pytest.approx(session.plan.train.lr * session.plan.train.lr_floor, rel=0.1)
     changes = [event.steps for event in events if isinstance(event, Rescheduled)]
     assert bool(changes) == (expected != 50)
-    facts, config = load(tmp_path / "last.safetensors")[1], json.loads((tmp_path / "config.json").read_bytes())
+    facts, config = (
+        load(tmp_path / "last.safetensors")[1],
+        json.loads((tmp_path / "config.json").read_bytes()),
+    )
     assert facts["train"]["steps"] == config["steps"] == session.trainer.progress.step
     assert facts["epochs"] == pytest.approx(session.plan.epochs)
-    suitable = suitable_dropout(session.plan.epochs, parameter_count(session.plan.model), len(session.data.train.ids))
+    suitable = suitable_dropout(
+        session.plan.epochs, parameter_count(session.plan.model), len(session.data.train.ids)
+    )
     assert facts["model"]["dropout"] == config["dropout"] == suitable
-    assert {module.share for module in session.model.modules() if isinstance(module, Dropout)} == {suitable}
+    assert {module.share for module in session.model.modules() if isinstance(module, Dropout)} == {
+        suitable
+    }
 
 
-def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_kept_for_the_last_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 20 seconds, 10 are to evaluate and to leave: 50 steps of 0.2."""
     clock = Clock()
     monkeypatch.setattr("charrnn.training.run.time", clock)
@@ -73,7 +88,9 @@ def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, monkeypatch: pytes
     assert session.trainer.progress.step == pytest.approx(50, abs=2)
 
 
-def test_a_run_that_is_continued_keeps_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_continued_keeps_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock()
     monkeypatch.setattr("charrnn.training.run.time", clock)
     with session_in(tmp_path) as session:

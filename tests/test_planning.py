@@ -90,12 +90,15 @@ def test_a_number_of_steps_is_taken_as_it_is() -> None:
     ],
     ids=str,
 )
-def test_epochs_become_the_steps_that_see_the_text_so_often(epochs: float, settings: dict[str, Any]) -> None:
+def test_epochs_become_the_steps_that_see_the_text_so_often(
+    epochs: float, settings: dict[str, Any]
+) -> None:
     plan = plan_of(Request(epochs=epochs, settings=settings))
     counts = tokens_of(plan.train)
     one_step = max(counts) / len(TRAIN.ids)
     assert epochs <= plan.epochs + 1e-9 <= epochs + one_step + 1e-6
-    # a part of an epoch may hold the longer windows or the shorter ones, and an epoch leaves out less than a column
+    # a part of an epoch may hold the longer windows or the shorter ones, and an epoch leaves out
+    # less than a column
     assert plan.epochs == pytest.approx(sum(counts) / len(TRAIN.ids), abs=one_step + 0.001 * epochs)
 
 
@@ -112,7 +115,11 @@ def test_epochs_count_the_short_sequences_of_a_curriculum(batcher: str) -> None:
 def test_a_cells_own_settings_hold_unless_others_are_given() -> None:
     usual, own, given = (
         plan_of(Request(settings={"steps": 5} | settings)).model
-        for settings in ({}, {"cell": "mingru"}, {"cell": "mingru", "num_layers": 1, "residual": False})
+        for settings in (
+            {},
+            {"cell": "mingru"},
+            {"cell": "mingru", "num_layers": 1, "residual": False},
+        )
     )
     assert (usual.num_layers, usual.residual) == (2, False)
     assert (own.num_layers, own.residual, own.forget_bias) == (4, True, 0.0)
@@ -123,26 +130,41 @@ def test_a_cells_own_settings_hold_unless_others_are_given() -> None:
 def test_the_more_passes_the_more_dropout() -> None:
     for epochs in (1, 10, 100):
         plan = plan_of(Request(epochs=epochs))
-        assert plan.model.dropout == suitable_dropout(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
+        assert plan.model.dropout == suitable_dropout(
+            plan.epochs, parameter_count(plan.model), len(TRAIN.ids)
+        )
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("settings", [{}, {"dropout": 0.2}, {"cell": "mingru"}, {"cell": "gru"}], ids=str)
-def test_a_plan_with_other_steps_is_the_plan_that_would_have_been_made_for_them(settings: dict[str, Any]) -> None:
-    first, other = (plan_of(Request(settings=settings | {"steps": steps, "eval_every": 9})) for steps in (20, 400))
+@pytest.mark.parametrize(
+    "settings", [{}, {"dropout": 0.2}, {"cell": "mingru"}, {"cell": "gru"}], ids=str
+)
+def test_a_plan_with_other_steps_is_the_plan_that_would_have_been_made_for_them(
+    settings: dict[str, Any],
+) -> None:
+    first, other = (
+        plan_of(Request(settings=settings | {"steps": steps, "eval_every": 9}))
+        for steps in (20, 400)
+    )
     assert with_steps(first, 400, len(TRAIN.ids), settings) == other
-    assert (first.model == other.model) == (settings.get("dropout") is not None or settings.get("cell") == "mingru")
+    assert (first.model == other.model) == (
+        settings.get("dropout") is not None or settings.get("cell") == "mingru"
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_text_is_as_long_as_its_characters_however_few_symbols_they_make(speed: Any, preset: str) -> None:
+def test_a_text_is_as_long_as_its_characters_however_few_symbols_they_make(
+    speed: Any, preset: str
+) -> None:
     speed(1e-6, 1e-6)
     words = replace(TRAIN, characters=LONG_TEXT)
     plan = make_plan(Request(preset=preset), TOKENIZER, words, VALID, started=NOW)
     shape = shape_settings(PRESETS[preset], LONG_TEXT)
     assert {"hidden_size": plan.model.hidden_size, "batch_size": plan.train.batch_size} == shape
     assert plan.epochs == pytest.approx(most_epochs(LONG_TEXT), rel=0.05)
-    assert plan.model.dropout == suitable_dropout(plan.epochs, parameter_count(plan.model), LONG_TEXT)
+    assert plan.model.dropout == suitable_dropout(
+        plan.epochs, parameter_count(plan.model), LONG_TEXT
+    )
 
 
 def test_bytes_count_as_characters(speed: Any) -> None:
@@ -168,7 +190,9 @@ EXPLICIT = {
 }
 
 
-@pytest.mark.parametrize("length", [{"epochs": 2.0}, {"seconds": 30.0}, {"preset": "quick"}], ids=str)
+@pytest.mark.parametrize(
+    "length", [{"epochs": 2.0}, {"seconds": 30.0}, {"preset": "quick"}], ids=str
+)
 def test_what_was_asked_for_always_wins(speed: Any, length: dict[str, Any]) -> None:
     speed(0.1)
     plan = plan_of(Request(settings=EXPLICIT, **length))
@@ -179,7 +203,9 @@ def test_what_was_asked_for_always_wins(speed: Any, length: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
-def test_a_slower_machine_takes_fewer_steps_in_the_same_time(speed: Any, preset: str | None) -> None:
+def test_a_slower_machine_takes_fewer_steps_in_the_same_time(
+    speed: Any, preset: str | None
+) -> None:
     taken = []
     for step in (0.01, 0.1, 1.0):
         speed(step)
@@ -237,7 +263,9 @@ def test_time_is_left_for_the_last_evaluation(speed: Any) -> None:
 
 def test_time_that_has_passed_counts(speed: Any) -> None:
     speed(0.1)
-    late, early = (plan_of(Request(seconds=100.0), started=NOW - passed).train.steps for passed in (60, 0))
+    late, early = (
+        plan_of(Request(seconds=100.0), started=NOW - passed).train.steps for passed in (60, 0)
+    )
     assert late == pytest.approx(0.4 * early, rel=0.05)
 
 
@@ -283,7 +311,9 @@ def test_a_plan_is_a_function_of_the_request_and_the_speed(speed: Any) -> None:
     assert plan_of(Request(preset="quick")) == plan_of(Request(preset="quick"))
 
 
-BASE = ModelConfig(vocab_size=20, cell="gru", hidden_size=12, embedding_size=6, num_layers=1, dropout=0.4)
+BASE = ModelConfig(
+    vocab_size=20, cell="gru", hidden_size=12, embedding_size=6, num_layers=1, dropout=0.4
+)
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -291,7 +321,9 @@ def test_a_model_to_start_from_gives_the_shape_and_the_text_its_vocabulary() -> 
     """And the dropout is that of the new training, not of the one before."""
     plan = plan_of(Request(settings={"steps": 5, "hidden_size": 12}), base=BASE)
     dropout = suitable_dropout(plan.epochs, parameter_count(plan.model), len(TRAIN.ids))
-    assert plan.model == ModelConfig(**BASE.to_dict() | {"vocab_size": TOKENIZER.size, "dropout": dropout})
+    assert plan.model == ModelConfig(
+        **BASE.to_dict() | {"vocab_size": TOKENIZER.size, "dropout": dropout}
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -300,10 +332,15 @@ def test_dropout_may_differ_from_the_model_to_start_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("hidden_size", 16), ("cell", "lstm"), ("layer_norm", False), ("num_layers", 2)]
+    ("name", "value"),
+    [("hidden_size", 16), ("cell", "lstm"), ("layer_norm", False), ("num_layers", 2)],
 )
-def test_another_shape_than_that_of_the_model_to_start_from_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} cannot differ.*is {getattr(BASE, name)}"):
+def test_another_shape_than_that_of_the_model_to_start_from_is_refused(
+    name: str, value: Any
+) -> None:
+    with pytest.raises(
+        UsageError, match=f"--{name.replace('_', '-')} cannot differ.*is {getattr(BASE, name)}"
+    ):
         plan_of(Request(settings={"steps": 5, name: value}), base=BASE)
 
 
@@ -336,7 +373,10 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     [
         ({"settings": {"steps": 5}, "epochs": 2.0}, "--steps and --epochs"),
         ({"epochs": 2.0, "seconds": 9.0}, "--epochs and --time"),
-        ({"settings": {"steps": 5}, "epochs": 2.0, "seconds": 9.0}, "--steps and --epochs and --time"),
+        (
+            {"settings": {"steps": 5}, "epochs": 2.0, "seconds": 9.0},
+            "--steps and --epochs and --time",
+        ),
     ],
 )
 def test_a_length_given_twice_is_refused(lengths: dict[str, Any], names: str) -> None:
@@ -359,13 +399,25 @@ def test_a_preset_that_does_not_exist_is_refused_at_once() -> None:
 
 def test_a_request_as_json_holds_what_was_given_and_nothing_else() -> None:
     assert Request().to_dict() == {}
-    request = Request(settings={"lr": 0.1, "patience": 3}, preset="quick", seconds=90.0, init_from="ab" * 32)
-    expected = {"lr": 0.1, "patience": 3, "preset": "quick", "seconds": 90.0, "init_from": "ab" * 32}
+    request = Request(
+        settings={"lr": 0.1, "patience": 3}, preset="quick", seconds=90.0, init_from="ab" * 32
+    )
+    expected = {
+        "lr": 0.1,
+        "patience": 3,
+        "preset": "quick",
+        "seconds": 90.0,
+        "init_from": "ab" * 32,
+    }
     assert json.loads(json.dumps(request.to_dict())) == expected
 
 
-def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(unmeasured: None) -> None:
-    small, large = (plan_of(Request(settings={"steps": 5, "batch_size": size})) for size in (1, 100))
+def test_the_estimate_of_memory_covers_the_weights_and_grows_with_the_batch(
+    unmeasured: None,
+) -> None:
+    small, large = (
+        plan_of(Request(settings={"steps": 5, "batch_size": size})) for size in (1, 100)
+    )
     assert small.memory_bytes > 16 * parameter_count(small.model)
     assert large.memory_bytes > 2 * small.memory_bytes
 
@@ -386,12 +438,19 @@ starting.begin = measured
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("output", ["--adaptive", "--no-adaptive"])
-def test_the_estimate_of_memory_is_within_a_factor_of_two_of_what_words_take(output: str, tmp_path: Path) -> None:
-    """Where scoring takes far more than a step does: a narrow model of many words, in small batches."""
+def test_the_estimate_of_memory_is_within_a_factor_of_two_of_what_words_take(
+    output: str, tmp_path: Path
+) -> None:
+    """Where scoring takes far more than a step does.
+
+    A narrow model of many words, in small batches.
+    """
     text = tmp_path / "words.txt"
     text.write_text(12 * " ".join(f"w{number}" for number in range(3000)))
     options = arguments(tokenizer="word", vocab_size=3000, valid=text, **SETTINGS | {"steps": 2})
-    run = process(MEASURED + CHARRNN, "train", text, "--out", tmp_path / "run", "--quiet", output, *options)
+    run = process(
+        MEASURED + CHARRNN, "train", text, "--out", tmp_path / "run", "--quiet", output, *options
+    )
     assert run.code == 0, run.err
     estimated, taken = map(int, run.err.split())
     assert taken / 2 < estimated < 2 * taken
@@ -401,7 +460,10 @@ def test_the_estimate_of_memory_is_within_a_factor_of_two_of_what_words_take(out
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"batcher": "random", "seq_len": 1500, "batch_size": 100}, "--seq-len 1500 and --batch-size 100"),
+        (
+            {"batcher": "random", "seq_len": 1500, "batch_size": 100},
+            "--seq-len 1500 and --batch-size 100",
+        ),
         ({"batch_size": 2, "bptt": "full", "hidden_size": 4096}, "--bptt full and --batch-size 2"),
     ],
     ids=["long sequences", "whole streams"],
@@ -413,7 +475,9 @@ def test_too_little_memory_is_found_out_before_anything_is_allocated(
     monkeypatch.setattr(plan_module, "free_memory", lambda _: plan.memory_bytes)
     plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
     monkeypatch.setattr(plan_module, "free_memory", lambda _: plan.memory_bytes - 1)
-    with pytest.raises(MachineError, match=r"needs about [\d,.]+ GB of memory; [\d,.]+ GB are free") as caught:
+    with pytest.raises(
+        MachineError, match=r"needs about [\d,.]+ GB of memory; [\d,.]+ GB are free"
+    ) as caught:
         plan_of(Request(settings=settings | {"steps": 5, "device": "cpu"}))
     assert named in caught.value.message
     assert "--seq-len" in caught.value.hint
@@ -430,19 +494,29 @@ def test_sequences_longer_than_the_text_need_no_more_memory_than_the_text(unmeas
 def test_the_speed_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by a quarter of a second whenever it is read, but by two in the first step."""
     reads = iter([0.0, 0.0, 2.0, *(2.0 + 0.25 * count for count in range(1000))])
-    monkeypatch.setattr("charrnn.training.throughput.time", SimpleNamespace(monotonic=lambda: next(reads)))
+    monkeypatch.setattr(
+        "charrnn.training.throughput.time", SimpleNamespace(monotonic=lambda: next(reads))
+    )
     model = ModelConfig(vocab_size=TOKENIZER.size, hidden_size=8, embedding_size=4, num_layers=1)
     config = TrainConfig(batch_size=2, seq_len=4)
     found = measure_speed(model, config, "fp32", TOKENIZER, TRAIN, VALID)
     assert found.step == pytest.approx(WARM * 0.25)
-    # a step trains on 8 tokens; scoring one costs less than half of training on one, and more than a quarter
+    # a step trains on 8 tokens; scoring one costs less than half of training on one, and more than
+    # a quarter
     assert 0.25 < found.evaluation / (found.step * len(VALID.ids) / 8) < 0.5
 
 
-@pytest.mark.parametrize(("threads", "described"), [(1, "cpu with 1 thread"), (2, "cpu with 2 threads")])
-def test_a_plan_names_the_device_for_a_person(unmeasured: None, threads: int, described: str) -> None:
+@pytest.mark.parametrize(
+    ("threads", "described"), [(1, "cpu with 1 thread"), (2, "cpu with 2 threads")]
+)
+def test_a_plan_names_the_device_for_a_person(
+    unmeasured: None, threads: int, described: str
+) -> None:
     before = torch.get_num_threads()
     try:
-        assert plan_of(Request(settings={"steps": 5, "device": "cpu", "threads": threads})).device == described
+        assert (
+            plan_of(Request(settings={"steps": 5, "device": "cpu", "threads": threads})).device
+            == described
+        )
     finally:
         torch.set_num_threads(before)

@@ -56,7 +56,9 @@ def test_a_text_seen_once_needs_no_dropout_and_one_seen_often_does() -> None:
 
 
 def test_more_parameters_for_each_character_need_more_dropout() -> None:
-    small, usual, large = (suitable_dropout(10, parameters, 1000) for parameters in (100, 1000, 10_000))
+    small, usual, large = (
+        suitable_dropout(10, parameters, 1000) for parameters in (100, 1000, 10_000)
+    )
     assert 0 < small < usual < large < 1
     assert suitable_dropout(1, 10_000, 1000) == 0  # what is seen once cannot be learned by heart
 
@@ -70,14 +72,18 @@ def test_what_suits_a_cell_is_a_setting_of_the_model_and_listed(cell: str) -> No
 
 def test_presets_are_named_and_each_takes_longer_than_the_one_before() -> None:
     assert list(PRESETS) == ["quick", "standard", "best"]
-    budgets = [(preset.seconds, preset.hidden_size, preset.batch_size) for preset in PRESETS.values()]
+    budgets = [
+        (preset.seconds, preset.hidden_size, preset.batch_size) for preset in PRESETS.values()
+    ]
     for figures in zip(*budgets, strict=True):
         assert list(figures) == sorted(figures)
     assert all(preset.meaning for preset in PRESETS.values())
     assert all(find_preset(name) is preset for name, preset in PRESETS.items())
 
 
-@pytest.mark.parametrize(("name", "hint"), [("quik", "Did you mean 'quick'?"), ("huge", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("quik", "Did you mean 'quick'?"), ("huge", ""), ("", "")]
+)
 def test_an_unknown_preset_is_refused_with_the_names_there_are(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match="one of quick, standard, best") as caught:
         find_preset(name)

@@ -63,7 +63,9 @@ def test_the_version_is_that_of_the_package() -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_errors_are_one_tree_with_an_exit_code_each(error: type[charrnn.CharRNNError], code: int) -> None:
+def test_errors_are_one_tree_with_an_exit_code_each(
+    error: type[charrnn.CharRNNError], code: int
+) -> None:
     one = error("What is wrong.", "What to do.")
     assert isinstance(one, charrnn.CharRNNError)
     assert (one.exit_code, one.message, one.hint) == (code, "What is wrong.", "What to do.")
@@ -104,5 +106,9 @@ light("load and generate")
 
 def test_what_needs_no_torch_does_not_import_it(model: Path, text: Path) -> None:
     subprocess.run(
-        [sys.executable, "-c", LIGHT, model, text], env=ENVIRONMENT, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", LIGHT, model, text],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
     )

@@ -1,4 +1,7 @@
-"""Training among several ranks: the same as in one process, from the same command; refused or ended together."""
+"""Training among several ranks: the same as in one process, from the same command.
+
+Refused or ended together.
+"""
 
 import json
 import re
@@ -15,7 +18,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import OPTIONS, TEXT, results
-from together import CASES, HERE, charrnn, ended, environment, free_port, killed, load, save, start, trained
+from together import (
+    CASES,
+    HERE,
+    charrnn,
+    ended,
+    environment,
+    free_port,
+    killed,
+    load,
+    save,
+    start,
+    trained,
+)
 
 from charrnn.config.schema import TrainConfig
 from charrnn.data.batching import Batch, share
@@ -45,13 +60,25 @@ def test_a_process_that_torchrun_did_not_start_is_alone() -> None:
 
 def test_the_environment_gives_a_place() -> None:
     ranks = ranks_of(PLACE | ADDRESS | {"TORCHELASTIC_RESTART_COUNT": "3"})
-    assert (ranks.rank, ranks.size, ranks.local_rank, ranks.local_size, ranks.restarts) == (1, 4, 1, 2, 3)
+    assert (ranks.rank, ranks.size, ranks.local_rank, ranks.local_size, ranks.restarts) == (
+        1,
+        4,
+        1,
+        2,
+        3,
+    )
     assert not ranks.first
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"RANK": "4"}, {"RANK": "-1"}, {"WORLD_SIZE": "no"}, {"LOCAL_RANK": "2"}, {"LOCAL_WORLD_SIZE": "5"}],
+    [
+        {"RANK": "4"},
+        {"RANK": "-1"},
+        {"WORLD_SIZE": "no"},
+        {"LOCAL_RANK": "2"},
+        {"LOCAL_WORLD_SIZE": "5"},
+    ],
     ids=str,
 )
 def test_an_environment_that_makes_no_sense_is_refused(wrong: dict[str, str]) -> None:
@@ -94,12 +121,19 @@ def test_a_share_without_rows_has_one_in_which_there_is_nothing_to_predict() -> 
     [
         (4, 1, 3, r"--batch-size 4 cannot be shared evenly among 3 ranks\.\nTry --batch-size 3\."),
         (4, 3, 1, r"--batch-size 4 cannot be shared evenly among 3 parts\."),
-        (32, 3, 2, r"--batch-size 32 cannot be shared evenly among 2 ranks of 3 parts\.\nTry --batch-size 30\."),
+        (
+            32,
+            3,
+            2,
+            r"--batch-size 32 cannot be shared evenly among 2 ranks of 3 parts\.\nTry --batch-size 30\.",
+        ),
         (5, 1, 2, r"The text's 5 streams cannot be shared evenly among 2 ranks\."),
         (2, 1, 4, r"Try --batch-size 4\."),
     ],
 )
-def test_a_batch_that_does_not_come_out_even_is_refused(rows: int, accumulate: int, size: int, message: str) -> None:
+def test_a_batch_that_does_not_come_out_even_is_refused(
+    rows: int, accumulate: int, size: int, message: str
+) -> None:
     config = TrainConfig(batch_size=32 if rows == 5 else rows, accumulate=accumulate)
     with pytest.raises(UsageError) as caught:
         check_shares(rows, config, Ranks(size=size))
@@ -110,9 +144,13 @@ def test_a_batch_that_does_not_come_out_even_is_refused(rows: int, accumulate: i
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+def found(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, Path]:
     folder = tmp_path_factory.mktemp("cases")
-    for rank, one in enumerate(ended(start([[str(HERE / "together.py"), str(folder)]] * request.param))):
+    for rank, one in enumerate(
+        ended(start([[str(HERE / "together.py"), str(folder)]] * request.param))
+    ):
         assert one.returncode == 0, f"rank {rank}: {one.stderr}"
     return request.param, folder
 
@@ -147,7 +185,9 @@ def test_ranks_come_to_what_one_process_comes_to(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_all_ranks_have_the_same_weights_losses_and_score(name: str, found: tuple[int, Path]) -> None:
+def test_all_ranks_have_the_same_weights_losses_and_score(
+    name: str, found: tuple[int, Path]
+) -> None:
     size, folder = found
     first, *others = (load(folder / f"{name}-{rank}.npz") for rank in range(size))
     for other in others:
@@ -196,7 +236,9 @@ def test_the_first_rank_alone_writes(undisturbed: tuple[Path, list[Any]]) -> Non
     ]  # fmt: skip
 
 
-def test_the_same_ranks_come_to_the_same_bytes(text: Path, undisturbed: tuple[Path, list[Any]], tmp_path: Path) -> None:
+def test_the_same_ranks_come_to_the_same_bytes(
+    text: Path, undisturbed: tuple[Path, list[Any]], tmp_path: Path
+) -> None:
     """Interrupted by a signal that only one of them gets, too."""
     words = command(text, tmp_path / "run")
     processes = start([["-m", "charrnn", *words, "--steps", "14"]] * 2)
@@ -252,7 +294,9 @@ def test_ranks_with_different_texts_are_refused(text: Path, tmp_path: Path) -> N
     assert "The SHA-256 of the text of rank 1: " in first.stderr
 
 
-def test_what_fails_on_one_rank_ends_all_and_the_first_says_where(text: Path, tmp_path: Path) -> None:
+def test_what_fails_on_one_rank_ends_all_and_the_first_says_where(
+    text: Path, tmp_path: Path
+) -> None:
     words = ["-m", "charrnn", "train", "--out", str(tmp_path / "run"), *OPTIONS_OF_RANKS]
     first, second = ended(start([[*words, str(text)], [*words, str(tmp_path / "nothing.txt")]]))
     assert (first.returncode, second.returncode) == (3, 3)
@@ -270,7 +314,9 @@ def test_what_fails_on_one_rank_ends_all_and_the_first_says_where(text: Path, tm
     ],
     ids=["batch", "nccl", "stdin"],
 )
-def test_what_ranks_cannot_do_is_refused(text: Path, tmp_path: Path, words: list[str], code: int, message: str) -> None:
+def test_what_ranks_cannot_do_is_refused(
+    text: Path, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
     found = charrnn("train", str(text), "--out", str(tmp_path / "run"), *OPTIONS_OF_RANKS, *words)
     assert [one.returncode for one in found] == [code, code]
     assert message in found[0].stderr
@@ -280,7 +326,9 @@ def test_what_ranks_cannot_do_is_refused(text: Path, tmp_path: Path, words: list
 def test_ranks_that_never_come_are_not_waited_for_long(text: Path, tmp_path: Path) -> None:
     words = ["-m", "charrnn", "train", str(text), "--out", str(tmp_path / "run"), *OPTIONS_OF_RANKS]
     place = environment(0, 2, port := free_port(), CHARRNN_RANKS_TIMEOUT="2")
-    one = subprocess.run([sys.executable, *words], env=place, capture_output=True, text=True, timeout=60, check=False)
+    one = subprocess.run(
+        [sys.executable, *words], env=place, capture_output=True, text=True, timeout=60, check=False
+    )
     assert one.returncode == 5
     assert f"Rank 0: the 2 ranks have not met at 127.0.0.1:{port} within 2 s." in one.stderr
     assert "Traceback" not in one.stderr
@@ -303,9 +351,14 @@ def test_other_commands_are_not_for_several_ranks(command: str, model: Path) -> 
 
 
 def test_torchrun_begins_again_after_a_rank_was_killed(text: Path, tmp_path: Path) -> None:
-    """With --fresh, too, which is for the first time only; and to the same bytes as an undisturbed run."""
+    """With --fresh, too, which is for the first time only.
+
+    And to the same bytes as an undisturbed run.
+    """
     words = [*OPTIONS_OF_RANKS, "--dropout", "0.2", "--save-every", "3"]
-    done = killed([(8, 1)], ["train", str(text), "--out", str(tmp_path / "run"), "--fresh", *words], tmp_path)
+    done = killed(
+        [(8, 1)], ["train", str(text), "--out", str(tmp_path / "run"), "--fresh", *words], tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "Continuing the run" in done.stderr
     undisturbed = ["train", str(text), "--out", str(tmp_path / "other"), *words]

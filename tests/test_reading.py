@@ -22,7 +22,9 @@ from charrnn.terminal.reading_progress import ReadingView
 
 
 def console(*, live: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=live, force_interactive=live, width=80, soft_wrap=True)
+    return Console(
+        file=io.StringIO(), force_terminal=live, force_interactive=live, width=80, soft_wrap=True
+    )
 
 
 def shown(on: Console) -> str:
@@ -44,7 +46,9 @@ def test_what_takes_a_moment_shows_nothing(long_text: Text) -> None:
     assert shown(one) == ""
 
 
-def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, long_text: Text) -> None:
+def test_in_a_pipe_there_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, long_text: Text
+) -> None:
     monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     monkeypatch.setattr(reading_progress, "SECONDS_BETWEEN_LINES", 0.0)
     one = console(live=False)
@@ -74,7 +78,9 @@ def test_quiet_shows_nothing(live: bool, monkeypatch: pytest.MonkeyPatch) -> Non
     assert shown(one) == ""
 
 
-def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch, long_text: Text) -> None:
+def test_on_a_terminal_a_bar_comes_and_goes(
+    monkeypatch: pytest.MonkeyPatch, long_text: Text
+) -> None:
     monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     with ReadingView(one := console(live=True)) as view:
         view.measured(430_000_000, 1_000_000_000)
@@ -90,7 +96,9 @@ def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch, lon
 
 
 @pytest.mark.parametrize("call", ["set_live", "show_cursor", "push_render_hook"])
-def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     one = console(live=True)
     real = getattr(one, call)
@@ -154,14 +162,18 @@ def test_what_is_kept_does_not_change_a_run(text: Path, tmp_path: Path, charrnn:
     assert results(tmp_path / "one") == results(tmp_path / "two")
 
 
-def test_ids_alone_are_no_run_to_be_set_aside(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_ids_alone_are_no_run_to_be_set_aside(
+    text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "text.ids").write_bytes(b"of a run that never began")
     charrnn.ok("train", text, "--out", tmp_path / "run", "--fresh", *OPTIONS)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_eval_of_a_part_is_eval_of_a_file_with_it(model: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_eval_of_a_part_is_eval_of_a_file_with_it(
+    model: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     (tmp_path / "whole.txt").write_text("dog \u00e9 hat. " * 50)
     (tmp_path / "part.txt").write_text(("dog \u00e9 hat. " * 50)[495:])
     score = ("--json", "--no-baselines")
@@ -184,9 +196,13 @@ CharTokenizer.encode = slow
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_while_encoding_ends_the_run_at_once(number: int, text: Path, tmp_path: Path) -> None:
+def test_a_signal_while_encoding_ends_the_run_at_once(
+    number: int, text: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    with start(ENDLESS.format(seconds=600) + CHARRNN, "train", text, "--out", out, *OPTIONS) as process:
+    with start(
+        ENDLESS.format(seconds=600) + CHARRNN, "train", text, "--out", out, *OPTIONS
+    ) as process:
         try:
             while not list(out.glob(".text.ids.*.tmp")):
                 assert process.poll() is None, process.communicate()
@@ -201,7 +217,10 @@ def test_a_signal_while_encoding_ends_the_run_at_once(number: int, text: Path, t
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_text(model: Path, tmp_path: Path) -> None:
-    """Peak memory of `train` on 60 MB and on 1 MB: with the whole text in memory it would be 60 MB or more above."""
+    """Peak memory of `train` on 60 MB and on 1 MB.
+
+    With the whole text in memory it would be 60 MB or more above.
+    """
     program = CHARRNN.replace("main()", "") + (
         "import atexit\natexit.register(lambda: sys.stderr.write(open('/proc/self/status').read()))\nmain()\n"
     )
@@ -209,7 +228,16 @@ def test_memory_does_not_grow_with_the_text(model: Path, tmp_path: Path) -> None
     for size in (1, 60):
         path = tmp_path / f"{size}.txt"
         path.write_text(TEXT * (size * 1_000_000 // len(TEXT)))
-        more = ["--valid", str(tmp_path / "1.txt"), "--steps", "1", "--seq-len", "512", "--batch-size", "64"]
+        more = [
+            "--valid",
+            str(tmp_path / "1.txt"),
+            "--steps",
+            "1",
+            "--seq-len",
+            "512",
+            "--batch-size",
+            "64",
+        ]
         settings = [word for word in OPTIONS if word]
         words = ["train", path, "--out", tmp_path / f"run-{size}", *settings, *more]
         with start("import sys\n" + program, *words) as process:

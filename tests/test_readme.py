@@ -59,7 +59,15 @@ def test_every_option_that_is_named_exists(
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
-    for code in ("0 ok", "1 a bug", "2 usage", "3 the text", "4 a model file", "5 the machine", "6 training diverged"):
+    for code in (
+        "0 ok",
+        "1 a bug",
+        "2 usage",
+        "3 the text",
+        "4 a model file",
+        "5 the machine",
+        "6 training diverged",
+    ):
         assert code in " ".join(README.split())
 
 

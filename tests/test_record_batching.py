@@ -1,4 +1,7 @@
-"""Records in batches: every symbol once, nothing from one record to the next, and padding that counts for nothing."""
+"""Records in batches.
+
+Every symbol once, nothing from one record to the next, and padding that counts for nothing.
+"""
 
 import json
 from contextlib import nullcontext
@@ -24,11 +27,17 @@ LENGTHS = st.lists(st.integers(1, 40), min_size=2, max_size=60)
 
 @st.composite
 def configs(draw: st.DrawFn) -> TrainConfig:
-    seq_len, stride, bptt = draw(st.integers(1, 30)), None, draw(st.sampled_from(["fixed", "random", "full", "stride"]))
+    seq_len, stride, bptt = (
+        draw(st.integers(1, 30)),
+        None,
+        draw(st.sampled_from(["fixed", "random", "full", "stride"])),
+    )
     if bptt == "stride":
         bptt, stride = "fixed", draw(st.integers(1, seq_len))
     sizes = {"batch_size": draw(st.integers(1, 20)), "seq_len": seq_len}
-    return TrainConfig(records="lines", bptt=bptt, bptt_stride=stride, seed=draw(st.integers(0, 1 << 40)), **sizes)
+    return TrainConfig(
+        records="lines", bptt=bptt, bptt_stride=stride, seed=draw(st.integers(0, 1 << 40)), **sizes
+    )
 
 
 def batcher_of(lengths: list[int], config: TrainConfig) -> RecordBatcher:
@@ -54,7 +63,9 @@ def same(ours: list[Batch], theirs: list[Batch]) -> bool:
 
 
 @given(lengths=LENGTHS, config=configs())
-def test_every_symbol_of_every_record_is_a_target_once_in_an_epoch(lengths: list[int], config: TrainConfig) -> None:
+def test_every_symbol_of_every_record_is_a_target_once_in_an_epoch(
+    lengths: list[int], config: TrainConfig
+) -> None:
     batcher = batcher_of(lengths, config)
     for number in range(1, 3):
         batches = epoch(batcher)
@@ -72,15 +83,23 @@ def test_an_input_is_the_symbol_before_and_the_first_of_a_record_the_start_symbo
     starts, start = set(np.cumsum([0, *lengths[:-1]]).tolist()), sum(lengths)
     for batch in epoch(batcher_of(lengths, config)):
         assert batch.inputs.shape == batch.targets.shape
-        for row, (inputs, targets) in enumerate(zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True)):
+        for row, (inputs, targets) in enumerate(
+            zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True)
+        ):
             for before, target in zip(inputs, targets, strict=True):
-                assert target == NO_TARGET or before == (start if target in starts else target - 1), row
+                assert target == NO_TARGET or before == (
+                    start if target in starts else target - 1
+                ), row
         if not batch.starts_stream:
-            assert not starts & set(batch.targets.flatten().tolist()), "records only begin where the state is zero"
+            assert not starts & set(batch.targets.flatten().tolist()), (
+                "records only begin where the state is zero"
+            )
 
 
 @given(lengths=LENGTHS, config=configs(), skipped=st.integers(0, 30))
-def test_a_position_leads_to_the_same_batches_again(lengths: list[int], config: TrainConfig, skipped: int) -> None:
+def test_a_position_leads_to_the_same_batches_again(
+    lengths: list[int], config: TrainConfig, skipped: int
+) -> None:
     first, second = batcher_of(lengths, config), batcher_of(lengths, config)
     for _ in range(skipped):
         last = first.next_batch()
@@ -93,7 +112,9 @@ def test_a_position_leads_to_the_same_batches_again(lengths: list[int], config: 
     assert same([second.next_batch() for _ in range(8)], expected)
 
 
-@pytest.mark.parametrize("position", [{"epoch": 0, "index": -1}, {"epoch": 0, "index": 10_000}], ids=str)
+@pytest.mark.parametrize(
+    "position", [{"epoch": 0, "index": -1}, {"epoch": 0, "index": 10_000}], ids=str
+)
 def test_a_place_that_does_not_exist_is_refused(position: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="and none of index"):
         batcher_of([3, 4, 5], TrainConfig()).restore(position)
@@ -114,7 +135,9 @@ def test_records_of_one_length_stand_together_so_that_little_is_padding() -> Non
     room = sum(batch.targets.numel() for batch in batches)
     assert sum(lengths) / room > 0.95
     assert max(batch.tokens for batch in batches) < 1.5 * 32 * 64
-    assert min(batch.tokens for batch in batches) > 0.5 * 32 * 64, "no step by what a handful of records say"
+    assert min(batch.tokens for batch in batches) > 0.5 * 32 * 64, (
+        "no step by what a handful of records say"
+    )
 
 
 def test_long_documents_leave_little_padding_however_uneven_they_are() -> None:
@@ -138,12 +161,18 @@ class Recorder:
 
 
 def model_of(cell: str, size: int = 12) -> CharRNN:
-    return build(ModelConfig(cell=cell, vocab_size=size, hidden_size=6, embedding_size=4), seed=1).double()
+    return build(
+        ModelConfig(cell=cell, vocab_size=size, hidden_size=6, embedding_size=4), seed=1
+    ).double()
 
 
-def step(model: CharRNN, batch: Batch, state: tuple[Tensor, ...] | None, config: TrainConfig) -> Step:
+def step(
+    model: CharRNN, batch: Batch, state: tuple[Tensor, ...] | None, config: TrainConfig
+) -> Step:
     recorder: Any = Recorder()
-    return train_step(Learner(model), recorder, batch, state, config, lr=0.1, autocast=nullcontext())
+    return train_step(
+        Learner(model), recorder, batch, state, config, lr=0.1, autocast=nullcontext()
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -152,10 +181,14 @@ def step(model: CharRNN, batch: Batch, state: tuple[Tensor, ...] | None, config:
     words=st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=17), min_size=2, max_size=12),
     seq_len=st.integers(1, 20),
 )
-def test_a_batch_of_records_teaches_what_each_alone_teaches(cell: str, words: list[list[int]], seq_len: int) -> None:
+def test_a_batch_of_records_teaches_what_each_alone_teaches(
+    cell: str, words: list[list[int]], seq_len: int
+) -> None:
     """Loss, gradient and carried state, window by window, against one record at a time without any padding."""
     model = model_of(cell)
-    config = TrainConfig(records="lines", batch_size=3, seq_len=seq_len, clip_norm=0, optimizer="adamw")
+    config = TrainConfig(
+        records="lines", batch_size=3, seq_len=seq_len, clip_norm=0, optimizer="adamw"
+    )
     ids, starts = np.concatenate(words), np.cumsum([0, *map(len, words[:-1])])
     batcher = RecordBatcher(ids, starts, config, model.start)
     state: tuple[Tensor, ...] | None = None
@@ -175,7 +208,9 @@ def test_a_batch_of_records_teaches_what_each_alone_teaches(cell: str, words: li
             there = int((targets != NO_TARGET).sum())
             if there:
                 logits, after = model(inputs[None, :there], alone[row])
-                total = total + functional.cross_entropy(logits[0].float(), targets[:there], reduction="sum")
+                total = total + functional.cross_entropy(
+                    logits[0].float(), targets[:there], reduction="sum"
+                )
                 alone[row] = detach(after)
         loss = total / batch.tokens
         loss.backward()
@@ -204,7 +239,12 @@ def test_the_state_is_carried_along_a_record_that_is_longer_than_a_gradient_reac
     config = TrainConfig(records="lines", batch_size=2, seq_len=4, optimizer="adamw")
     batcher = batcher_of([10] * 16, config)
     first, second, third, fourth = (batcher.next_batch() for _ in range(4))
-    assert [batch.starts_stream for batch in (first, second, third, fourth)] == [True, False, False, True]
+    assert [batch.starts_stream for batch in (first, second, third, fourth)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert torch.equal(second.inputs[:, 0], first.targets[:, -1])
     assert torch.equal(third.inputs[:, 0], second.targets[:, -1])
 

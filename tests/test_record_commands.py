@@ -33,8 +33,29 @@ def model(names: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from charrnn.__main__ import run
 
     path = tmp_path_factory.mktemp("runs") / "names"
-    settings = ["--hidden-size", 48, "--num-layers", 1, "--batch-size", 16, "--seq-len", 32, "--steps", 250]
-    fixed = ["--precision", "fp32", "--device", "cpu", "--threads", 1, "--quiet", "--eval-every", 125]
+    settings = [
+        "--hidden-size",
+        48,
+        "--num-layers",
+        1,
+        "--batch-size",
+        16,
+        "--seq-len",
+        32,
+        "--steps",
+        250,
+    ]
+    fixed = [
+        "--precision",
+        "fp32",
+        "--device",
+        "cpu",
+        "--threads",
+        1,
+        "--quiet",
+        "--eval-every",
+        125,
+    ]
     command = ["train", names, "--records", "lines", "--out", path, *settings, *fixed]
     assert run([str(word) for word in command]) == 0
     return path
@@ -48,13 +69,17 @@ def test_the_grammar_makes_the_names_and_knows_how_probable_they_are() -> None:
     assert seen == pytest.approx(2.718281828 ** -grammar_nats(common), rel=0.6)
 
 
-def test_a_model_of_names_writes_names_that_end_by_themselves(charrnn: Terminal, model: Path) -> None:
+def test_a_model_of_names_writes_names_that_end_by_themselves(
+    charrnn: Terminal, model: Path
+) -> None:
     outcome = charrnn.ok("sample", model, "--num", 200, "--seed", 1)
     samples = outcome.out.split("\n")
     assert samples.pop() == ""
     assert len(samples) == 200
     assert outcome.err == ""
-    plausible = [name for name in samples if name.isalpha() and name.islower() and 3 <= len(name) <= 18]
+    plausible = [
+        name for name in samples if name.isalpha() and name.islower() and 3 <= len(name) <= 18
+    ]
     assert len(plausible) >= 190
     assert sum(bool(NAME.fullmatch(name)) for name in samples) >= 80
     assert len(set(samples)) >= 100
@@ -74,7 +99,9 @@ def test_validation_in_training_and_eval_score_the_same_names_from_a_state_of_ze
     assert score["nats_per_token"] < 2.6
 
 
-def test_one_record_is_the_first_of_many_and_the_seed_decides(charrnn: Terminal, model: Path) -> None:
+def test_one_record_is_the_first_of_many_and_the_seed_decides(
+    charrnn: Terminal, model: Path
+) -> None:
     def sampled(num: int, seed: int) -> list[str]:
         return charrnn.ok("sample", model, "--num", num, "--seed", seed).out.split("\n")[:-1]
 
@@ -101,29 +128,41 @@ def test_what_stands_in_the_training_text_is_marked_or_left_out(
     marked = charrnn.ok("sample", model, *options, "--training-text", seen).out.split("\n")[:-1]
     assert [line.split("\t")[0] for line in marked] == samples
     assert all(line.endswith("\t(in the training text)") for line in marked[:10])
-    assert [line for line in marked if "\t" not in line] == [name for name in samples if name not in samples[:10]]
+    assert [line for line in marked if "\t" not in line] == [
+        name for name in samples if name not in samples[:10]
+    ]
     facts = json.loads(charrnn.ok("sample", model, *options, "--training-text", seen, "--json").out)
     assert [one["text"] for one in facts["samples"]] == samples
     assert [one["known"] for one in facts["samples"]] == [name in samples[:10] for name in samples]
 
-    novel = charrnn.ok("sample", model, *options, "--training-text", seen, "--novel").out.split("\n")[:-1]
+    novel = charrnn.ok("sample", model, *options, "--training-text", seen, "--novel").out.split(
+        "\n"
+    )[:-1]
     assert len(novel) == 30
     assert not set(novel) & set(samples[:10])
     assert novel[:20] == [name for name in samples if name not in samples[:10]][:20]
 
 
-def test_a_model_that_writes_nothing_new_stops_and_says_so(charrnn: Terminal, model: Path, tmp_path: Path) -> None:
+def test_a_model_that_writes_nothing_new_stops_and_says_so(
+    charrnn: Terminal, model: Path, tmp_path: Path
+) -> None:
     (likeliest,) = charrnn.ok("sample", model, "--temperature", 0, "--seed", 1).out.split()
     seen = tmp_path / "seen.txt"
     seen.write_text(likeliest, encoding="utf-8")
     options = ["--temperature", 0, "--seed", 1, "--num", 2, "--novel", "--training-text", seen]
     outcome = charrnn.ok("sample", model, *options)
     assert outcome.out == ""
-    assert outcome.err == "Only 0 of 2 records: all others that it wrote are in the training text.\n"
+    assert (
+        outcome.err == "Only 0 of 2 records: all others that it wrote are in the training text.\n"
+    )
 
 
-def test_a_record_that_does_not_end_is_cut_off_at_the_length(charrnn: Terminal, model: Path) -> None:
-    samples = charrnn.ok("sample", model, "--length", 2, "--num", 5, "--seed", 1).out.split("\n")[:-1]
+def test_a_record_that_does_not_end_is_cut_off_at_the_length(
+    charrnn: Terminal, model: Path
+) -> None:
+    samples = charrnn.ok("sample", model, "--length", 2, "--num", 5, "--seed", 1).out.split("\n")[
+        :-1
+    ]
     assert [len(name) for name in samples] == [2] * 5
 
 
@@ -132,11 +171,20 @@ def test_a_beam_finds_the_likeliest_records(charrnn: Terminal, model: Path, tmp_
     records = ["m" + one["text"] for one in found["samples"]]
     assert (found["separator"], found["beam"]) == ("\n", 8)
     assert all(one["tokens"][-1] == "\n" for one in found["samples"])
-    assert charrnn.ok("sample", model, "m", "--beam", 8, "--num", 3).out == "".join(f"{name}\n" for name in records)
+    assert charrnn.ok("sample", model, "m", "--beam", 8, "--num", 3).out == "".join(
+        f"{name}\n" for name in records
+    )
     seen = tmp_path / "seen.txt"
     seen.write_text(records[1])
-    marked = charrnn.ok("sample", model, "m", "--beam", 8, "--num", 3, "--training-text", seen).out.split("\n")
-    assert [line.endswith("(in the training text)") for line in marked] == [False, True, False, False]
+    marked = charrnn.ok(
+        "sample", model, "m", "--beam", 8, "--num", 3, "--training-text", seen
+    ).out.split("\n")
+    assert [line.endswith("(in the training text)") for line in marked] == [
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_search_goes_on_for_nothing_new(charrnn: Terminal, model: Path, names: Path) -> None:
@@ -145,9 +193,12 @@ def test_a_search_goes_on_for_nothing_new(charrnn: Terminal, model: Path, names:
     assert "--novel writes until there are enough new records" in outcome.err
 
 
-def test_a_record_ends_before_its_separator_if_that_is_asked_for(charrnn: Terminal, model: Path) -> None:
+def test_a_record_ends_before_its_separator_if_that_is_asked_for(
+    charrnn: Terminal, model: Path
+) -> None:
     whole, stopped = (
-        charrnn.ok("sample", model, "--num", 20, "--seed", 1, *stop).out.split("\n") for stop in ([], ["--stop", "a"])
+        charrnn.ok("sample", model, "--num", 20, "--seed", 1, *stop).out.split("\n")
+        for stop in ([], ["--stop", "a"])
     )
     assert stopped == [name.partition("a")[0] for name in whole]
 
@@ -161,17 +212,27 @@ def test_the_prompt_can_be_left_out(charrnn: Terminal, model: Path) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "word", "bpe", "unigram"])
-def test_every_tokenizer_takes_records(charrnn: Terminal, names: Path, tmp_path: Path, tokenizer: str) -> None:
+def test_every_tokenizer_takes_records(
+    charrnn: Terminal, names: Path, tmp_path: Path, tokenizer: str
+) -> None:
     options = [*OPTIONS, "--records", "lines", "--tokenizer", tokenizer]
-    trained = json.loads(charrnn.ok("train", names, "--out", tmp_path / "run", *options, "--quiet", "--json").out)
-    score = json.loads(charrnn.ok("eval", tmp_path / "run", names, "--valid-fraction", 0.1, "--json").out)
+    trained = json.loads(
+        charrnn.ok("train", names, "--out", tmp_path / "run", *options, "--quiet", "--json").out
+    )
+    score = json.loads(
+        charrnn.ok("eval", tmp_path / "run", names, "--valid-fraction", 0.1, "--json").out
+    )
     assert score["nats_per_token"] == pytest.approx(trained["valid_nats"], rel=1e-5)
-    written = charrnn.ok("sample", tmp_path / "run", "ma", "--num", 4, "--length", 20, "--seed", 1).out.split("\n")
+    written = charrnn.ok(
+        "sample", tmp_path / "run", "ma", "--num", 4, "--length", 20, "--seed", 1
+    ).out.split("\n")
     assert len(written) == 5
     assert all(name.startswith("ma") and len(name) <= 22 for name in written[:-1])
 
 
-def test_novelty_compares_records_with_the_records_that_trained(charrnn: Terminal, model: Path, names: Path) -> None:
+def test_novelty_compares_records_with_the_records_that_trained(
+    charrnn: Terminal, model: Path, names: Path
+) -> None:
     told = json.loads(charrnn.ok("novelty", model, names, "--length", 300, "--json").out)
     assert told["sample"]["characters"] == told["held_out"]["characters"] == 300
 
@@ -191,7 +252,9 @@ def test_documents_train_score_and_are_written_with_their_separator(
 ) -> None:
     end = separator.replace(r"\n", "\n")
     text = tmp_path / "documents.txt"
-    text.write_text(end.join(f"number {n}\nhas lines, {n * n} of them" * (n % 7 + 1) for n in range(40)))
+    text.write_text(
+        end.join(f"number {n}\nhas lines, {n * n} of them" * (n % 7 + 1) for n in range(40))
+    )
     out = tmp_path / "run"
     options = [*OPTIONS, "--document-separator", separator, "--sample-every", 7]
     trained = charrnn.ok("train", text, "--out", out, *options, "--json")
@@ -221,14 +284,20 @@ def test_a_stopped_run_of_records_ends_as_one_that_was_never_stopped(
 
     for _ in range(9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(import_module("charrnn.commands.train"), "stop_requests", lambda _: nullcontext(stop))
+            patch.setattr(
+                import_module("charrnn.commands.train"),
+                "stop_requests",
+                lambda _: nullcontext(stop),
+            )
             if charrnn("train", names, "--out", tmp_path / "parts", *options).code == 0:
                 break
     assert asked > 30
     assert results(tmp_path / "parts") == results(tmp_path / "whole")
 
 
-def test_another_separator_does_not_continue_a_run(charrnn: Terminal, names: Path, tmp_path: Path) -> None:
+def test_another_separator_does_not_continue_a_run(
+    charrnn: Terminal, names: Path, tmp_path: Path
+) -> None:
     charrnn.ok("train", names, "--out", tmp_path, *OPTIONS, "--records", "lines", "--quiet")
     outcome = charrnn("train", names, "--out", tmp_path, *OPTIONS, "--records", "a")
     assert outcome.code == 2
@@ -283,20 +352,26 @@ def test_one_record_only_leaves_nothing_to_validate_on(charrnn: Terminal, tmp_pa
     ],
     ids=["novel without a text", "none", "interactive", "prompt with an end", "unknown character"],
 )
-def test_what_cannot_be_sampled(charrnn: Terminal, model: Path, options: list[str], message: str) -> None:
+def test_what_cannot_be_sampled(
+    charrnn: Terminal, model: Path, options: list[str], message: str
+) -> None:
     outcome = charrnn("sample", model, *options, "--seed", "1")
     assert outcome.code in (2, 3)
     assert outcome.out == ""
     assert message in outcome.err
 
 
-def test_what_suits_records_only_or_not_at_all(charrnn: Terminal, model: Path, names: Path, text: Path) -> None:
+def test_what_suits_records_only_or_not_at_all(
+    charrnn: Terminal, model: Path, names: Path, text: Path
+) -> None:
     outcome = charrnn("eval", model, names, "--reset-every", 5)
     assert (outcome.code, outcome.out) == (2, "")
     assert "--reset-every does not suit a model of records" in outcome.err
 
 
-def test_a_model_of_one_long_text_has_no_records(charrnn: Terminal, tmp_path: Path, text: Path, names: Path) -> None:
+def test_a_model_of_one_long_text_has_no_records(
+    charrnn: Terminal, tmp_path: Path, text: Path, names: Path
+) -> None:
     charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--quiet")
     outcome = charrnn("sample", tmp_path, "--training-text", text)
     assert outcome.code == 2

@@ -1,4 +1,7 @@
-"""Texts that consist of records: cutting, dividing, encoding, and scoring each from a state of zero."""
+"""Texts that consist of records.
+
+Cutting, dividing, encoding, and scoring each from a state of zero.
+"""
 
 import random
 from collections import Counter
@@ -72,7 +75,16 @@ def test_an_empty_separator_is_refused() -> None:
         ("aaaa!", "aa", ["!aa"]),
         ("", "\n", []),
     ],
-    ids=["lines", "no end", "blank", "carriage returns", "begun end", "begun word", "nothing but separators", "empty"],
+    ids=[
+        "lines",
+        "no end",
+        "blank",
+        "carriage returns",
+        "begun end",
+        "begun word",
+        "nothing but separators",
+        "empty",
+    ],
 )
 def test_records_end_with_their_separator_and_blank_ones_are_left_out(
     text: str, separator: str, expected: list[str]
@@ -93,7 +105,9 @@ def test_records_joined_and_cut_again_are_the_same_records(text: str, separator:
 @given(chunks=st.lists(st.text("ab \n|", max_size=9)), separator=SEPARATORS)
 @example(chunks=["a<|e", "n", "d|>b"], separator="<|end|>")
 @example(chunks=["a", "aa", "ab"], separator="aa")
-def test_where_a_text_was_cut_into_chunks_changes_nothing(chunks: list[str], separator: str) -> None:
+def test_where_a_text_was_cut_into_chunks_changes_nothing(
+    chunks: list[str], separator: str
+) -> None:
     assert list(cut_records(chunks, separator)) == records_of("".join(chunks), separator)
 
 
@@ -105,14 +119,21 @@ def test_what_is_left_out_is_counted(text: str, separator: str) -> None:
             survey([text + separator], separator, "names")
         return
     found = survey([text + separator], separator, "names")
-    *pieces, _ = (text + separator).split(separator)  # what is left behind the last separator is no record if blank
+    *pieces, _ = (text + separator).split(
+        separator
+    )  # what is left behind the last separator is no record if blank
     assert found.blank == sum(not piece.strip() for piece in pieces)
     assert found.characters == len(complete)
     assert found.lengths.tolist() == list(map(len, records_of(text + separator, separator)))
 
 
-@given(words=st.lists(st.text("abc", min_size=1, max_size=9), min_size=2, max_size=40), share=st.floats(0.01, 0.9))
-def test_whole_records_validate_and_equal_ones_stand_on_one_side(words: list[str], share: float) -> None:
+@given(
+    words=st.lists(st.text("abc", min_size=1, max_size=9), min_size=2, max_size=40),
+    share=st.floats(0.01, 0.9),
+)
+def test_whole_records_validate_and_equal_ones_stand_on_one_side(
+    words: list[str], share: float
+) -> None:
     text = "".join(f"{word}\n" for word in words)
     if len(set(words)) < 2:
         with pytest.raises(TextError, match="one record only"):
@@ -131,7 +152,9 @@ def test_the_share_that_validates_is_the_nearest_to_what_was_asked_and_evenly_dr
     words = [f"{number:05}" for number in range(5000)]
     _, valid = divide("\n".join(words), 0.1)
     assert len(valid) == 500 * 6
-    assert 200 < sum(word < "02500" for word in valid.split()) < 300, "from a sorted list, not its end"
+    assert 200 < sum(word < "02500" for word in valid.split()) < 300, (
+        "from a sorted list, not its end"
+    )
 
 
 def test_what_validates_does_not_depend_on_the_order() -> None:
@@ -185,11 +208,15 @@ def test_ids_on_the_disk_are_those_in_memory(tokenizer: Tokenizer, tmp_path: Pat
     path = tmp_path / "text.ids"
     check(encode_once(tokenizer, parts, records=True))
     check(encode_kept(tokenizer, lambda: parts, path, "text", records=True))
-    check(encode_kept(tokenizer, lambda: [], path, "text", records=True))  # found again, not made again
+    check(
+        encode_kept(tokenizer, lambda: [], path, "text", records=True)
+    )  # found again, not made again
     good = path.read_bytes()
     place = good.index(np.array([0, len(expected[0][0])], np.int64).tobytes())
     path.write_bytes(good[:place] + b"\1" + good[place + 1 :])
-    assert encode_kept(tokenizer, lambda: [], path, "text", records=True) == [], "where records begin is checked too"
+    assert encode_kept(tokenizer, lambda: [], path, "text", records=True) == [], (
+        "where records begin is checked too"
+    )
 
 
 def test_a_text_of_no_record_has_no_ids() -> None:
@@ -198,7 +225,10 @@ def test_a_text_of_no_record_has_no_ids() -> None:
 
 
 class PairTokenizer(CharTokenizer):
-    """Makes one id of two characters, wherever a text begins: of the whole text it would join two records."""
+    """Makes one id of two characters, wherever a text begins.
+
+    Of the whole text it would join two records.
+    """
 
     def encode(self, text: str) -> Any:
         return super().encode(text)[::2]
@@ -215,7 +245,9 @@ def test_a_text_without_records_is_encoded_as_ever() -> None:
     assert encode_text(CharTokenizer("ab"), "abba", None).starts is None
 
 
-@pytest.mark.parametrize("about", [{}, {"train": None}, {"train": {}}, {"train": {"records": None}}], ids=repr)
+@pytest.mark.parametrize(
+    "about", [{}, {"train": None}, {"train": {}}, {"train": {"records": None}}], ids=repr
+)
 def test_a_file_that_knows_nothing_of_records_is_of_one_long_text(about: dict[str, Any]) -> None:
     assert saved_separator(about) is None
 
@@ -258,4 +290,7 @@ def test_a_score_by_record_is_the_sum_of_each_records_own(words: list[str], long
 def test_a_score_says_that_it_is_by_record() -> None:
     tokenizer = CharTokenizer("\nab")
     assert str(ScoringProtocol.of(encode_text(tokenizer, "a\nb\n", "\n"))) == "state:records"
-    assert str(ScoringProtocol.of(encode_text(tokenizer, "a\nb\n", None))) == "state:carried-warmup-512"
+    assert (
+        str(ScoringProtocol.of(encode_text(tokenizer, "a\nb\n", None)))
+        == "state:carried-warmup-512"
+    )

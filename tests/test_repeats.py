@@ -13,12 +13,17 @@ SYMBOLS = st.lists(st.integers(0, 2), max_size=30)
 
 
 def forbidden(text: list[int], size: int, window: int) -> set[int]:
-    """By definition: what would end a sequence of `size` that ended before, within the last `window` symbols."""
+    """By definition.
+
+    What would end a sequence of `size` that ended before, within the last `window` symbols.
+    """
     found = set()
     for symbol in range(3):
         sequence = [*text, symbol][-size:]
         ends = range(max(size - 1, len(text) - window), len(text))
-        if len(sequence) == size and any(text[end - size + 1 : end + 1] == sequence for end in ends):
+        if len(sequence) == size and any(
+            text[end - size + 1 : end + 1] == sequence for end in ends
+        ):
             found.add(symbol)
     return found
 
@@ -44,11 +49,17 @@ def test_what_lies_behind_the_window_is_forgotten(text: list[int], size: int, wi
 def test_streams_do_not_see_each_other_and_can_be_followed_apart() -> None:
     memory = NoRepeat(2, [0, 1], 2)
     memory.append(np.array([0, 2]))
-    assert (memory.forbid(np.zeros((2, 3))) == -np.inf).tolist() == [[False, True, False], [False] * 3]
+    assert (memory.forbid(np.zeros((2, 3))) == -np.inf).tolist() == [
+        [False, True, False],
+        [False] * 3,
+    ]
     chosen = memory.select(np.array([1, 0, 0]))
     assert (chosen.forbid(np.zeros((3, 3))) == -np.inf)[:, 1].tolist() == [False, True, True]
     chosen.append(np.array([0, 0, 0]))
-    assert (memory.forbid(np.zeros((2, 3))) == -np.inf).tolist() == [[False, True, False], [False] * 3]
+    assert (memory.forbid(np.zeros((2, 3))) == -np.inf).tolist() == [
+        [False, True, False],
+        [False] * 3,
+    ]
 
 
 def test_where_nothing_else_is_left_it_gives_way() -> None:
@@ -73,8 +84,14 @@ def test_a_loop_is_broken_and_other_text_left_alone() -> None:
     table = np.eye(8, 7, k=1) * 4 + np.linspace(0, 1, 7)
     table[6, 1] = 9
     looping: Any = TableModel(table)
-    plain = "".join(generate_text(looping, FAKE, "a", SamplingConfig(length=30, temperature=0), seed=1))
-    broken = "".join(generate_text(looping, FAKE, "a", SamplingConfig(length=30, temperature=0, no_repeat=9), seed=1))
+    plain = "".join(
+        generate_text(looping, FAKE, "a", SamplingConfig(length=30, temperature=0), seed=1)
+    )
+    broken = "".join(
+        generate_text(
+            looping, FAKE, "a", SamplingConfig(length=30, temperature=0, no_repeat=9), seed=1
+        )
+    )
     assert plain == ("bcdefa" * 5)
     assert broken[:14] != plain[:14]
     assert broken[:13] == plain[:13], "until the first sequence of 9 would come twice"

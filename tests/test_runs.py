@@ -87,7 +87,11 @@ def test_prepare_makes_all_that_is_missing_and_leaves_nothing_else(tmp_path: Pat
 def test_prepare_refuses_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"precious")
     (tmp_path / "link").symlink_to("nowhere")
-    for name, what in (("file", "not a folder"), ("link", "not a folder"), ("file/run", "Not a directory")):
+    for name, what in (
+        ("file", "not a folder"),
+        ("link", "not a folder"),
+        ("file/run", "Not a directory"),
+    ):
         with pytest.raises(MachineError, match=what) as caught:
             RunFolder(tmp_path / name).prepare()
         assert str(tmp_path / name) in caught.value.message
@@ -95,7 +99,9 @@ def test_prepare_refuses_what_is_no_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file", "link"]
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere"
+)
 @pytest.mark.parametrize("name", [".", "run"])
 def test_prepare_notices_a_missing_permission(tmp_path: Path, name: str) -> None:
     tmp_path.chmod(0o500)
@@ -128,14 +134,21 @@ def test_the_lock_ends_with_its_block_whatever_happens(run: RunFolder) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), run.lock():
             raise ZeroDivisionError
-    with run.lock(), pytest.raises(MachineError, match=f"process {os.getpid()} "), RunFolder(run.path).lock():
+    with (
+        run.lock(),
+        pytest.raises(MachineError, match=f"process {os.getpid()} "),
+        RunFolder(run.path).lock(),
+    ):
         pass
 
 
 def test_a_lock_file_that_says_nothing_sensible_is_still_a_lock(run: RunFolder) -> None:
     with run.lock():
         (run.path / ".lock").write_bytes(b"\x1b[31m\xff")
-        with pytest.raises(MachineError, match="in use by another process"), RunFolder(run.path).lock():
+        with (
+            pytest.raises(MachineError, match="in use by another process"),
+            RunFolder(run.path).lock(),
+        ):
             pass
 
 
@@ -160,7 +173,10 @@ def test_runs_set_aside_are_numbered_and_kept(run: RunFolder) -> None:
             save_steps(run, number)
             assert run.set_aside() == run.path.with_name(f"run.old-{number}")
             assert names(run.path) == [".lock"]
-    assert [step_of(RunFolder(run.path.with_name(f"run.old-{number}"))) for number in (1, 2)] == [1, 2]
+    assert [step_of(RunFolder(run.path.with_name(f"run.old-{number}"))) for number in (1, 2)] == [
+        1,
+        2,
+    ]
     with pytest.raises(RuntimeError, match="lock"):
         run.set_aside()
 
@@ -193,7 +209,9 @@ def test_a_lock_file_moved_away_between_opening_and_locking_does_not_count(
         pass
 
 
-@pytest.mark.parametrize(("error", "works"), [(errno.ENOTSUP, True), (errno.ENOLCK, True), (errno.EIO, False)])
+@pytest.mark.parametrize(
+    ("error", "works"), [(errno.ENOTSUP, True), (errno.ENOLCK, True), (errno.EIO, False)]
+)
 def test_a_disk_that_knows_no_locks_can_be_used(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, error: int, works: bool
 ) -> None:
@@ -234,7 +252,9 @@ def test_metrics_come_back_line_by_line(run: RunFolder) -> None:
 
 def test_cutting_keeps_whole_lines_up_to_the_step_byte_for_byte(run: RunFolder) -> None:
     kept = b'{"step": 1, "loss":2.50}\n{"step":2}\n'
-    run.metrics.write_bytes(kept + b'{"step": 3}\n{"step"\n[2]\n{"loss": 1}\n{"step": "2"}\n\xff\n{"step": 2, "lo')
+    run.metrics.write_bytes(
+        kept + b'{"step": 3}\n{"step"\n[2]\n{"loss": 1}\n{"step": "2"}\n\xff\n{"step": 2, "lo'
+    )
     assert [line.get("step") for line in run.read_metrics()] == [1, 2, 3, None, "2"]
     run.cut_metrics(2)
     assert run.metrics.read_bytes() == kept
@@ -248,7 +268,9 @@ def test_a_last_line_without_its_end_is_dropped_though_it_reads_well(run: RunFol
     assert run.metrics.read_bytes() == b'{"step": 1}\n'
 
 
-def test_a_line_that_does_not_fit_leaves_no_part_of_itself(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_does_not_fit_leaves_no_part_of_itself(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.append_metrics({"step": 1})
     before, real = run.metrics.read_bytes(), os.write
 
@@ -273,7 +295,11 @@ def test_the_log_is_on_disk_before_the_state_that_goes_with_it(run: RunFolder) -
 
 def test_metrics_are_written_to_a_regular_file_only(run: RunFolder, tmp_path: Path) -> None:
     run.metrics.symlink_to(tmp_path / "elsewhere")
-    for act in (lambda: run.append_metrics({"step": 1}), run.read_metrics, lambda: run.cut_metrics(1)):
+    for act in (
+        lambda: run.append_metrics({"step": 1}),
+        run.read_metrics,
+        lambda: run.cut_metrics(1),
+    ):
         with pytest.raises(MachineError, match="symbolic link"):
             act()
     assert not (tmp_path / "elsewhere").exists()
@@ -310,7 +336,9 @@ def test_a_run_without_a_good_state_never_starts_over(run: RunFolder) -> None:
     save_steps(run, 1, 2)
     damage(run.last)
     damage(run.previous)
-    with pytest.raises(ModelFileError, match=r"(?s)last\.safetensors.*previous\.safetensors.*--fresh"):
+    with pytest.raises(
+        ModelFileError, match=r"(?s)last\.safetensors.*previous\.safetensors.*--fresh"
+    ):
         run.load_state()
     run.previous.unlink()
     with pytest.raises(ModelFileError, match="last"):
@@ -327,7 +355,8 @@ def test_whichever_call_fails_a_good_state_remains(run: RunFolder) -> None:
             save_steps(run, 3)
         found.append(step_of(run))
         assert names(run.path)[-1] == "previous.safetensors"
-    # open, write, fsync, close (never fails), the replace that keeps, the replace, open, fsync, close; and no failure
+    # open, write, fsync, close (never fails), the replace that keeps, the replace, open, fsync,
+    # close; and no failure
     assert found == [2, 2, 2, 3, 2, 2, 3, 3, 3, 3]
 
 

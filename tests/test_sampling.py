@@ -68,7 +68,9 @@ def kept(row: np.ndarray) -> set[int]:
 @given(LOGITS, st.floats(1e-3, 100))
 def test_temperature_divides(logits: np.ndarray, temperature: float) -> None:
     scaled = apply_temperature(logits, temperature)
-    np.testing.assert_allclose(scaled - scaled[:, :1], (logits - logits[:, :1]) / temperature, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(
+        scaled - scaled[:, :1], (logits - logits[:, :1]) / temperature, rtol=1e-9, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-12])
@@ -106,13 +108,17 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(logits: np.ndarray, p: floa
 
 def test_top_p_exact_cases() -> None:
     logits = np.log([[0.5, 0.25, 0.125, 0.125]])
-    sizes = {p: len(kept(keep_top_p(logits, p)[0])) for p in (1e-9, 0.5, 0.501, 0.75, 0.76, 0.9, 1.0)}
+    sizes = {
+        p: len(kept(keep_top_p(logits, p)[0])) for p in (1e-9, 0.5, 0.501, 0.75, 0.76, 0.9, 1.0)
+    }
     assert sizes == {1e-9: 1, 0.5: 1, 0.501: 2, 0.75: 2, 0.76: 3, 0.9: 4, 1.0: 4}
     assert kept(keep_top_p(np.array([[0.0, -60.0, -700.0]]), 1.0)[0]) == {0, 1, 2}
 
 
 @given(LOGITS, st.floats(1e-6, 1))
-def test_min_p_keeps_what_is_at_least_that_share_as_likely_as_the_likeliest(logits: np.ndarray, p: float) -> None:
+def test_min_p_keeps_what_is_at_least_that_share_as_likely_as_the_likeliest(
+    logits: np.ndarray, p: float
+) -> None:
     for row, result in zip(logits, apply_min_p(logits, p), strict=True):
         weights = [math.exp(value - max(row)) for value in row]
         surely = {i for i, weight in enumerate(weights) if weight > p * max(weights) * (1 + 1e-9)}
@@ -128,7 +134,8 @@ def test_min_p_of_1_keeps_the_likeliest_and_its_equals() -> None:
 def test_rules_compose_in_the_documented_order() -> None:
     logits = np.log([[0.4, 0.3, 0.2, 0.1]])
 
-    # After temperature 1/2: 16, 9, 4, 1 of 30. top_k 3 leaves 16, 9, 4 of 29; 16 + 9 are 0.862 of those, 0.833 of all.
+    # After temperature 1/2: 16, 9, 4, 1 of 30. top_k 3 leaves 16, 9, 4 of 29; 16 + 9 are 0.862 of
+    # those, 0.833 of all.
     def left(**options: Any) -> set[int]:
         return kept(apply_rules(logits, SamplingConfig(**options))[0])
 
@@ -163,7 +170,9 @@ def test_a_rule_treats_each_row_alone_and_changes_no_input(
         pytest.param({"temperature": 1.0, "top_k": 2}, [4 / 7, 3 / 7, 0, 0], id="top_k"),
         pytest.param({"temperature": 1.0, "top_p": 0.8}, [4 / 9, 3 / 9, 2 / 9, 0], id="top_p"),
         pytest.param({"temperature": 1.0, "min_p": 0.6}, [4 / 7, 3 / 7, 0, 0], id="min_p"),
-        pytest.param({"temperature": 0.5, "top_p": 0.9, "min_p": 0.1}, [16 / 29, 9 / 29, 4 / 29, 0], id="all"),
+        pytest.param(
+            {"temperature": 0.5, "top_p": 0.9, "min_p": 0.1}, [16 / 29, 9 / 29, 4 / 29, 0], id="all"
+        ),
     ],
 )
 def test_frequencies_are_the_probabilities(options: dict[str, Any], expected: list[float]) -> None:
@@ -171,13 +180,15 @@ def test_frequencies_are_the_probabilities(options: dict[str, Any], expected: li
     logits = np.tile(np.log([0.4, 0.3, 0.2, 0.1]), (streams, 1)).astype(np.float32)
     rng, config = np.random.default_rng(7), SamplingConfig(**options)
     counts = np.bincount(
-        np.concatenate([draw(logits, config, rng.random(streams)) for _ in range(rounds)]), minlength=4
+        np.concatenate([draw(logits, config, rng.random(streams)) for _ in range(rounds)]),
+        minlength=4,
     )
     wanted = np.array(expected) * streams * rounds
     assert (counts[wanted == 0] == 0).all()
     possible = wanted > 0
     chi_square = (((counts - wanted) ** 2)[possible] / wanted[possible]).sum()
-    # Right frequencies exceed this in 1 of 1000 seeds: the 99.9 % points for 1, 2 and 3 degrees of freedom.
+    # Right frequencies exceed this in 1 of 1000 seeds: the 99.9 % points for 1, 2 and 3 degrees of
+    # freedom.
     assert chi_square < {1: 10.83, 2: 13.82, 3: 16.27}[possible.sum() - 1]
 
 
@@ -192,14 +203,20 @@ def test_draw_inverts_the_cumulative_distribution(logits: np.ndarray, uniform: f
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, math.nextafter(1, 0)])
 def test_draw_never_takes_what_was_removed(uniform: float) -> None:
-    logits = np.array([[-np.inf, 0.3, -np.inf, 0.1, -np.inf], [-np.inf, -np.inf, 2.0, -np.inf, -np.inf]])
+    logits = np.array(
+        [[-np.inf, 0.3, -np.inf, 0.1, -np.inf], [-np.inf, -np.inf, 2.0, -np.inf, -np.inf]]
+    )
     ids = draw(logits, SamplingConfig(temperature=1.0, top_k=4, top_p=0.999), np.full(2, uniform))
     assert np.isfinite(logits[[0, 1], ids]).all()
 
 
-def test_draw_stays_inside_the_vocabulary_where_rounding_lets_the_probabilities_sum_to_less_than_1() -> None:
+def test_draw_stays_inside_the_vocabulary_where_rounding_lets_the_probabilities_sum_to_less_than_1() -> (
+    None
+):
     assert np.full(10, 0.1).cumsum()[-1] < 1
-    assert draw(np.zeros((1, 10)), SamplingConfig(), np.array([math.nextafter(1, 0)])).tolist() == [9]
+    assert draw(np.zeros((1, 10)), SamplingConfig(), np.array([math.nextafter(1, 0)])).tolist() == [
+        9
+    ]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -213,7 +230,9 @@ def test_draw_refuses_logits_that_are_not_finite(bad: float) -> None:
 
 def test_generate_reads_start_then_prompt_then_what_it_drew() -> None:
     model = random_table()
-    drawn = ids_of(generate_ids(model, [3, 5], SamplingConfig(length=4), seed=1, streams=range(2))).tolist()
+    drawn = ids_of(
+        generate_ids(model, [3, 5], SamplingConfig(length=4), seed=1, streams=range(2))
+    ).tolist()
     assert len(drawn) == 4
     assert model.read == [[model.start], [3], [5, 5], *drawn[:-1]]
 
@@ -231,20 +250,38 @@ def test_greedy_follows_the_largest_logit_whatever_the_seed() -> None:
         last = int(model.table[last].argmax())
         expected.append(last)
     for seed in (1, 2):
-        steps = generate_ids(model, [], SamplingConfig(length=20, temperature=0), seed=seed, streams=range(1))
+        steps = generate_ids(
+            model, [], SamplingConfig(length=20, temperature=0), seed=seed, streams=range(1)
+        )
         assert ids_of(steps)[:, 0].tolist() == expected
 
 
 def test_generate_does_no_work_ahead() -> None:
     model = random_table()
-    assert len(list(islice(generate_ids(model, [], SamplingConfig(length=1 << 40), seed=1, streams=range(1)), 3))) == 3
+    assert (
+        len(
+            list(
+                islice(
+                    generate_ids(
+                        model, [], SamplingConfig(length=1 << 40), seed=1, streams=range(1)
+                    ),
+                    3,
+                )
+            )
+        )
+        == 3
+    )
     assert len(model.read) == 3
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_same_seed_same_ids_and_a_stream_does_not_depend_on_how_many_there_are(model: Any) -> None:
     def ids(seed: int, *streams: int) -> np.ndarray:
-        return ids_of(generate_ids(model(), [1, 2], SamplingConfig(length=100), seed=seed, streams=range(*streams)))
+        return ids_of(
+            generate_ids(
+                model(), [1, 2], SamplingConfig(length=100), seed=seed, streams=range(*streams)
+            )
+        )
 
     five = ids(1, 5)
     np.testing.assert_array_equal(ids(1, 5), five)
@@ -287,7 +324,10 @@ def test_the_streamed_text_is_the_first_of_several_and_never_unknown(model: Any)
 def test_a_tokenizer_to_which_nothing_is_unknown_bans_nothing() -> None:
     no_unknown: Any = FakeTokenizer(unknown=None)
     model = TableModel(np.tile(np.eye(FakeTokenizer.size)[0] * 50, (FakeTokenizer.size + 1, 1)))
-    assert list(generate_text(model, no_unknown, "", SamplingConfig(length=2), seed=1)) == ["\ufffd"] * 2
+    assert (
+        list(generate_text(model, no_unknown, "", SamplingConfig(length=2), seed=1))
+        == ["\ufffd"] * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -307,16 +347,22 @@ def test_a_stop_string_is_cut_off_and_holds_back_no_more_than_its_beginning(
     config = SamplingConfig(length=10, temperature=0, stop=stop)
     written = list(generate_text(RowModel("abcabdabca"), FAKE, "", config, seed=1))
     assert written == pieces
-    assert together(RowModel("abcabdabca"), FAKE, "", config, seed=1, num=2) == ["".join(pieces)] * 2
+    assert (
+        together(RowModel("abcabdabca"), FAKE, "", config, seed=1, num=2) == ["".join(pieces)] * 2
+    )
 
 
 def test_texts_end_when_all_have_met_the_stop_string() -> None:
     model = random_table()
     config = SamplingConfig(length=10_000, temperature=1.0, stop="c")
     texts = together(model, FAKE, "", config, seed=1, num=3)
-    assert len(model.read) == len(texts[0]) + 1 + max(len(text) for text in texts[1:]) + 1, "the first alone"
+    assert len(model.read) == len(texts[0]) + 1 + max(len(text) for text in texts[1:]) + 1, (
+        "the first alone"
+    )
     assert len({len(text) for text in texts}) > 1
-    full = together(random_table(), FAKE, "", SamplingConfig(length=50, temperature=1.0), seed=1, num=3)
+    full = together(
+        random_table(), FAKE, "", SamplingConfig(length=50, temperature=1.0), seed=1, num=3
+    )
     assert texts == [text.partition("c")[0] for text in full]
 
 
@@ -336,7 +382,9 @@ def test_unknown_characters_are_skipped_or_replaced() -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        pytest.param("aé", "has 1 character that the model has never seen: 'é' (U+00E9).", id="one"),
+        pytest.param(
+            "aé", "has 1 character that the model has never seen: 'é' (U+00E9).", id="one"
+        ),
         pytest.param(
             "é—é\x1b",
             "has 3 characters that the model has never seen: "
@@ -386,7 +434,10 @@ def test_unknown_characters_are_an_error_at_the_call(prompt: str, message: str) 
         ({"until": "-1 line"}, "--until must be a number of lines .* not '-1 line'"),
         ({"until": "3 words"}, "--until must be a number of lines .* not '3 words'"),
         ({"until": 3}, "--until must be a word, not 3"),
-        ({"unknown": "skp"}, "--unknown must be one of error, skip, replace, not 'skp'.\nDid you mean 'skip'?"),
+        (
+            {"unknown": "skp"},
+            "--unknown must be one of error, skip, replace, not 'skp'.\nDid you mean 'skip'?",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -396,7 +447,15 @@ def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str
 
 def test_settings_read_back() -> None:
     config = SamplingConfig(
-        length=7, temperature=0, top_k=3, top_p=0.5, min_p=0.1, no_repeat=9, stop="\n", until="2lines", unknown="skip"
+        length=7,
+        temperature=0,
+        top_k=3,
+        top_p=0.5,
+        min_p=0.1,
+        no_repeat=9,
+        stop="\n",
+        until="2lines",
+        unknown="skip",
     )
     assert SamplingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -415,9 +474,13 @@ def test_stop_strings_may_be_given_as_one_or_several() -> None:
         ({"num": 70_000}, "--num must be at least 1 and at most 65536, not 70000"),
     ],
 )
-def test_a_seed_and_a_number_out_of_range_are_refused_at_the_call(options: dict[str, Any], message: str) -> None:
+def test_a_seed_and_a_number_out_of_range_are_refused_at_the_call(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        generate_texts(random_table(), FAKE, "", SamplingConfig(), **{"seed": 1, "num": 1} | options)
+        generate_texts(
+            random_table(), FAKE, "", SamplingConfig(), **{"seed": 1, "num": 1} | options
+        )
 
 
 def test_control_characters_are_made_visible() -> None:
@@ -428,16 +491,23 @@ def test_control_characters_are_made_visible() -> None:
 # What was drawn, and what the model thought of it
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_k": 2, "min_p": 0.3}, {"no_repeat": 3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0}, {"top_k": 2, "min_p": 0.3}, {"no_repeat": 3}], ids=str
+)
 def test_log_probabilities_are_of_the_model_and_not_of_the_rules(options: dict[str, Any]) -> None:
     model = random_table()
-    one, two = generate_samples(model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2)
-    assert [one.text, two.text] == together(model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2)
+    one, two = generate_samples(
+        model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2
+    )
+    assert [one.text, two.text] == together(
+        model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2
+    )
     for sample in (one, two):
         assert FAKE.decode(sample.ids) == sample.text
         rows = model.table[[2, *sample.ids[:-1]]].astype(float)
         expected = [
-            math.log(math.exp(row[i]) / sum(map(math.exp, row))) for row, i in zip(rows, sample.ids, strict=True)
+            math.log(math.exp(row[i]) / sum(map(math.exp, row)))
+            for row, i in zip(rows, sample.ids, strict=True)
         ]
         assert sample.log_probs == pytest.approx(expected)
 
@@ -469,7 +539,9 @@ RULES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("rules", RULES, ids=str)
-def test_the_first_of_several_is_the_one_alone_and_a_seed_is_a_text(model: Any, rules: dict[str, Any]) -> None:
+def test_the_first_of_several_is_the_one_alone_and_a_seed_is_a_text(
+    model: Any, rules: dict[str, Any]
+) -> None:
     config = SamplingConfig(length=60, **rules)
     several = together(model(), FAKE, "ab", config, seed=3, num=5)
     assert "".join(generate_text(model(), FAKE, "ab", config, seed=3)) == several[0]
@@ -503,11 +575,16 @@ def test_the_first_text_is_there_before_the_others_are_begun() -> None:
 
 
 def test_memory_does_not_grow_with_the_length() -> None:
-    """A million characters cost what a thousand do: what is held after many equals what was held after few."""
+    """A million characters cost what a thousand do.
+
+    What is held after many equals what was held after few.
+    """
     import tracemalloc
 
     model: Any = small_numpy_model()
-    config = SamplingConfig(length=1 << 40, no_repeat=9, stop="abcabc", until="9999999 lines", top_p=0.9)
+    config = SamplingConfig(
+        length=1 << 40, no_repeat=9, stop="abcabc", until="9999999 lines", top_p=0.9
+    )
     pieces = generate_text(model, FAKE, "", config, seed=1)
     for _ in islice(pieces, 300):
         pass

@@ -14,7 +14,9 @@ every_length = pytest.mark.parametrize("time", [1, 2, BLOCK - 1, BLOCK, BLOCK + 
 Form = type[LoopedMix] | type[DoublingMix]
 
 
-def example(time: int, scale: float = 2.0, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+def example(
+    time: int, scale: float = 2.0, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(time)
     products = scale * torch.randn(BATCH, time, 2 * SIZE, generator=generator, dtype=torch.float64)
     start = torch.randn(BATCH, SIZE, generator=generator, dtype=torch.float64)
@@ -38,8 +40,13 @@ def test_values_and_gradients_are_those_of_single_steps(form: Form, time: int) -
     (ours, last), expected = form.apply(products, start), stepped(products, start)
     torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(last, expected[:, -1], rtol=1e-12, atol=1e-12)
-    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    losses = [(h * weights).sum() + h_last.square().sum() for h, h_last in ((ours, last), (expected, expected[:, -1]))]
+    weights = torch.randn(
+        expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    losses = [
+        (h * weights).sum() + h_last.square().sum()
+        for h, h_last in ((ours, last), (expected, expected[:, -1]))
+    ]
     gradients, wanted = (torch.autograd.grad(loss, (products, start)) for loss in losses)
     for one, other in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -57,12 +64,18 @@ def test_pieces_with_the_state_carried_are_the_whole(form: Form) -> None:
     for begin, end in pairwise((0, 7, 8, 40, 50)):
         piece, hidden = form.apply(products[:, begin:end], hidden)
         pieces.append(piece)
-    torch.testing.assert_close(torch.cat(pieces, 1), form.apply(products, start)[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.cat(pieces, 1), form.apply(products, start)[0], rtol=1e-12, atol=1e-12
+    )
 
 
 @every_form
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3], ids=["half open gates", "usual gates", "shut or open gates"])
-def test_ten_thousand_steps_in_single_precision_are_exact_and_finite(form: Form, scale: float) -> None:
+@pytest.mark.parametrize(
+    "scale", [1e-3, 1.0, 1e3], ids=["half open gates", "usual gates", "shut or open gates"]
+)
+def test_ten_thousand_steps_in_single_precision_are_exact_and_finite(
+    form: Form, scale: float
+) -> None:
     products, start = example(10_000, scale, torch.float32)
     outputs, _ = form.apply(products, start)
     expected, hidden = np.empty(outputs.shape), start.detach().double().numpy()

@@ -1,4 +1,7 @@
-"""What is known of these networks beforehand, at small size; `tests/benchmarks/cells.py` has the full ones."""
+"""What is known of these networks beforehand, at small size.
+
+`tests/benchmarks/cells.py` has the full ones.
+"""
 
 import numpy as np
 import pytest

@@ -90,7 +90,9 @@ def nats_one_by_one(model: CharRNN, ids: np.ndarray, protocol: ScoringProtocol) 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 101, 257, 1009])
 @every_protocol
-def test_a_model_that_knows_nothing_has_a_perplexity_of_its_vocabulary(protocol: ScoringProtocol, length: int) -> None:
+def test_a_model_that_knows_nothing_has_a_perplexity_of_its_vocabulary(
+    protocol: ScoringProtocol, length: int
+) -> None:
     score = evaluate(uniform_model(), TOKENIZER, text_of(length), protocol)
     assert score.perplexity == pytest.approx(VOCAB, rel=1e-6)
     assert score.tokens == length
@@ -98,10 +100,14 @@ def test_a_model_that_knows_nothing_has_a_perplexity_of_its_vocabulary(protocol:
 
 @pytest.mark.parametrize("cell", CELLS)
 @every_protocol
-def test_a_score_is_the_sum_over_tokens_taken_one_by_one(protocol: ScoringProtocol, cell: str) -> None:
+def test_a_score_is_the_sum_over_tokens_taken_one_by_one(
+    protocol: ScoringProtocol, cell: str
+) -> None:
     text = text_of(333)
     score = evaluate(model_of(cell), TOKENIZER, text, protocol)
-    assert score.nats == pytest.approx(sum(nats_one_by_one(model_of(cell), text.ids, protocol)), rel=1e-5)
+    assert score.nats == pytest.approx(
+        sum(nats_one_by_one(model_of(cell), text.ids, protocol)), rel=1e-5
+    )
     assert (score.tokens, score.characters, score.bytes) == (333, text.characters, text.bytes)
 
 
@@ -110,14 +116,21 @@ def test_in_one_pass_tokens_come_in_the_order_of_the_text() -> None:
     found = list(token_nats(model_of(), text, EXACT))
     assert np.array_equal(np.concatenate([places for places, _ in found]), np.arange(700))
     expected = nats_one_by_one(model_of(), text.ids, EXACT)
-    np.testing.assert_allclose(np.concatenate([nats for _, nats in found]), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([nats for _, nats in found]), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_reset_block_sees_the_one_token_before_it_and_no_other() -> None:
-    """A change further back does not change the score of the block that begins at token 32; one at token 31 does."""
+    """A change further back does not change the score of the block that begins at token 32.
+
+    One at token 31 does.
+    """
 
     def last_block(ids: np.ndarray) -> np.ndarray:
-        return np.concatenate([nats for _, nats in token_nats(model_of(), bare(ids), ScoringProtocol.reset(16))])[-16:]
+        return np.concatenate(
+            [nats for _, nats in token_nats(model_of(), bare(ids), ScoringProtocol.reset(16))]
+        )[-16:]
 
     text, other = text_of(48).ids, text_of(48, seed=2).ids
     further_back = np.concatenate([other[:31], text[31:]])
@@ -175,7 +188,11 @@ def test_memory_is_bounded_however_long_the_text() -> None:
 @pytest.mark.parametrize("length", [1, 100, 2048, 5000, 40_000])
 @pytest.mark.parametrize("record", [None, 1, 7, 400])
 def test_so_many_tokens_are_scored_at_once(length: int, record: int | None) -> None:
-    text = text_of(length) if record is None else replace(text_of(length), starts=np.arange(0, length, record))
+    text = (
+        text_of(length)
+        if record is None
+        else replace(text_of(length), starts=np.arange(0, length, record))
+    )
     shapes: list[tuple[int, ...]] = []
     model = model_of()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
@@ -214,14 +231,18 @@ def test_an_unknown_symbol_costs_the_models_price_and_a_choice_among_all_that_is
     strangers, outside = text.ids == TOKENIZER.unknown, 0x110000 - 0x800 - len(TOKENIZER.characters)
     score = evaluate(model_of(), TOKENIZER, text, protocol)
     assert score.unknown == strangers.sum()
-    assert score.unknown_nats == pytest.approx(nats[strangers].sum() + strangers.sum() * math.log(outside), rel=1e-5)
+    assert score.unknown_nats == pytest.approx(
+        nats[strangers].sum() + strangers.sum() * math.log(outside), rel=1e-5
+    )
     assert score.nats == pytest.approx(nats[~strangers].sum() + score.unknown_nats, rel=1e-5)
     assert score.perplexity_known == pytest.approx(math.exp(nats[~strangers].mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("length", [1, 99, 100, 101, 250])
 @every_protocol
-def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(protocol: ScoringProtocol, length: int) -> None:
+def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(
+    protocol: ScoringProtocol, length: int
+) -> None:
     text = text_of(length, symbols="abZ")
     found = tally(token_nats(model_of(), text, protocol), TOKENIZER, text)
     nats = np.array(nats_one_by_one(model_of(), text.ids, protocol))
@@ -264,11 +285,15 @@ def test_scoring_leaves_everything_as_it_was(protocol: ScoringProtocol, training
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     first, second = (evaluate(model, TOKENIZER, text_of(90), protocol) for _ in range(2))
     assert first == second
-    assert [module.training for module in model.modules()] == [training] * len(list(model.modules()))
+    assert [module.training for module in model.modules()] == [training] * len(
+        list(model.modules())
+    )
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in model.parameters()
+    )
 
 
 def test_a_pass_that_fails_or_is_left_midway_restores_the_mode_too() -> None:
@@ -309,13 +334,17 @@ def test_a_scores_units() -> None:
 
 
 def test_the_known_tokens_perplexity_leaves_the_unknown_out() -> None:
-    score = Score(nats=10 + 3 * math.log(5), tokens=4, characters=4, bytes=4, unknown=1, unknown_nats=10)
+    score = Score(
+        nats=10 + 3 * math.log(5), tokens=4, characters=4, bytes=4, unknown=1, unknown_nats=10
+    )
     assert score.perplexity_known == pytest.approx(5)
     assert math.isnan(Score(10, 1, 1, 1, unknown=1, unknown_nats=10).perplexity_known)
 
 
 def test_a_score_as_json_has_its_parts_and_what_follows_from_them() -> None:
-    score = Score(nats=12 * math.log(2), tokens=4, characters=6, bytes=8, unknown=1, unknown_nats=2.5)
+    score = Score(
+        nats=12 * math.log(2), tokens=4, characters=6, bytes=8, unknown=1, unknown_nats=2.5
+    )
     found = json.loads(json.dumps(score.to_dict(), allow_nan=False))
     parts = ("nats", "tokens", "characters", "bytes", "unknown", "unknown_nats")
     derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")

@@ -35,7 +35,12 @@ FIRST, MIDDLE, EVALUATED, EDGE, BEFORE_LAST = 1, 3, 5, 11, 13
 
 VARIANTS: dict[str, dict[str, Any]] = {
     **{
-        f"{cell} {batcher} {optimizer}": {"cell": cell, "batcher": batcher, "optimizer": optimizer, "dropout": 0.3}
+        f"{cell} {batcher} {optimizer}": {
+            "cell": cell,
+            "batcher": batcher,
+            "optimizer": optimizer,
+            "dropout": 0.3,
+        }
         for cell in CELLS
         for batcher in BATCHERS
         for optimizer in OPTIMIZERS
@@ -134,7 +139,9 @@ def test_a_run_stopped_around_an_evaluation_evaluates_once(
 
 @pytest.mark.parametrize("step", [FIRST, EVALUATED, EDGE])
 @pytest.mark.parametrize("save_every", [1, 5])
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(save_every: int, step: int, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    save_every: int, step: int, tmp_path: Path
+) -> None:
     run(tmp_path / "whole", save_every=save_every)
     for at in (step, step, step + 1):
         killed(tmp_path / "run", at, save_every=save_every)
@@ -142,7 +149,9 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(save_every: int, step:
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
-def test_a_run_stopped_before_an_evaluation_and_killed_after_it_logs_it_once(tmp_path: Path) -> None:
+def test_a_run_stopped_before_an_evaluation_and_killed_after_it_logs_it_once(
+    tmp_path: Path,
+) -> None:
     run(tmp_path / "whole")
     interrupted(tmp_path / "run", EVALUATED)
     killed(tmp_path / "run", EVALUATED)
@@ -167,7 +176,9 @@ def test_asking_to_stop_after_the_last_step_does_not_matter(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("setting", ["eval_every", "log_every", "sample_every", "save_every"])
-def test_reporting_more_or_less_often_leaves_the_weights_as_they_are(setting: str, tmp_path: Path) -> None:
+def test_reporting_more_or_less_often_leaves_the_weights_as_they_are(
+    setting: str, tmp_path: Path
+) -> None:
     ends = []
     for every in (1, 4, 100):
         run(tmp_path / str(every), dropout=0.3, **{setting: every})
@@ -212,7 +223,10 @@ def test_the_log_has_what_was_measured(tmp_path: Path) -> None:
         if "valid" in line:
             assert line["valid"] == evaluated[line["step"]].score.nats_per_token
         else:
-            assert (line["loss"], line["grad_norm"]) == (trained[line["step"]].loss, trained[line["step"]].grad_norm)
+            assert (line["loss"], line["grad_norm"]) == (
+                trained[line["step"]].loss,
+                trained[line["step"]].grad_norm,
+            )
     assert all(line["seconds"] >= 0 for line in lines)
 
 
@@ -221,13 +235,18 @@ def test_the_model_kept_is_the_best_one(tmp_path: Path) -> None:
     with session_in(tmp_path, lr=30.0, lr_floor=1.0, steps=40, eval_every=4) as session:
         for event in session.run():
             if isinstance(event, Evaluated):
-                states[event.step] = (event.score, {n: v.numpy().copy() for n, v in session.model.state_dict().items()})
+                states[event.step] = (
+                    event.score,
+                    {n: v.numpy().copy() for n, v in session.model.state_dict().items()},
+                )
     best = min(states, key=lambda step: states[step][0].nats_per_token)
     assert best < 40, "the learning rate should be so high that the last is not the best"
     model = load(tmp_path)
     assert model.about["step"] == best
     assert model.about["valid"]["nats"] == states[best][0].nats
-    assert all(np.array_equal(model.saved.weights[name], value) for name, value in states[best][1].items())
+    assert all(
+        np.array_equal(model.saved.weights[name], value) for name, value in states[best][1].items()
+    )
 
 
 def nan_from(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +278,9 @@ def test_divergence_leaves_what_was_good(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(load(tmp_path).generate(length=20)) == 20
 
 
-def test_divergence_before_the_first_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergence_before_the_first_model_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nan_from(2, monkeypatch)
     with pytest.raises(DivergedError, match=r"No model was saved before\."):
         run(tmp_path)
@@ -284,16 +305,23 @@ def test_whatever_the_learning_rate_no_file_ever_holds_what_is_not_finite(
     [
         ({"lr": 0.5}, "--lr was not given and is now 0.5"),
         ({"hidden_size": 9}, "--hidden-size was 8 and is now 9"),
-        ({"steps": 20, "seed": 3}, "--seed was not given and is now 3, --steps was 14 and is now 20"),
+        (
+            {"steps": 20, "seed": 3},
+            "--seed was not given and is now 3, --steps was 14 and is now 20",
+        ),
     ],
     ids=["given now", "changed", "two"],
 )
-def test_other_options_are_refused_and_listed(settings: dict[str, Any], difference: str, tmp_path: Path) -> None:
+def test_other_options_are_refused_and_listed(
+    settings: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
     interrupted(tmp_path, MIDDLE)
     before = results_so_far(tmp_path)
     with pytest.raises(UsageError) as caught, session_in(tmp_path, **settings):
         pass
-    assert caught.value.message == f"The run in {tmp_path} was begun with other options: {difference}."
+    assert (
+        caught.value.message == f"The run in {tmp_path} was begun with other options: {difference}."
+    )
     assert "--fresh" in caught.value.hint
     assert results_so_far(tmp_path) == before
 
@@ -330,7 +358,9 @@ def test_without_a_good_state_a_run_never_starts_over(tmp_path: Path) -> None:
     interrupted(tmp_path, 7, save_every=2)
     for name in ("last", "previous"):
         damage(tmp_path / f"{name}.safetensors")
-    with pytest.raises(ModelFileError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
+    with pytest.raises(
+        ModelFileError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"
+    ):
         run(tmp_path)
 
 
@@ -356,7 +386,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, times: range) -> None:
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "model.safetensors"])
-def test_a_save_that_fails_is_told_and_tried_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_is_told_and_tried_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(tmp_path / "whole", save_every=3)
     failing(monkeypatch, name, range(2, 4))
     events = run(tmp_path / "run", save_every=3)
@@ -377,10 +409,14 @@ def test_a_log_that_cannot_be_written_does_not_cost_the_best_model(
     monkeypatch.setattr("charrnn.storage.run_folder.RunFolder.append_metrics", fail)
     events = run(tmp_path / "run")
     assert any(isinstance(event, SaveFailed) for event in events)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole/model.safetensors"
+    ).read_bytes()
 
 
-def test_a_final_save_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_final_save_that_fails_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failing(monkeypatch, "last.safetensors", range(2, 100))
     with pytest.raises(MachineError, match="No space left on device"):
         run(tmp_path)
@@ -397,6 +433,8 @@ def test_the_summary_says_what_the_run_came_to(tmp_path: Path) -> None:
     assert summary["valid_nats"] == min(score.nats_per_token for score in scores.values())
     assert summary["valid_bits_per_char"] == pytest.approx(best.bits_per_char, rel=1e-12)
     assert summary["step"] == STEPS
-    assert summary["parameters"] == sum(array.size for array in load(tmp_path).saved.weights.values())
+    assert summary["parameters"] == sum(
+        array.size for array in load(tmp_path).saved.weights.values()
+    )
     assert summary["tokens"] == max(event.tokens for event in events if isinstance(event, Trained))
     json.dumps(summary, allow_nan=False)

@@ -44,7 +44,9 @@ def expected(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @contextmanager
-def training(text: Path, out: Path, *, until: int, endless: int = 1000) -> Iterator[subprocess.Popen[str]]:
+def training(
+    text: Path, out: Path, *, until: int, endless: int = 1000
+) -> Iterator[subprocess.Popen[str]]:
     """Train in another process, and go on here when it has logged a step that is at least `until`."""
     program = SLOW.format(seconds=0.02, endless=endless) + CHARRNN
     with start(program, "train", text, "--out", out, *SETTINGS) as process:
@@ -62,7 +64,9 @@ def ended(process: subprocess.Popen[str]) -> Outcome:
     return Outcome(process.returncode, out, err)
 
 
-def test_a_signal_sets_a_flag_and_the_second_one_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_sets_a_flag_and_the_second_one_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     announced: list[str] = []
     monkeypatch.setattr(os, "_exit", sys.exit)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -87,7 +91,9 @@ def test_a_stopped_run_says_so_and_how_to_go_on(
     step = load(out / "last.safetensors")[1]["trainer"]["progress"]["step"]
     assert 10 <= step < 80
     *_, announced, said, hint = outcome.err.splitlines()
-    assert announced == "Stopping after this step, and saving... (again to stop now, without saving)"
+    assert (
+        announced == "Stopping after this step, and saving... (again to stop now, without saving)"
+    )
     assert said == f"charrnn: Stopped and saved at step {step}."
     command = hint.removeprefix("  Continue with: charrnn ")
     assert shlex.split(command) == ["train", str(text), "--out", str(out), *SETTINGS]
@@ -197,6 +203,8 @@ def screen_after(program: str, *arguments: object, signals: list[int]) -> tuple[
 def test_who_stops_the_reading_gets_the_cursor_back(
     command: str, what: str, number: int, model: Path, text: Path
 ) -> None:
-    code, shown = screen_after(STAYING.format(what=what) + CHARRNN, command, model, text, signals=[number])
+    code, shown = screen_after(
+        STAYING.format(what=what) + CHARRNN, command, model, text, signals=[number]
+    )
     assert code == 128 + number
     assert shown.endswith(b"\r\x1b[2K\x1b[?25h")

@@ -57,7 +57,9 @@ def test_any_bytes_in_any_chunks_are_what_decoding_the_whole_makes_of_them(
         assert decode() == whole
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-32-be", "utf-7", "gb18030", "cp932"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-32-be", "utf-7", "gb18030", "cp932"]
+)
 def test_a_text_in_small_chunks_is_the_same_text(encoding: str, small_chunks: int) -> None:
     text = TEXT if encoding != "cp932" else "one\r\n\u3042\0\n"
     found = source(text.encode(encoding), encoding)
@@ -75,7 +77,9 @@ def test_a_text_in_small_chunks_is_the_same_text(encoding: str, small_chunks: in
 def test_packed_files_are_unpacked_in_small_chunks(
     name: str, pack: Callable[[bytes], bytes], small_chunks: int
 ) -> None:
-    assert "".join(source(pack("\ufeff\u00e9t\u00e9".encode()), name=name).chunks()) == "\u00e9t\u00e9"
+    assert (
+        "".join(source(pack("\ufeff\u00e9t\u00e9".encode()), name=name).chunks()) == "\u00e9t\u00e9"
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,13 +92,17 @@ def test_packed_files_are_unpacked_in_small_chunks(
         (b"a\n\x81", "cp932", "0x81 at offset 2 (line 2)"),
     ],
 )
-def test_errors_say_the_same_place_in_small_chunks(data: bytes, encoding: str, place: str, small_chunks: int) -> None:
+def test_errors_say_the_same_place_in_small_chunks(
+    data: bytes, encoding: str, place: str, small_chunks: int
+) -> None:
     with pytest.raises(NotTextError) as caught:
         list(source(data, encoding).chunks())
     assert place in caught.value.message
     with pytest.raises(UnicodeDecodeError) as whole:
         data.decode(encoding)
-    assert f"offset {whole.value.start + len(data) - len(whole.value.object)} " in caught.value.message
+    assert (
+        f"offset {whole.value.start + len(data) - len(whole.value.object)} " in caught.value.message
+    )
 
 
 def test_a_surrogate_is_counted_from_the_beginning_of_the_text(small_chunks: int) -> None:
@@ -114,18 +122,25 @@ def test_what_can_be_read_only_once_is_kept(data: bytes, monkeypatch: pytest.Mon
     assert seen[-1] == (len(data), None)
 
 
-def test_a_full_disk_is_named_when_standard_input_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_when_standard_input_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Full(io.BytesIO):
         def write(self, data: Any) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text")))
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
-    with pytest.raises(MachineError, match=r"Cannot keep standard input in .*: No space left on device\.\nSet TMPDIR"):
+    with pytest.raises(
+        MachineError,
+        match=r"Cannot keep standard input in .*: No space left on device\.\nSet TMPDIR",
+    ):
         read_texts(["-"])
 
 
-def test_a_file_in_a_folder_counts_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_a_folder_counts_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text_file, "CHUNK", 4)
     for name, data in {"a": b"first", "b": b"bad at the end\xff", "c": b"last"}.items():
         (tmp_path / name).write_bytes(data)
@@ -134,7 +149,9 @@ def test_a_file_in_a_folder_counts_whole_or_not_at_all(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("data", [b"other text", b"tex", b"text and more", b"t\xffxt", None])
-def test_a_file_that_changes_while_it_is_read_is_noticed(data: bytes | None, tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_noticed(
+    data: bytes | None, tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_bytes(b"text")
     text = read_texts([str(tmp_path / "a.txt")])
     if data is None:
@@ -148,7 +165,10 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(data: bytes | None, tmp
 def test_progress_knows_the_end_of_plain_files_only(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"text")
     (tmp_path / "b.gz").write_bytes(gzip.compress(b"text"))
-    for names, expected in {("a.txt", "a.txt"): [(4, 8), (8, 8)], ("a.txt", "b.gz"): [(4, None), (8, None)]}.items():
+    for names, expected in {
+        ("a.txt", "a.txt"): [(4, 8), (8, 8)],
+        ("a.txt", "b.gz"): [(4, None), (8, None)],
+    }.items():
         seen: list[tuple[int, int | None]] = []
         read_texts([str(tmp_path / name) for name in names], watch=lambda *told: seen.append(told))  # noqa: B023
         assert seen == expected

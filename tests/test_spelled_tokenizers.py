@@ -1,4 +1,7 @@
-"""Words and pieces: the rule by hand, vocabularies by counting, memory on texts without a place to cut them at."""
+"""Words and pieces.
+
+The rule by hand, vocabularies by counting, memory on texts without a place to cut them at.
+"""
 
 import base64
 from collections import Counter
@@ -38,7 +41,17 @@ LEARNED = ("word", "bpe", "unigram")
         ("\u043c\u0438\u0440 \u0915\u093f", ["\u043c\u0438\u0440", " \u0915\u093f"]),
         ("a" * 40, ["a" * 33, "a" * 7]),
     ],
-    ids=["words", "lines", "white space", "signs", "names and numbers", "marks", "no spaces", "other scripts", "long"],
+    ids=[
+        "words",
+        "lines",
+        "white space",
+        "signs",
+        "names and numbers",
+        "marks",
+        "no spaces",
+        "other scripts",
+        "long",
+    ],
 )
 def test_a_text_is_cut_into_words_and_what_stands_between(text: str, units: list[str]) -> None:
     assert unit_pattern().findall(text) == units
@@ -105,7 +118,9 @@ def test_a_size_does_not_go_with_kinds_that_have_their_own(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-@pytest.mark.parametrize("text", ["\n", "\0\0", "\u2581\u2585 "[:2]], ids=["a line feed", "nul", "reserved"])
+@pytest.mark.parametrize(
+    "text", ["\n", "\0\0", "\u2581\u2585 "[:2]], ids=["a line feed", "nul", "reserved"]
+)
 def test_a_text_without_anything_to_train_on_is_refused(
     kind: str, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,7 +134,9 @@ def test_equal_texts_give_equal_models(kind: str) -> None:
     assert train_tokenizer(kind, [VERSE]) == train_tokenizer(kind, iter(VERSE))
 
 
-def test_pieces_are_put_together_from_the_text_and_never_mix_a_space_behind_something_else() -> None:
+def test_pieces_are_put_together_from_the_text_and_never_mix_a_space_behind_something_else() -> (
+    None
+):
     tokenizer = BpeTokenizer.train([VERSE], 290)
     pieces = [spelling.decode() for spelling in tokenizer.spellings[256:]]
     assert all(piece in VERSE for piece in pieces)
@@ -130,12 +147,18 @@ def test_pieces_are_put_together_from_the_text_and_never_mix_a_space_behind_some
 def test_a_sign_that_sentencepiece_keeps_for_itself_costs_its_own_bytes_only() -> None:
     tokenizer = BpeTokenizer.train([VERSE])
     around = tokenizer.encode("the cat").tolist()
-    assert tokenizer.encode("the cat\u2581the cat").tolist() == [*around, *"\u2581".encode(), *around]
+    assert tokenizer.encode("the cat\u2581the cat").tolist() == [
+        *around,
+        *"\u2581".encode(),
+        *around,
+    ]
 
 
 @pytest.mark.parametrize("kind", LEARNED)
 @pytest.mark.parametrize(
-    "character", ["a", " ", "\n", "\u4e2d", "\u2581"], ids=["a", "space", "line feed", "han", "sign"]
+    "character",
+    ["a", " ", "\n", "\u4e2d", "\u2581"],
+    ids=["a", "space", "line feed", "han", "sign"],
 )
 def test_a_line_without_end_is_encoded_as_it_comes(kind: str, character: str) -> None:
     """Never is more held back than a block and two units, and so little of it is looked at twice."""
@@ -177,11 +200,18 @@ def test_a_sample_is_spread_evenly_and_bounded(blocks: int) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=2), st.integers(1, 9)), st.floats(0, 1))
-def test_frequent_entries_are_the_fewest_that_reach_the_share(counts: dict[str, int], share: float) -> None:
+def test_frequent_entries_are_the_fewest_that_reach_the_share(
+    counts: dict[str, int], share: float
+) -> None:
     chosen = frequent(Counter(counts), share)
     assert sum(counts[entry] for entry in chosen) >= share * sum(counts.values())
     assert sum(counts[entry] for entry in chosen[:-1]) < share * sum(counts.values()) or not chosen
-    assert all(counts[entry] <= counts[other] for entry in counts if entry not in chosen for other in chosen)
+    assert all(
+        counts[entry] <= counts[other]
+        for entry in counts
+        if entry not in chosen
+        for other in chosen
+    )
 
 
 def test_vocabularies_grow_with_the_square_root_of_the_text() -> None:
@@ -197,20 +227,44 @@ OTHER = UnigramTokenizer.train([VERSE]).model
     ("values", "message"),
     [
         pytest.param({"kind": "byte", "x": "y"}, "needs nothing beside", id="byte and more"),
-        pytest.param({"kind": "word", "units": "a"}, '"characters" and "units"', id="no characters"),
-        pytest.param({"kind": "word", "characters": "", "units": ["a"]}, "as strings", id="a list of words"),
-        pytest.param({"kind": "word", "characters": "", "units": "a\0b\0a"}, "twice", id="a word twice"),
-        pytest.param({"kind": "word", "characters": "", "units": "a\0"}, "empty one", id="an empty word"),
-        pytest.param({"kind": "word", "characters": "\u0436\u0436", "units": ""}, "twice", id="a character twice"),
-        pytest.param({"kind": "word", "characters": "", "units": "a\ud800"}, "surrogate", id="surrogate"),
-        pytest.param({"kind": "word", "characters": "", "units": "\0" * (1 << 21)}, "more than", id="too many words"),
+        pytest.param(
+            {"kind": "word", "units": "a"}, '"characters" and "units"', id="no characters"
+        ),
+        pytest.param(
+            {"kind": "word", "characters": "", "units": ["a"]}, "as strings", id="a list of words"
+        ),
+        pytest.param(
+            {"kind": "word", "characters": "", "units": "a\0b\0a"}, "twice", id="a word twice"
+        ),
+        pytest.param(
+            {"kind": "word", "characters": "", "units": "a\0"}, "empty one", id="an empty word"
+        ),
+        pytest.param(
+            {"kind": "word", "characters": "\u0436\u0436", "units": ""},
+            "twice",
+            id="a character twice",
+        ),
+        pytest.param(
+            {"kind": "word", "characters": "", "units": "a\ud800"}, "surrogate", id="surrogate"
+        ),
+        pytest.param(
+            {"kind": "word", "characters": "", "units": "\0" * (1 << 21)},
+            "more than",
+            id="too many words",
+        ),
         pytest.param({"kind": "bpe"}, '"model"', id="no model"),
         pytest.param({"kind": "bpe", "model": "a!"}, "not base64", id="not base64"),
         pytest.param({"kind": "bpe", "model": "\u0436"}, "not base64", id="not ASCII"),
-        pytest.param({"kind": "bpe", "model": "QR=="}, "bytes", id="base64 that was not written so"),
+        pytest.param(
+            {"kind": "bpe", "model": "QR=="}, "bytes", id="base64 that was not written so"
+        ),
         pytest.param({"kind": "bpe", "model": ""}, "0 bytes", id="an empty model"),
-        pytest.param({"kind": "bpe", "model": base64.b64encode(GOOD[:-20]).decode()}, "damaged", id="cut off"),
-        pytest.param({"kind": "bpe", "model": base64.b64encode(bytes(99)).decode()}, "damaged", id="zeros"),
+        pytest.param(
+            {"kind": "bpe", "model": base64.b64encode(GOOD[:-20]).decode()}, "damaged", id="cut off"
+        ),
+        pytest.param(
+            {"kind": "bpe", "model": base64.b64encode(bytes(99)).decode()}, "damaged", id="zeros"
+        ),
     ],
 )
 def test_a_description_that_is_wrong_is_refused(
@@ -230,7 +284,11 @@ def foreign_model() -> bytes:
 
     model = io.BytesIO()
     SentencePieceTrainer.train(
-        sentence_iterator=iter(VERSE.splitlines()), model_writer=model, vocab_size=30, minloglevel=4, model_type="bpe"
+        sentence_iterator=iter(VERSE.splitlines()),
+        model_writer=model,
+        vocab_size=30,
+        minloglevel=4,
+        model_type="bpe",
     )
     return model.getvalue()
 

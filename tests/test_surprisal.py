@@ -1,4 +1,7 @@
-"""Scores of lines and of tokens: against the score of each by itself, and against NumPy on the same logits."""
+"""Scores of lines and of tokens.
+
+Against the score of each by itself, and against NumPy on the same logits.
+"""
 
 import math
 
@@ -7,7 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_scoring import EXACT, PROTOCOLS, TOKENIZER, VOCAB, every_protocol, model_of, text_of, uniform_model
+from test_scoring import (
+    EXACT,
+    PROTOCOLS,
+    TOKENIZER,
+    VOCAB,
+    every_protocol,
+    model_of,
+    text_of,
+    uniform_model,
+)
 
 from charrnn.data.text import encode
 from charrnn.evaluation import scoring, surprisal
@@ -18,7 +30,9 @@ LINES = ["abcd", "", "a", "dd\u20acZ" * 90, "\u00e9", "", "cab" * 30, "b"]
 
 
 @pytest.mark.parametrize(("rows", "chunk"), [(64, 256), (3, 5), (1, 1)])
-def test_a_lines_score_is_that_of_the_line_alone(rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lines_score_is_that_of_the_line_alone(
+    rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scoring, "CHUNK", chunk)
     monkeypatch.setattr(surprisal, "ROWS", rows)
     model = model_of()
@@ -31,7 +45,11 @@ def test_a_lines_score_is_that_of_the_line_alone(rows: int, chunk: int, monkeypa
             continue
         alone = evaluate(model, TOKENIZER, encode(TOKENIZER, line), EXACT)
         assert score.nats == pytest.approx(alone.nats, rel=1e-5)
-        assert (score.tokens, score.unknown, score.bytes) == (alone.tokens, alone.unknown, alone.bytes)
+        assert (score.tokens, score.unknown, score.bytes) == (
+            alone.tokens,
+            alone.unknown,
+            alone.bytes,
+        )
 
 
 def test_no_lines_and_empty_lines_are_no_work() -> None:
@@ -60,7 +78,9 @@ def test_a_uniform_model_is_as_surprised_as_it_expects() -> None:
 def test_rank_and_entropy_are_their_definitions() -> None:
     logits = np.random.default_rng(1).normal(0, 3, size=(50, 9))
     targets = np.random.default_rng(2).integers(9, size=50)
-    nats, ranks, entropies = (value.numpy() for value in in_detail(torch.tensor(logits), torch.tensor(targets)))
+    nats, ranks, entropies = (
+        value.numpy() for value in in_detail(torch.tensor(logits), torch.tensor(targets))
+    )
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     own = probabilities[np.arange(50), targets]
     np.testing.assert_allclose(nats, -np.log(own))
@@ -81,7 +101,9 @@ def test_groups_come_in_order_as_soon_as_they_can(sizes: list[int], random: "obj
     found = list(in_order((piece, (piece * 10,)) for piece in pieces))
     together = [place for places, _ in found for place in places.tolist()]
     assert together == list(range(begin))
-    assert [value for _, (values,) in found for value in values.tolist()] == [10 * place for place in together]
+    assert [value for _, (values,) in found for value in values.tolist()] == [
+        10 * place for place in together
+    ]
 
 
 def test_a_serial_pass_holds_nothing_back() -> None:

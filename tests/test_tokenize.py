@@ -20,12 +20,28 @@ def runs(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("kinds")
     for kind in KINDS:
-        assert run(["train", str(text), "--out", str(path / kind), "--quiet", "--tokenizer", kind, *OPTIONS]) == 0
+        assert (
+            run(
+                [
+                    "train",
+                    str(text),
+                    "--out",
+                    str(path / kind),
+                    "--quiet",
+                    "--tokenizer",
+                    kind,
+                    *OPTIONS,
+                ]
+            )
+            == 0
+        )
     return path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_trains_writes_and_scores(kind: str, runs: Path, text: Path, charrnn: Terminal) -> None:
+def test_each_kind_trains_writes_and_scores(
+    kind: str, runs: Path, text: Path, charrnn: Terminal
+) -> None:
     about = json.loads(charrnn.ok("info", runs / kind, "--json").out)
     assert (about["tokenizer"], about["train"]["tokenizer"]) == (kind, kind)
     assert about["config"]["vocab_size"] == load(runs / kind).tokenizer.size
@@ -45,7 +61,15 @@ def test_a_run_goes_on_and_a_new_one_starts_from_it(
     again = charrnn.ok("train", text, "--out", runs / kind, "--tokenizer", kind, *OPTIONS)
     assert "already complete" in again.err
     (tmp_path / "new.txt").write_text("Zo\u00eb and \u732b, a new cat.\n" * 9)
-    charrnn.ok("train", tmp_path / "new.txt", "--out", tmp_path / "new", "--init-from", runs / kind, *OPTIONS)
+    charrnn.ok(
+        "train",
+        tmp_path / "new.txt",
+        "--out",
+        tmp_path / "new",
+        "--init-from",
+        runs / kind,
+        *OPTIONS,
+    )
     assert load(tmp_path / "new").tokenizer == load(runs / kind).tokenizer
     assert load(tmp_path / "new").about["train"]["tokenizer"] == kind
 
@@ -61,10 +85,14 @@ def test_a_runs_own_config_begins_an_equal_run(
     assert (two.config, two.tokenizer) == (one.config, one.tokenizer)
 
 
-def test_a_vocabulary_that_was_asked_for_is_asked_for_again(text: Path, tmp_path: Path, charrnn: Terminal) -> None:
+def test_a_vocabulary_that_was_asked_for_is_asked_for_again(
+    text: Path, tmp_path: Path, charrnn: Terminal
+) -> None:
     options = ["--tokenizer", "bpe", "--vocab-size", 270]
     charrnn.ok("train", text, "--out", tmp_path / "one", *options, *OPTIONS)
-    charrnn.ok("train", text, "--out", tmp_path / "two", "--config", tmp_path / "one" / "config.json")
+    charrnn.ok(
+        "train", text, "--out", tmp_path / "two", "--config", tmp_path / "one" / "config.json"
+    )
     one, two = load(tmp_path / "one"), load(tmp_path / "two")
     assert one.tokenizer.size == 270
     assert (two.config, two.tokenizer) == (one.config, one.tokenizer)
@@ -91,7 +119,9 @@ def test_a_file_may_choose_the_size_of_the_vocabulary_that_is_asked_for(
 
 
 @pytest.mark.parametrize("kind", ["char", *KINDS])
-def test_symbols_are_listed_with_their_ids(kind: str, runs: Path, model: Path, charrnn: Terminal) -> None:
+def test_symbols_are_listed_with_their_ids(
+    kind: str, runs: Path, model: Path, charrnn: Terminal
+) -> None:
     path = model if kind == "char" else runs / kind
     outcome = charrnn.ok("tokenize", path, "the cat\n", "--json")
     tokens = json.loads(outcome.out)
@@ -105,7 +135,9 @@ def test_symbols_are_listed_with_their_ids(kind: str, runs: Path, model: Path, c
     assert lines.err == f"{len(tokens)} {kind} symbols for 8 characters\n"
 
 
-def test_parts_of_characters_unknown_ones_and_controls_are_visible(runs: Path, model: Path, charrnn: Terminal) -> None:
+def test_parts_of_characters_unknown_ones_and_controls_are_visible(
+    runs: Path, model: Path, charrnn: Terminal
+) -> None:
     assert charrnn.ok("tokenize", runs / "byte", "\u00e9\x1b\\").out.split() == [
         *("195", "<0xc3>", "169", "<0xa9>"),
         *("27", "\\x1b", "92", "\\\\"),
@@ -116,7 +148,9 @@ def test_parts_of_characters_unknown_ones_and_controls_are_visible(runs: Path, m
         "bytes": "c3",
     }
     assert charrnn.ok("tokenize", model, "Z").out == "0\tZ  (unknown)\n"
-    assert json.loads(charrnn.ok("tokenize", model, "Z", "--json").out) == [{"id": 0, "text": "Z", "unknown": True}]
+    assert json.loads(charrnn.ok("tokenize", model, "Z", "--json").out) == [
+        {"id": 0, "text": "Z", "unknown": True}
+    ]
 
 
 @pytest.mark.parametrize("given", [[], ["-"]], ids=["nothing", "a dash"])

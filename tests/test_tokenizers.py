@@ -1,4 +1,7 @@
-"""Ids against Python's own `ord`, `sorted` and `set`; hostile descriptions against `tokenizer_from_dict`."""
+"""Ids against Python's own `ord`, `sorted` and `set`.
+
+Hostile descriptions against `tokenizer_from_dict`.
+"""
 
 import json
 import math
@@ -84,7 +87,11 @@ def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
 @given(text=TEXTS)
 def test_to_all_kinds_but_char_nothing_is_unknown(kind: str, text: str) -> None:
     tokenizer = trained(kind, "")
-    assert (tokenizer.unknown, tokenizer.unknown_nats, tokenizer.unknown_characters(text)) == (None, 0, [])
+    assert (tokenizer.unknown, tokenizer.unknown_nats, tokenizer.unknown_characters(text)) == (
+        None,
+        0,
+        [],
+    )
     ids = tokenizer.encode(text)
     assert ids.dtype == np.min_scalar_type(tokenizer.size)
     assert tokenizer.decode(ids) == text
@@ -92,15 +99,22 @@ def test_to_all_kinds_but_char_nothing_is_unknown(kind: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(text=TEXTS.filter(bool), cuts=st.lists(st.integers(0, 50)), length=st.sampled_from([3, 1 << 16]))
-def test_where_a_text_is_cut_makes_no_difference(kind: str, text: str, cuts: list[int], length: int) -> None:
+@given(
+    text=TEXTS.filter(bool), cuts=st.lists(st.integers(0, 50)), length=st.sampled_from([3, 1 << 16])
+)
+def test_where_a_text_is_cut_makes_no_difference(
+    kind: str, text: str, cuts: list[int], length: int
+) -> None:
     """Also where blocks are so short that nearly every word is cut by them."""
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     chunks = [text[begin:end] for begin, end in pairwise(places)]
     tokenizer = trained(kind, text)
     assert tokenizer == train_tokenizer(kind, [BASE * 3, *chunks])
     whole = tokenizer.encode(text).tolist()
-    with patch("charrnn.tokenizers.byte_fallback.regrouped", partial(byte_fallback.regrouped, length=length)):
+    with patch(
+        "charrnn.tokenizers.byte_fallback.regrouped",
+        partial(byte_fallback.regrouped, length=length),
+    ):
         assert np.concatenate([*tokenizer.encode_chunks(chunks)]).tolist() == whole
 
 
@@ -129,7 +143,8 @@ def test_an_id_outside_the_vocabulary_is_refused(kind: str) -> None:
     tokenizer = trained(kind, "")
     for wrong in (-1, tokenizer.size):
         with pytest.raises(
-            UsageError, match=rf"Id {wrong} is outside the vocabulary: ids are 0 to {tokenizer.size - 1}"
+            UsageError,
+            match=rf"Id {wrong} is outside the vocabulary: ids are 0 to {tokenizer.size - 1}",
         ):
             tokenizer.decode([0, wrong])
 
@@ -147,7 +162,11 @@ def test_what_cannot_be_learned_from_is_refused(kind: str, text: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     values=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(st.characters(), max_size=5),
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(ENTRIES), inner),
     )
 )
@@ -169,10 +188,16 @@ def test_char_ids_are_those_of_a_dictionary(train: str, text: str) -> None:
 
 
 @given(train=TEXTS.filter(bool), text=TEXTS)
-def test_unknown_characters_are_named_in_order_and_decode_to_the_replacement(train: str, text: str) -> None:
+def test_unknown_characters_are_named_in_order_and_decode_to_the_replacement(
+    train: str, text: str
+) -> None:
     tokenizer = CharTokenizer.train(train)
-    assert tokenizer.unknown_characters(text) == list(dict.fromkeys(c for c in text if c not in train))
-    assert tokenizer.decode(tokenizer.encode(text)) == "".join(c if c in train else "\ufffd" for c in text)
+    assert tokenizer.unknown_characters(text) == list(
+        dict.fromkeys(c for c in text if c not in train)
+    )
+    assert tokenizer.decode(tokenizer.encode(text)) == "".join(
+        c if c in train else "\ufffd" for c in text
+    )
 
 
 @given(old=TEXTS.filter(bool), new=TEXTS)
@@ -184,9 +209,13 @@ def test_extending_keeps_every_id_and_appends_the_rest_sorted(old: str, new: str
     assert after.unknown_characters(old + new) == []
 
 
-@pytest.mark.parametrize(("size", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)])
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)]
+)
 def test_ids_have_the_smallest_type_that_holds_the_size_too(size: int, dtype: type) -> None:
-    tokenizer = CharTokenizer("".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)][: size - 1])))
+    tokenizer = CharTokenizer(
+        "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)][: size - 1]))
+    )
     assert tokenizer.size == size
     assert tokenizer.encode(tokenizer.characters).dtype == dtype
     assert tokenizer.decode(tokenizer.encode(tokenizer.characters)) == tokenizer.characters
@@ -195,7 +224,9 @@ def test_ids_have_the_smallest_type_that_holds_the_size_too(size: int, dtype: ty
 def test_unknown_costs_a_uniform_choice_among_all_other_code_points() -> None:
     encodable = sum(not 0xD800 <= point <= 0xDFFF for point in range(sys.maxunicode + 1))
     assert CharTokenizer("abc").unknown_nats == pytest.approx(math.log(encodable - 3), rel=1e-15)
-    everything = "".join(chr(point) for point in range(sys.maxunicode + 1) if not 0xD800 <= point <= 0xDFFF)
+    everything = "".join(
+        chr(point) for point in range(sys.maxunicode + 1) if not 0xD800 <= point <= 0xDFFF
+    )
     assert CharTokenizer(everything).unknown_nats == 0
     assert tokenizer_from_dict({"kind": "char", "characters": everything}).size < MAX_SIZE
 
@@ -214,7 +245,12 @@ def test_decode_refuses_an_id_outside_the_vocabulary(ids: list[int], wrong: str)
 
 
 @pytest.mark.parametrize(
-    "use", [lambda text: CharTokenizer.train([text]), CharTokenizer("a").extended, CharTokenizer("a").encode]
+    "use",
+    [
+        lambda text: CharTokenizer.train([text]),
+        CharTokenizer("a").extended,
+        CharTokenizer("a").encode,
+    ],
 )
 def test_a_lone_surrogate_is_refused_with_its_place(use: Any) -> None:
     with pytest.raises(TextError, match=r"offset 2 .*U\+DCFF"):
@@ -237,10 +273,16 @@ def test_training_needs_text_and_a_known_kind() -> None:
         pytest.param({"kind": ["char"], "characters": "ab"}, "kind", id="kind of another type"),
         pytest.param({"kind": "x" * 10_000, "characters": "ab"}, r"kind 'x{1,60};", id="long kind"),
         pytest.param({"kind": "char"}, '"characters", a string', id="no characters"),
-        pytest.param({"kind": "char", "characters": ["a", "b"]}, "a string", id="a list of characters"),
-        pytest.param({"kind": "char", "characters": "ab", "path": "/etc"}, "one entry", id="one entry more"),
+        pytest.param(
+            {"kind": "char", "characters": ["a", "b"]}, "a string", id="a list of characters"
+        ),
+        pytest.param(
+            {"kind": "char", "characters": "ab", "path": "/etc"}, "one entry", id="one entry more"
+        ),
         pytest.param({"kind": "char", "characters": ""}, "has 0 characters", id="empty"),
-        pytest.param({"kind": "char", "characters": "a" * MAX_SIZE}, "2,097,152 characters", id="too many"),
+        pytest.param(
+            {"kind": "char", "characters": "a" * MAX_SIZE}, "2,097,152 characters", id="too many"
+        ),
         pytest.param({"kind": "char", "characters": "aba"}, "twice", id="a character twice"),
         pytest.param({"kind": "char", "characters": "a\ud800"}, "surrogate", id="first surrogate"),
         pytest.param({"kind": "char", "characters": "a\udfff"}, "surrogate", id="last surrogate"),
@@ -251,7 +293,12 @@ def test_a_description_that_is_wrong_is_refused(values: Any, message: str) -> No
         tokenizer_from_dict(values)
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.text("ab\u00e9", max_size=9)))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+        | st.text("ab\u00e9", max_size=9)
+    )
+)
 def test_pieces_of_ascii_and_of_more_are_learned_and_encoded_alike(chunks: list[str]) -> None:
     text = "".join(chunks) or "a"
     tokenizer = CharTokenizer.train([*chunks, "" if "".join(chunks) else "a"])
@@ -262,7 +309,9 @@ def test_pieces_of_ascii_and_of_more_are_learned_and_encoded_alike(chunks: list[
 
 
 def test_ascii_is_encoded_beside_more_symbols_than_bytes_can_count() -> None:
-    far = CharTokenizer("".join(map(chr, [*range(0x4E00, 0x4F00), *range(97, 123)])))  # "a" is beyond 255
+    far = CharTokenizer(
+        "".join(map(chr, [*range(0x4E00, 0x4F00), *range(97, 123)]))
+    )  # "a" is beyond 255
     near = CharTokenizer("".join(map(chr, [*range(97, 123), *range(0x4E00, 0x4F00)])))
     assert far.encode("abz?").tolist() == [257, 258, 282, 0]
     assert near.encode("abz?").tolist() == [1, 2, 26, 0]

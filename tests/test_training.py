@@ -37,7 +37,9 @@ def configs(vocab_size: int, **settings: Any) -> tuple[ModelConfig, TrainConfig]
 def trainer(text: str = TEXT, **settings: Any) -> Trainer:
     tokenizer, data = read(text)
     shape, config = configs(tokenizer.size, **settings)
-    return Trainer(build(shape, config.seed), tokenizer, data.train, data.valid, config, config.precision)
+    return Trainer(
+        build(shape, config.seed), tokenizer, data.train, data.valid, config, config.precision
+    )
 
 
 def parameters(model: CharRNN) -> dict[str, Any]:
@@ -45,7 +47,9 @@ def parameters(model: CharRNN) -> dict[str, Any]:
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 @pytest.fixture
@@ -55,13 +59,16 @@ def diverging(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     events = one.run()
     while one.progress.step < 3:
         next(events)
-    monkeypatch.setattr(functional, "cross_entropy", lambda *args, **kwargs: good(*args, **kwargs) * math.nan)
+    monkeypatch.setattr(
+        functional, "cross_entropy", lambda *args, **kwargs: good(*args, **kwargs) * math.nan
+    )
     return one
 
 
 @pytest.mark.parametrize("batcher", BATCHERS)
 @pytest.mark.parametrize(
-    ("cell", "activation"), [("rnn", a) for a in ACTIVATIONS] + [(cell, "tanh") for cell in CELLS if cell != "rnn"]
+    ("cell", "activation"),
+    [("rnn", a) for a in ACTIVATIONS] + [(cell, "tanh") for cell in CELLS if cell != "rnn"],
 )
 def test_a_short_text_is_learned_by_heart(cell: str, activation: str, batcher: str) -> None:
     tokenizer, train = encoded(SENTENCE * 6)
@@ -71,14 +78,20 @@ def test_a_short_text_is_learned_by_heart(cell: str, activation: str, batcher: s
         weight_decay=0,
     )  # fmt: skip
     model = build(shape, 1)
-    events = list(Trainer(model, tokenizer, train, encode(tokenizer, SENTENCE), config, "fp32").run())
+    events = list(
+        Trainer(model, tokenizer, train, encode(tokenizer, SENTENCE), config, "fp32").run()
+    )
     losses = [event.loss for event in events if isinstance(event, Trained)]
     assert losses[0] == pytest.approx(math.log(tokenizer.size), rel=0.25)
     # random windows begin anywhere, and what comes first in one cannot be known
     assert losses[-1] < (0.01 if batcher == "sequential" else 0.25)
     sampler = NumpyModel(shape, parameters(model))
     written = generate_text(
-        sampler, tokenizer, "one two th", SamplingConfig(temperature=0.0, length=len(SENTENCE)), seed=0
+        sampler,
+        tokenizer,
+        "one two th",
+        SamplingConfig(temperature=0.0, length=len(SENTENCE)),
+        seed=0,
     )
     assert "".join(written) == (SENTENCE * 2)[10 : 10 + len(SENTENCE)]
 
@@ -111,27 +124,45 @@ def test_the_best_score_is_known_by_its_step() -> None:
     one = trainer(steps=30, eval_every=2, lr=0.05)
     scores = {event.step: event for event in one.run() if isinstance(event, Evaluated)}
     best = min(scores, key=lambda step: scores[step].score.nats_per_token)
-    assert (one.progress.best_step, one.progress.best_nats) == (best, scores[best].score.nats_per_token)
+    assert (one.progress.best_step, one.progress.best_nats) == (
+        best,
+        scores[best].score.nats_per_token,
+    )
     lowest = math.inf
     for event in scores.values():
         assert event.best == (event.score.nats_per_token < lowest)
         lowest = min(lowest, event.score.nats_per_token)
 
 
-def with_scores(one: Trainer, nats: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+def with_scores(
+    one: Trainer, nats: list[float], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Event]:
     """Run, with validation scores that were written beforehand."""
     real, waiting = one.evaluate().score, iter(nats)
     one.progress = type(one.progress)()
     monkeypatch.setattr(
-        "charrnn.training.trainer.evaluate", lambda *_, **__: replace(real, nats=next(waiting), tokens=1)
+        "charrnn.training.trainer.evaluate",
+        lambda *_, **__: replace(real, nats=next(waiting), tokens=1),
     )
     return one.run()
 
 
 @pytest.mark.parametrize(
     ("nats", "stopped_at"),
-    [([5, 4, 3, 2, 1], 10), ([5, 6, 7], 6), ([5, 6, 4, 5, 3], 10), ([5, 5, 5, 5, 5], 6), ([5, 6, 4, 4.5, 4.1], 10)],
-    ids=["ever better", "never better", "better in time", "equal is not better", "out of patience at the end"],
+    [
+        ([5, 4, 3, 2, 1], 10),
+        ([5, 6, 7], 6),
+        ([5, 6, 4, 5, 3], 10),
+        ([5, 5, 5, 5, 5], 6),
+        ([5, 6, 4, 4.5, 4.1], 10),
+    ],
+    ids=[
+        "ever better",
+        "never better",
+        "better in time",
+        "equal is not better",
+        "out of patience at the end",
+    ],
 )
 def test_patience_counts_evaluations_since_the_best(
     nats: list[float], stopped_at: int, monkeypatch: pytest.MonkeyPatch
@@ -183,7 +214,9 @@ def test_a_validation_loss_that_is_not_finite_is_no_score(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("batcher", BATCHERS)
 def test_a_huge_learning_rate_ends_before_the_weights_are_lost(batcher: str) -> None:
-    one = trainer(batcher=batcher, optimizer="adamw", lr=1e9, layer_norm=False, cell="rnn", activation="relu")
+    one = trainer(
+        batcher=batcher, optimizer="adamw", lr=1e9, layer_norm=False, cell="rnn", activation="relu"
+    )
     with pytest.raises(DivergedError):
         list(one.run())
     assert all(np.isfinite(value).all() for value in parameters(one.model).values())
@@ -207,7 +240,9 @@ def first_gradient(model: CharRNN, batch: Batch, factor: float = 1.0) -> float:
     logits, _ = model(batch.inputs)
     chosen = torch.log_softmax(logits, -1).gather(-1, batch.targets[..., None])
     (-chosen.mean() * factor).backward()
-    return math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))
+    return math.sqrt(
+        sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None)
+    )
 
 
 def test_the_norm_that_is_told_is_the_one_before_clipping() -> None:
@@ -223,27 +258,39 @@ def test_clipping_by_norm_keeps_the_direction(scale: float) -> None:
     one = trainer(clip_norm=0.01)
     batch = one.batcher.next_batch()
     norm = first_gradient(one.model, batch)
-    before = {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
+    before = {
+        name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None
+    }
     one.model.zero_grad()
     first_gradient(one.model, batch, scale)
     assert clip_gradients(one.model, one.config, scale).item() == pytest.approx(norm, rel=1e-4)
     for name, parameter in one.model.named_parameters():
-        torch.testing.assert_close(parameter.grad, before[name] * (0.01 / norm), rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(
+            parameter.grad, before[name] * (0.01 / norm), rtol=1e-4, atol=1e-9
+        )
 
 
 def test_clipping_by_value_bounds_each_entry_and_zero_is_off() -> None:
     one = trainer(clip_norm=0, clip_value=0.001)
     first_gradient(one.model, one.batcher.next_batch())
-    before = {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
+    before = {
+        name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None
+    }
     assert max(float(gradient.abs().max()) for gradient in before.values()) > 0.001
     clip_gradients(one.model, replace(one.config, clip_value=0.0), 1.0)
-    assert all(torch.equal(p.grad, before[name]) for name, p in one.model.named_parameters() if p.grad is not None)
+    assert all(
+        torch.equal(p.grad, before[name])
+        for name, p in one.model.named_parameters()
+        if p.grad is not None
+    )
     clip_gradients(one.model, one.config, 1.0)
     for name, parameter in one.model.named_parameters():
         assert torch.equal(parameter.grad, before[name].clamp(-0.001, 0.001))
 
 
-def test_a_step_is_plain_gradient_descent_when_the_optimizer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_plain_gradient_descent_when_the_optimizer_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     one = trainer(clip_norm=0)
     batch = one.batcher.next_batch()
     expected = build(one.model.config, one.config.seed)

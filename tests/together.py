@@ -1,6 +1,7 @@
 """Start processes that train together, as torchrun starts them, and let them work on cases that a test compares.
 
-Run as a script, it is one of the ranks: it trains each case for some steps and keeps what came of it.
+Run as a script, it is one of the ranks: it trains each case for some steps and keeps what came of
+it.
 """
 
 import json
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-OURS = {**os.environ, "PYTHONPATH": str(HERE.parent)}  # a script's own folder is not where charrnn is
+OURS = {
+    **os.environ,
+    "PYTHONPATH": str(HERE.parent),
+}  # a script's own folder is not where charrnn is
 SECONDS = 120  # after which something hangs
 
 # Settings of a Trainer beside those of `small`, by the name of the case.
@@ -49,7 +53,13 @@ def free_port() -> int:
 
 def environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
     """Return what torchrun sets for a rank."""
-    names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    names = {
+        "RANK": rank,
+        "WORLD_SIZE": size,
+        "LOCAL_RANK": rank,
+        "LOCAL_WORLD_SIZE": size,
+        "MASTER_PORT": port,
+    }
     place = {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
     return OURS | place | more
 
@@ -93,12 +103,27 @@ def torchrun(*words: str) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *words]
 
 
-def killed(kills: list[tuple[int, int]], words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run two ranks under torchrun, which begins again after each of the kills: (steps taken, rank)."""
+def killed(
+    kills: list[tuple[int, int]], words: list[str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run two ranks under torchrun, which begins again after each of the kills.
+
+    (steps taken, rank).
+    """
     program = folder / "killed.py"
     program.write_text(KILLED.format(kills=kills))
-    agent = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", str(len(kills)), str(program), *words)
-    done = subprocess.run(agent, env=OURS, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
+    agent = torchrun(
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        str(len(kills)),
+        str(program),
+        *words,
+    )
+    done = subprocess.run(
+        agent, env=OURS, capture_output=True, text=True, timeout=2 * SECONDS, check=False
+    )
     assert len(list(folder.glob("killed.py.*"))) == len(kills), done.stderr
     return done
 
@@ -134,7 +159,9 @@ def trained(name: str, ranks: Any) -> dict[str, Any]:
     from charrnn.training.trainer import Trainer
 
     settings = SETTINGS | {"batch_size": ROWS, "steps": STEPS} | CASES[name]
-    shape = {key: value for key, value in settings.items() if key in ModelConfig.__dataclass_fields__}
+    shape = {
+        key: value for key, value in settings.items() if key in ModelConfig.__dataclass_fields__
+    }
     rest = {key: value for key, value in settings.items() if key not in shape}
     tokenizer, data = read(TEXT)
     train, valid = data.train, data.valid
@@ -145,7 +172,11 @@ def trained(name: str, ranks: Any) -> dict[str, Any]:
     trainer = Trainer(model, tokenizer, train, valid, config, "fp32", ranks)
     batch = trainer.batcher.next_batch()
     trainer.learner.differentiate(batch, None, autocast=nullcontext())
-    gradients = {key: value.grad.clone().numpy() for key, value in model.named_parameters() if value.grad is not None}
+    gradients = {
+        key: value.grad.clone().numpy()
+        for key, value in model.named_parameters()
+        if value.grad is not None
+    }
     trainer.optimizer.clear()
     losses = [trainer.train_once() for _ in range(STEPS)]
     arrays, values = trainer.state()
@@ -163,7 +194,11 @@ def trained(name: str, ranks: Any) -> dict[str, Any]:
 
 def save(found: dict[str, Any], path: Path) -> None:
     """Write what `trained` returned."""
-    parts = {f"{part}/{key}": value for part in ("gradients", "arrays") for key, value in found[part].items()}
+    parts = {
+        f"{part}/{key}": value
+        for part in ("gradients", "arrays")
+        for key, value in found[part].items()
+    }
     np.savez(path, **parts)
     plain = {key: value for key, value in found.items() if key not in ("gradients", "arrays")}
     path.with_suffix(".json").write_text(json.dumps(plain))

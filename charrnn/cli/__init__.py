@@ -1,4 +1,6 @@
-"""The command line: options in, one call down, events out. `charrnn.__main__` turns errors into exit codes.
+"""The command line: options in, one call down, events out.
+
+`charrnn.__main__` turns errors into exit codes.
 
 Nothing here imports torch at the top, so that help, usage errors and sampling start at once.
 """
@@ -23,21 +25,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command(epilog="Examples: charrnn train shakespeare.txt   |   charrnn train notes/ --preset quick --cell gru")(
-    train
-)
-app.command(epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7')(sample)
+app.command(
+    epilog="Examples: charrnn train shakespeare.txt   |   charrnn train notes/ --preset quick --cell gru"
+)(train)
+app.command(
+    epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7'
+)(sample)
 app.command(
     "eval",
     epilog="Examples: charrnn eval checkpoints/shakespeare held_out.txt --dynamic   |   ... - --by-line < names.txt",
 )(evaluate)
-app.command(epilog="Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train train.txt")(
-    compare
-)
+app.command(
+    epilog="Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train train.txt"
+)(compare)
 app.command(epilog="Example: charrnn novelty checkpoints/shakespeare shakespeare.txt")(novelty)
-app.command(epilog="Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300")(gradients)
+app.command(
+    epilog="Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300"
+)(gradients)
 app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
-app.command(epilog='Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"')(tokenize)
+app.command(epilog='Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"')(
+    tokenize
+)
 app.command(epilog="Example: charrnn data python-docs")(data)
 
 
@@ -52,7 +60,10 @@ def show_version(wanted: bool) -> None:
 def main(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and leave.", callback=show_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show the version and leave.", callback=show_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Train recurrent language models on a text, sample from them, and learn how well they predict."""

@@ -24,7 +24,9 @@ def tokenize(
             show_default=False,
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Write a JSON list of ids and texts.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Write a JSON list of ids and texts.")
+    ] = False,
 ) -> None:
     """Show how a model cuts a text into symbols."""
     commands.tokenize(model, text, as_json=json_)
@@ -33,9 +35,15 @@ def tokenize(
 def data(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Which text; without it, the names there are.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]",
+            help="Which text; without it, the names there are.",
+            show_default=False,
+        ),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Where to write it.", metavar="FOLDER")] = Path("data"),
+    folder: Annotated[Path, typer.Option(help="Where to write it.", metavar="FOLDER")] = Path(
+        "data"
+    ),
 ) -> None:
     """Write a text to try things on into data/."""
     commands.data(name, folder)

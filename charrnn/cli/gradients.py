@@ -18,7 +18,10 @@ def gradients(
         ),
     ],
     lags: Annotated[
-        int, typer.Option(help="Steps to look back.", parser=whole, metavar="N", rich_help_panel=COMPUTE)
+        int,
+        typer.Option(
+            help="Steps to look back.", parser=whole, metavar="N", rich_help_panel=COMPUTE
+        ),
     ] = 200,
     threads: Annotated[int | None, setting("threads", COMPUTE, int)] = None,
     encoding: Encoding = "utf-8",

@@ -33,14 +33,19 @@ def novelty(
     ] = None,
     encoding: Encoding = "utf-8",
     length: Annotated[
-        int, typer.Option("--length", "-n", help="Symbols to write for the comparison.", parser=whole, metavar="N")
+        int,
+        typer.Option(
+            "--length", "-n", help="Symbols to write for the comparison.", parser=whole, metavar="N"
+        ),
     ] = 10_000,
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
     no_repeat: NoRepeat = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sample.", parser=whole, metavar="N")] = 1,
+    seed: Annotated[
+        int, typer.Option(help="The same seed gives the same sample.", parser=whole, metavar="N")
+    ] = 1,
     json_: Json = False,
 ) -> None:
     """Say how much of a sample stands word for word in the training text, beside text that was held out."""

@@ -10,11 +10,18 @@ from charrnn.config.presets import CELL_SETTLED, SETTLED
 from charrnn.config.schema import DynamicConfig, ModelConfig, TrainConfig, flag
 from charrnn.sampling import SamplingConfig
 
-SPECS = {spec.name: spec for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig) for spec in fields(kind)}
+SPECS = {
+    spec.name: spec
+    for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig)
+    for spec in fields(kind)
+}
 
 
 def whole(text: str | int) -> int:
-    """Read a whole number; 1_000 and 1e3 are fine. A default, which is a number already, comes here too."""
+    """Read a whole number; 1_000 and 1e3 are fine.
+
+    A default, which is a number already, comes here too.
+    """
     try:
         return int(text)
     except ValueError:
@@ -50,14 +57,23 @@ def seconds(text: str) -> float:
 
 
 def setting(name: str, panel: str, kind: type = str, *flags: str, metavar: str = "") -> Any:
-    """Declare the option of a configuration's field: its help and choices stand beside the field."""
+    """Declare the option of a configuration's field.
+
+    Its help and choices stand beside the field.
+    """
     spec, meaning = SPECS[name].metadata, SPECS[name].metadata["meaning"]
     parser = {int: whole, float: decimal}.get(kind)
-    metavar = metavar or "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
+    metavar = (
+        metavar or "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
+    )
     names = flags or (flag(name) + (f"/{flag(f'no_{name}')}" if kind is bool else ""),)
     extra: dict[str, Any] = {} if kind is bool else {"parser": parser, "metavar": metavar}
     return typer.Option(
-        *names, help=f"{meaning}{default_shown(name)}.", rich_help_panel=panel, show_default=False, **extra
+        *names,
+        help=f"{meaning}{default_shown(name)}.",
+        rich_help_panel=panel,
+        show_default=False,
+        **extra,
     )
 
 
@@ -69,10 +85,18 @@ def default_shown(name: str) -> str:
     if default is None or default == ():
         return ""
     more = ", but what suits the cell for mingru and minlstm" if name in CELL_SETTLED else ""
-    return f" (default: {'on' if default is True else 'off' if default is False else default}{more})"
+    return (
+        f" (default: {'on' if default is True else 'off' if default is False else default}{more})"
+    )
 
 
-MODEL, DATA, LEARN, LENGTH, REPORT = "Model", "Text and batches", "Learning", "Length", "Reports and files"
+MODEL, DATA, LEARN, LENGTH, REPORT = (
+    "Model",
+    "Text and batches",
+    "Learning",
+    "Length",
+    "Reports and files",
+)
 WRITE, COMPUTE = "Writing", "Computing"
 BASELINES, DYNAMIC, DETAIL = "Baselines", "Dynamic evaluation", "Where the text surprises the model"
 Texts = Annotated[
@@ -83,9 +107,14 @@ Texts = Annotated[
         show_default=False,
     ),
 ]
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder or a model file.", show_default=False)]
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run folder or a model file.", show_default=False)
+]
 Encoding = Annotated[
-    str, typer.Option(help="Encoding of the text, if it is not UTF-8.", metavar="NAME", rich_help_panel=DATA)
+    str,
+    typer.Option(
+        help="Encoding of the text, if it is not UTF-8.", metavar="NAME", rich_help_panel=DATA
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")]
 ScoredShare = Annotated[
@@ -117,5 +146,9 @@ Baselines = Annotated[
 ]
 FullPrecision = Annotated[
     str,
-    typer.Option(help="Number format of the matrix products.", metavar="fp32|bf16|fp16|auto", rich_help_panel=COMPUTE),
+    typer.Option(
+        help="Number format of the matrix products.",
+        metavar="fp32|bf16|fp16|auto",
+        rich_help_panel=COMPUTE,
+    ),
 ]

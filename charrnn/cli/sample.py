@@ -30,9 +30,12 @@ NoRepeat = Annotated[int | None, setting("no_repeat", RULES, int)]
 
 def sample(
     model: ModelPath,
-    prompt: Annotated[str, typer.Argument(help="Text to go on from; - reads it from standard input.")] = "",
+    prompt: Annotated[
+        str, typer.Argument(help="Text to go on from; - reads it from standard input.")
+    ] = "",
     prompt_file: Annotated[
-        Path | None, typer.Option(help="Go on from what this file holds.", metavar="FILE", show_default=False)
+        Path | None,
+        typer.Option(help="Go on from what this file holds.", metavar="FILE", show_default=False),
     ] = None,
     length: Length = None,
     stop: Annotated[list[str] | None, setting("stop", WRITE)] = None,
@@ -66,14 +69,25 @@ def sample(
     ] = None,
     novel: Annotated[
         bool,
-        typer.Option("--novel", help="Leave out the records that stand in --training-text.", rich_help_panel=WRITE),
+        typer.Option(
+            "--novel",
+            help="Leave out the records that stand in --training-text.",
+            rich_help_panel=WRITE,
+        ),
     ] = False,
     echo: Annotated[
         bool,
-        typer.Option("--echo/--no-echo", help="Write the prompt before the text (default: on).", show_default=False),
+        typer.Option(
+            "--echo/--no-echo",
+            help="Write the prompt before the text (default: on).",
+            show_default=False,
+        ),
     ] = True,
     interactive: Annotated[
-        bool, typer.Option("--interactive", "-i", help="Write in turns with you; /help there lists the commands.")
+        bool,
+        typer.Option(
+            "--interactive", "-i", help="Write in turns with you; /help there lists the commands."
+        ),
     ] = False,
     json_: Json = False,
 ) -> None:

@@ -38,10 +38,16 @@ def evaluate(
         ),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Score in one serial pass, not in parallel segments with warm-up.")
+        bool,
+        typer.Option(
+            "--exact", help="Score in one serial pass, not in parallel segments with warm-up."
+        ),
     ] = False,
     unknown: Annotated[
-        str, typer.Option(help="Charge unknown characters honestly, or refuse them.", metavar="charge|error")
+        str,
+        typer.Option(
+            help="Charge unknown characters honestly, or refuse them.", metavar="charge|error"
+        ),
     ] = "charge",
     train: Primer = None,
     baselines: Baselines = None,
@@ -67,11 +73,16 @@ def evaluate(
     by_token: Annotated[
         bool,
         typer.Option(
-            "--by-token", help="Write each token with its bits, its rank and the entropy.", rich_help_panel=DETAIL
+            "--by-token",
+            help="Write each token with its bits, its rank and the entropy.",
+            rich_help_panel=DETAIL,
         ),
     ] = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Show the text coloured by its surprise.", rich_help_panel=DETAIL)
+        bool,
+        typer.Option(
+            "--show", help="Show the text coloured by its surprise.", rich_help_panel=DETAIL
+        ),
     ] = False,
     device: Annotated[str | None, setting("device", COMPUTE)] = None,
     precision: FullPrecision = "fp32",
@@ -82,7 +93,11 @@ def evaluate(
     """Score a text: perplexity, bits per character and per byte, and what it costs without the model."""
     given = locals()
     views = [name.replace("_", "-") for name in ("by_line", "by_token", "show") if given[name]]
-    learning = {spec.name: given[spec.name] for spec in fields(DynamicConfig) if given[spec.name] is not None}
+    learning = {
+        spec.name: given[spec.name]
+        for spec in fields(DynamicConfig)
+        if given[spec.name] is not None
+    }
     options = commands.EvalOptions(
         texts=texts,
         train=train or (),

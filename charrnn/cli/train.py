@@ -27,7 +27,11 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Run folder; checkpoints/NAME if not given.", rich_help_panel=REPORT, show_default=False
+            "--out",
+            "-o",
+            help="Run folder; checkpoints/NAME if not given.",
+            rich_help_panel=REPORT,
+            show_default=False,
         ),
     ] = None,
     preset: Annotated[
@@ -87,7 +91,10 @@ def train(
     tokenizer: Annotated[str | None, setting("tokenizer", DATA)] = None,
     vocab_size: Annotated[int | None, setting("vocab_size", DATA, int)] = None,
     records: Annotated[
-        str | None, setting("records", DATA, str, "--records", "--document-separator", metavar="lines|SEPARATOR")
+        str | None,
+        setting(
+            "records", DATA, str, "--records", "--document-separator", metavar="lines|SEPARATOR"
+        ),
     ] = None,
     batcher: Annotated[str | None, setting("batcher", DATA)] = None,
     batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
@@ -133,16 +140,32 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show size, memory and time; train nothing.", rich_help_panel=REPORT)
+        bool,
+        typer.Option(
+            "--dry-run", help="Show size, memory and time; train nothing.", rich_help_panel=REPORT
+        ),
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin again; a run that is there is moved aside.", rich_help_panel=REPORT)
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Begin again; a run that is there is moved aside.",
+            rich_help_panel=REPORT,
+        ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=REPORT)
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=REPORT
+        ),
     ] = False,
     json_: Annotated[
-        bool, typer.Option("--json", help="At the end, write the result as one JSON object.", rich_help_panel=REPORT)
+        bool,
+        typer.Option(
+            "--json",
+            help="At the end, write the result as one JSON object.",
+            rich_help_panel=REPORT,
+        ),
     ] = False,
 ) -> None:
     """Train a model on a text, or continue a run that was interrupted."""

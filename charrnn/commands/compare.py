@@ -1,4 +1,7 @@
-"""`charrnn compare`: models side by side on one held-out text, and what the text costs without any."""
+"""`charrnn compare`.
+
+Models side by side on one held-out text, and what the text costs without any.
+"""
 
 import time
 from collections.abc import Sequence
@@ -31,14 +34,17 @@ class CompareOptions(ScoreOptions):
 def compare(options: CompareOptions) -> None:
     """Score models side by side on one text."""
     check_order(options)
-    models = [load_named(name) for name in options.models]  # all of them, before time is spent on one
+    models = [
+        load_named(name) for name in options.models
+    ]  # all of them, before time is spent on one
     separator = common_separator(models, options)
     train, text = read_parts(options, separator)
     from charrnn.runtime.device import use_processor
 
     use_processor(options.threads)
     rows = [
-        {"model": name} | scored(loaded, text, options) for name, loaded in zip(options.models, models, strict=True)
+        {"model": name} | scored(loaded, text, options)
+        for name, loaded in zip(options.models, models, strict=True)
     ]
     costs = [cost.to_dict() for cost in baseline_costs(train, text, wanted=options.baselines)]
     if options.json:
@@ -52,10 +58,13 @@ def check_order(options: CompareOptions) -> None:
     order = "charrnn compare MODEL... TEXT"
     if is_model(options.texts[0]):
         raise UsageError(
-            f"The last argument should be the text, but {shown(Path(options.texts[0]))} is a model.", f"Use {order}."
+            f"The last argument should be the text, but {shown(Path(options.texts[0]))} is a model.",
+            f"Use {order}.",
         )
     if not options.models:
-        raise UsageError(f"No model is given, only the text {shown(Path(options.texts[0]))}.", f"Use {order}.")
+        raise UsageError(
+            f"No model is given, only the text {shown(Path(options.texts[0]))}.", f"Use {order}."
+        )
 
 
 def is_model(path: str) -> bool:
@@ -67,7 +76,8 @@ def common_separator(models: Sequence[Model], options: CompareOptions) -> str | 
     """Return how the models divide texts into records, if they agree.
 
     Raises:
-        UsageError: They do not, so that they have held out different parts of a text, and that is asked for.
+        UsageError: They do not, so that they have held out different parts of a text, and that is
+            asked for.
     """
     separators = {model.separator for model in models}
     if len(separators) > 1 and options.valid_fraction is not None:
@@ -87,7 +97,9 @@ def load_named(name: str) -> Model:
     try:
         return load(name)
     except ModelFileError as error:
-        error.hint = error.hint or "All arguments but the last are models: charrnn compare MODEL... TEXT."
+        error.hint = (
+            error.hint or "All arguments but the last are models: charrnn compare MODEL... TEXT."
+        )
         raise
 
 
@@ -109,5 +121,7 @@ def scored(loaded: Model, text: Part, options: CompareOptions) -> dict[str, Any]
         "tokens_per_char": score.tokens / score.characters,
         **score.to_dict(),
         "chars_per_second": score.characters / seconds,
-        "signature": signature(loaded, str(protocol), precision_used(options.device, options.precision), sha256),
+        "signature": signature(
+            loaded, str(protocol), precision_used(options.device, options.precision), sha256
+        ),
     }

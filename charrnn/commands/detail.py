@@ -1,4 +1,7 @@
-"""`charrnn eval --by-line`, `--by-token` and `--show`: where a text surprises a model. All three write as they go."""
+"""`charrnn eval --by-line`, `--by-token` and `--show`: where a text surprises a model.
+
+All three write as they go.
+"""
 
 import codecs
 import json
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from charrnn.evaluation.scoring import Score
     from charrnn.evaluation.surprisal import Surprisal
 
-READ = 1 << 16  # bytes at a time, at most: the lines that are there are scored together, and none waits for more
+READ = (
+    1 << 16
+)  # bytes at a time, at most: the lines that are there are scored together, and none waits for more
 TOKEN_ESCAPES = ESCAPES | {ord("\\"): r"\\", ord("\n"): r"\n", ord("\t"): r"\t"}
 
 
@@ -37,10 +42,19 @@ def write_lines(loaded: Model, options: EvalOptions) -> None:
     count = 0
     for lines in line_batches(options.texts, options.encoding):
         if not count:
-            explain(options, ("nats", "bits per character", "perplexity per token", "line"), loaded, "state:reset-line")
+            explain(
+                options,
+                ("nats", "bits per character", "perplexity per token", "line"),
+                loaded,
+                "state:reset-line",
+            )
         for number, line in enumerate(lines, count + 1) if options.unknown == "error" else ():
             if strangers := loaded.tokenizer.unknown_characters(line):
-                raise unknown_error(strangers, f"text, in line {number:,},", "--unknown charge to price them honestly")
+                raise unknown_error(
+                    strangers,
+                    f"text, in line {number:,},",
+                    "--unknown charge to price them honestly",
+                )
         scores = score_lines(network, loaded.tokenizer, lines, autocast=autocast)
         console.write_text("".join(map(write, scores, lines)))
         count += len(lines)
@@ -66,7 +80,9 @@ def line_batches(paths: Sequence[str], encoding: str) -> Iterator[list[str]]:
     try:
         new_decoder = codecs.getincrementaldecoder(encoding)
     except LookupError:
-        raise UsageError(f"--encoding {encoding!r} is not a text encoding that Python knows.") from None
+        raise UsageError(
+            f"--encoding {encoding!r} is not a text encoding that Python knows."
+        ) from None
     for path in paths:
         name, count = "standard input" if path == "-" else shown(Path(path)), 0
         try:
@@ -74,12 +90,16 @@ def line_batches(paths: Sequence[str], encoding: str) -> Iterator[list[str]]:
                 yield lines
                 count += len(lines)
         except UnicodeError as error:
-            raise TextError(f"{name} is not {encoding.upper()} after line {count:,}: {error}.") from None
+            raise TextError(
+                f"{name} is not {encoding.upper()} after line {count:,}: {error}."
+            ) from None
         except BrokenPipeError:
             raise  # of our own reader
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise TextError(f"Cannot read {name}: {reason}.", "Give text files, or - for standard input.") from None
+            raise TextError(
+                f"Cannot read {name}: {reason}.", "Give text files, or - for standard input."
+            ) from None
 
 
 def lines_of(path: str, decoder: codecs.IncrementalDecoder) -> Iterator[list[str]]:
@@ -111,14 +131,22 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def write_tokens(loaded: Model, text: Part, options: EvalOptions) -> None:
-    """Write what the model thought of each token: as a table, as JSON lines, or as the text in colours."""
+    """Write what the model thought of each token.
+
+    As a table, as JSON lines, or as the text in colours.
+    """
     from charrnn.evaluation.surprisal import surprisals
 
     sha256, _ = text.encode(loaded, unknown=options.unknown)  # checks it
     protocol = scoring_protocol(options, records=loaded.separator is not None)
     network, autocast = loaded.network(device=options.device, precision=options.precision)
     tokens = surprisals(
-        network, loaded.tokenizer, text.whole(), protocol, separator=loaded.separator, autocast=autocast
+        network,
+        loaded.tokenizer,
+        text.whole(),
+        protocol,
+        separator=loaded.separator,
+        autocast=autocast,
     )
     if "show" in options.views:
         explain(options, (), loaded, str(protocol), sha256)
@@ -143,8 +171,13 @@ def json_token(token: "Surprisal") -> str:
     return json.dumps(asdict(token), ensure_ascii=False) + "\n"
 
 
-def explain(options: EvalOptions, columns: Sequence[str], loaded: Model, state: str, sha256: str = "") -> None:
-    """Say on standard error what the columns are and what they depend on: standard output is for sort and cut."""
+def explain(
+    options: EvalOptions, columns: Sequence[str], loaded: Model, state: str, sha256: str = ""
+) -> None:
+    """Say on standard error what the columns are and what they depend on.
+
+    Standard output is for sort and cut.
+    """
     if columns and not options.json:
         console.show_note(f"columns: {', '.join(columns)}")
     precision = precision_used(options.device, options.precision)

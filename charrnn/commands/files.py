@@ -21,19 +21,24 @@ from charrnn.version import __version__
 def info(model: Path, *, as_json: bool) -> None:
     """Show what is in a model."""
     saved = load(model).saved
-    facts = saved.about | {  # what was checked comes last, so that nothing a file says about itself replaces it
-        "config": saved.config.to_dict(),
-        "parameters": parameter_count(saved.config),
-        "tokenizer": saved.tokenizer.kind,
-        "sha256": saved.sha256,
-    }
+    facts = (
+        saved.about
+        | {  # what was checked comes last, so that nothing a file says about itself replaces it
+            "config": saved.config.to_dict(),
+            "parameters": parameter_count(saved.config),
+            "tokenizer": saved.tokenizer.kind,
+            "sha256": saved.sha256,
+        }
+    )
     if as_json:
         console.write_json(facts)
         return
     try:
         rows = console.info_rows(facts)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{shown(model)} says about its training what charrnn would not write.") from error
+        raise ModelFileError(
+            f"{shown(model)} says about its training what charrnn would not write."
+        ) from error
     console.write_table(rows)
 
 
@@ -55,7 +60,8 @@ def version() -> None:
 def read_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a JSON or TOML file, and those that were `given`, which win.
 
-    The file's vocab_size may be that of a run, so it holds for the file's own tokenizer, and if that has a choice.
+    The file's vocab_size may be that of a run, so it holds for the file's own tokenizer, and if
+    that has a choice.
 
     Raises:
         UsageError: It cannot be read, or is neither.
@@ -64,11 +70,15 @@ def read_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         near = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
-        raise UsageError(f"Cannot read {shown(path)}: {error.strerror}.", did_you_mean(path.name, near)) from None
+        raise UsageError(
+            f"Cannot read {shown(path)}: {error.strerror}.", did_you_mean(path.name, near)
+        ) from None
     try:
         values = tomllib.loads(content.decode()) if path.suffix == ".toml" else json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
+        raise UsageError(
+            f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}."
+        ) from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} should hold a table of settings, not {type(values).__name__}.")
     settings = {name: value for name, value in values.items() if value is not None} | dict(given)

@@ -10,7 +10,9 @@ from charrnn.errors import UsageError
 from charrnn.terminal import console
 
 
-def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | None, as_json: bool) -> None:
+def gradients(
+    paths: Sequence[str], *, lags: int, encoding: str, threads: int | None, as_json: bool
+) -> None:
     """Show how the gradients of models, all paths but the last, reach back in a text, the last path."""
     if len(paths) < 2:
         raise UsageError(
@@ -24,11 +26,13 @@ def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | 
 
     use_processor(threads)
     reaches = {
-        name: model.reach(Part(text).encode(model, unknown="charge")[1], lags=lags) for name, model in models.items()
+        name: model.reach(Part(text).encode(model, unknown="charge")[1], lags=lags)
+        for name, model in models.items()
     }
     if as_json:
         facts = {
-            name: {"path": path} | reach.to_dict() for path, (name, reach) in zip(paths, reaches.items(), strict=False)
+            name: {"path": path} | reach.to_dict()
+            for path, (name, reach) in zip(paths, reaches.items(), strict=False)
         }
         console.write_json({"text": text.name, "models": facts})
         return
@@ -41,7 +45,9 @@ def gradients(paths: Sequence[str], *, lags: int, encoding: str, threads: int | 
 
 
 def model_names(paths: Sequence[str]) -> list[str]:
-    """Return a name for each model: the last part of its path, or the whole path where those are not all different.
+    """Return a name for each model.
+
+    The last part of its path, or the whole path where those are not all different.
 
     Raises:
         UsageError: A path is given twice.

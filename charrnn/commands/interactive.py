@@ -70,7 +70,8 @@ def answer(talk: Conversation, line: str) -> None:
     if name.replace("-", "_") not in actions:
         known = [f"/{action.replace('_', '-')}" for action in actions]
         raise UsageError(
-            f"There is no command {line.split()[0]!r}.", did_you_mean(line.split()[0], known) or "Try /help."
+            f"There is no command {line.split()[0]!r}.",
+            did_you_mean(line.split()[0], known) or "Try /help.",
         )
     actions[name.replace("-", "_")]()
 
@@ -118,7 +119,11 @@ def number(kind: type, name: str, value: str) -> Any:
 
 def show_settings(config: SamplingConfig) -> None:
     """Write the settings."""
-    console.show_note("\n".join(f"  /{name.replace('_', '-')} {value}" for name, value in config.to_dict().items()))
+    console.show_note(
+        "\n".join(
+            f"  /{name.replace('_', '-')} {value}" for name, value in config.to_dict().items()
+        )
+    )
 
 
 def leave() -> None:

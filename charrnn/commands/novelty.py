@@ -19,7 +19,10 @@ SHOWN = 300  # characters of a passage that are shown
 
 @dataclass(frozen=True, kw_only=True)
 class NoveltyOptions:
-    """What `charrnn novelty` was asked; `settings` are fields of `SamplingConfig`, those that were given."""
+    """What `charrnn novelty` was asked.
+
+    `settings` are fields of `SamplingConfig`, those that were given.
+    """
 
     texts: Sequence[str]
     valid: str | None
@@ -35,15 +38,24 @@ def novelty(path: Path, options: NoveltyOptions, *, as_json: bool) -> None:
     training, held_out = read_both(options, held_out_share(model.about), model.separator)
     sample = written(model, options)
     if not sample:
-        raise TextError("There is no text to compare: the model's sample is empty.", "Try another --seed.")
-    columns = {"sample": copied(sample, training), "held out": copied(held_out[: len(sample)], training)}
+        raise TextError(
+            "There is no text to compare: the model's sample is empty.", "Try another --seed."
+        )
+    columns = {
+        "sample": copied(sample, training),
+        "held out": copied(held_out[: len(sample)], training),
+    }
     if as_json:
         told = {name.replace(" ", "_"): asdict(one) for name, one in columns.items()}
         settings = SamplingConfig(**options.settings).to_dict()
-        console.write_json(told | {"seed": options.seed, "settings": settings, "model": model.saved.sha256})
+        console.write_json(
+            told | {"seed": options.seed, "settings": settings, "model": model.saved.sha256}
+        )
     else:
         console.write_columns(console.novelty_table(columns))
-        console.write_table([(f"copied in the {name}", repr(one.passage[:SHOWN])) for name, one in columns.items()])
+        console.write_table(
+            [(f"copied in the {name}", repr(one.passage[:SHOWN])) for name, one in columns.items()]
+        )
 
 
 def written(model: Model, options: NoveltyOptions) -> str:
@@ -67,7 +79,9 @@ def held_out_share(about: dict[str, Any]) -> float:
 def read_both(options: NoveltyOptions, share: float, separator: str | None) -> tuple[str, str]:
     """Return the text that the model learned from, and the one that was held out."""
     if options.valid is not None and options.valid_fraction is not None:
-        raise UsageError("--valid and --valid-fraction both say what was held out.", "Give one of them.")
+        raise UsageError(
+            "--valid and --valid-fraction both say what was held out.", "Give one of them."
+        )
     paths = [options.texts] if options.valid is None else [options.texts, [options.valid]]
     texts = [read_texts(names, encoding=options.encoding) for names in paths]
     for text in texts:

@@ -1,7 +1,9 @@
-"""How `charrnn train` comes to a session: read the text, find the run in its folder, plan or continue.
+"""How `charrnn train` comes to a session.
 
-With several ranks, what costs little every one does for itself. What has one right place, the run's folder and the
-vocabulary, the first one sees to, and the others are told.
+Read the text, find the run in its folder, plan or continue.
+
+With several ranks, what costs little every one does for itself. What has one right place, the run's
+folder and the vocabulary, the first one sees to, and the others are told.
 """
 
 import time
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from charrnn.training.plan import Plan, Request
     from charrnn.training.run import Data, Session
 
-STARTED = time.monotonic()  # a budget of time covers the whole command, so it counts from the import
+STARTED = (
+    time.monotonic()
+)  # a budget of time covers the whole command, so it counts from the import
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Beginning:
         folder: The run's; locked if this rank is the first.
         request: What was asked for.
         start: The model to start from.
-        saved: The state to continue from, and warnings about newer ones, if this rank is the first and there is one.
+        saved: The state to continue from, and warnings about newer ones, if this rank is the first
+            and there is one.
         parts: The text, divided.
     """
 
@@ -69,7 +74,9 @@ def open_session(
         found = ranks.together(lambda: look(options, ranks, view, reading, stack))
         ranks.check_same(identity(found), "Give every rank the same options and the same text.")
         saved = ranks.from_first(found.saved)
-        learned = ranks.together(lambda: first_tokenizer(options, found, view) if ranks.first else None)
+        learned = ranks.together(
+            lambda: first_tokenizer(options, found, view) if ranks.first else None
+        )
         tokenizer = tokenizer_from_dict(ranks.from_first(learned.to_dict() if learned else {}))
         data = ranks.in_turn(lambda: encode(tokenizer, found, keep=not options.dry_run))
     view.show_text(data, tokenizer)
@@ -100,13 +107,20 @@ def continued(
     view.say(f"Continuing the run in {folder.path} from step {session.trainer.progress.step:,}.")
     if (before := facts.get("ranks", 1)) != ranks.size:
         were = f"{before} ranks" if before > 1 else "one process"
-        view.say(f"It was begun by {were}: rows and dropout are dealt anew, so the result will differ a little.")
+        view.say(
+            f"It was begun by {were}: rows and dropout are dealt anew, so the result will differ a little."
+        )
     view.show_plan(session.plan)
     return session
 
 
 def planned(
-    options: TrainOptions, found: Beginning, tokenizer: Tokenizer, data: "Data", ranks: Ranks, view: TrainingView
+    options: TrainOptions,
+    found: Beginning,
+    tokenizer: Tokenizer,
+    data: "Data",
+    ranks: Ranks,
+    view: TrainingView,
 ) -> "tuple[Session | None, Plan]":
     """Return the plan of a new run, and its session if something is to be trained."""
     from charrnn.training.plan import make_plan
@@ -131,12 +145,21 @@ def planned(
 
 
 def look(
-    options: TrainOptions, ranks: Ranks, view: TrainingView, reading: "ReadingView", stack: ExitStack
+    options: TrainOptions,
+    ranks: Ranks,
+    view: TrainingView,
+    reading: "ReadingView",
+    stack: ExitStack,
 ) -> Beginning:
-    """Read and check what was given; the first rank locks the run's folder, and loads what was saved there."""
+    """Read and check what was given.
+
+    The first rank locks the run's folder, and loads what was saved there.
+    """
     if ranks.size > 1 and "-" in (*options.texts, *options.valid):
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
-    text = read_text(options.texts, options.encoding, view)  # before torch is imported: a wrong name is told at once
+    text = read_text(
+        options.texts, options.encoding, view
+    )  # before torch is imported: a wrong name is told at once
     from charrnn.runtime.device import choose_device, choose_precision
     from charrnn.training.plan import Request
 
@@ -153,7 +176,10 @@ def look(
         seconds=options.seconds,
         init_from=start.sha256 if start else None,
     )
-    choose_precision(options.settings.get("precision", "auto"), choose_device(options.settings.get("device", "auto")))
+    choose_precision(
+        options.settings.get("precision", "auto"),
+        choose_device(options.settings.get("device", "auto")),
+    )
     if options.fresh and writing and not ranks.restarts:  # what torchrun begins again is to go on
         set_aside(folder, view)
     saved = folder.load_state() if writing else None
@@ -177,7 +203,9 @@ def first_tokenizer(options: TrainOptions, found: Beginning, view: TrainingView)
 
     start, parts = found.start, found.parts
     if found.saved is not None:
-        return saved_tokenizer(found.folder, found.request, parts.name, parts.sha256, found.saved[1])
+        return saved_tokenizer(
+            found.folder, found.request, parts.name, parts.sha256, found.saved[1]
+        )
     if start:
         check_kept_vocabulary(start, options.settings)
     tokenizer = start_tokenizer(start, parts, view) if start else new_tokenizer(options, parts)
@@ -201,7 +229,9 @@ def encode(tokenizer: Tokenizer, found: Beginning, *, keep: bool) -> "Data":
     if keep:
         found.folder.prepare()  # of another machine than the first rank's
         key = f"{parts.sha256} {parts.train} {parts.separator!r}"
-        encoded = encode_kept(tokenizer, lambda: parts.open("Encoding"), found.folder.ids, key, records=records)
+        encoded = encode_kept(
+            tokenizer, lambda: parts.open("Encoding"), found.folder.ids, key, records=records
+        )
     else:
         encoded = encode_once(tokenizer, parts.open("Encoding"), records=records)
     return Data(parts.name, parts.sha256, *encoded)
@@ -218,11 +248,16 @@ def check_kept_vocabulary(start: "SavedModel", settings: dict[str, Any]) -> None
     kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
     for name in kept:
         if settings.get(name) not in (None, kept[name]):
-            raise UsageError(f"{flag(name)} cannot differ from the --init-from model's, which is {kept[name]}.")
+            raise UsageError(
+                f"{flag(name)} cannot differ from the --init-from model's, which is {kept[name]}."
+            )
 
 
 def start_tokenizer(start: "SavedModel", parts: Division, view: TrainingView) -> Tokenizer:
-    """Extend a model's vocabulary by what the new text has beyond it; every old symbol keeps its id."""
+    """Extend a model's vocabulary by what the new text has beyond it.
+
+    Every old symbol keeps its id.
+    """
     new = strangers(start.tokenizer, parts.open("Comparing the vocabulary")[0])
     if not new:
         return start.tokenizer

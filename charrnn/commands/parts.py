@@ -26,8 +26,10 @@ class Division:
         name: Short name of the text.
         sha256: SHA-256 that stands for both parts.
         train: Characters of the training part.
-        open: Begins to read the parts, given what the reading is for; the first is to be read before the second.
-        separator: What ends a record, if the text consists of records; the parts are read record by record then.
+        open: Begins to read the parts, given what the reading is for; the first is to be read
+            before the second.
+        separator: What ends a record, if the text consists of records; the parts are read record by
+            record then.
     """
 
     name: str
@@ -46,28 +48,45 @@ def read_text(paths: Sequence[str], encoding: str, view: TrainingView) -> Text:
     return text
 
 
-def divide(options: TrainOptions, text: Text, view: TrainingView, reading: "ReadingView") -> Division:
+def divide(
+    options: TrainOptions, text: Text, view: TrainingView, reading: "ReadingView"
+) -> Division:
     """Divide the text before anything is learned from it."""
     if options.valid and "valid_fraction" in options.settings:
-        raise UsageError("--valid and --valid-fraction both say what validates.", "Give one of them.")
+        raise UsageError(
+            "--valid and --valid-fraction both say what validates.", "Give one of them."
+        )
     valid, sha256 = None, text.sha256
     if options.valid:
         valid = read_text(options.valid, options.encoding, view)
         sha256 = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
-    fraction, separator = options.settings.get("valid_fraction", 0.1), separator_of(options.settings.get("records"))
+    fraction, separator = (
+        options.settings.get("valid_fraction", 0.1),
+        separator_of(options.settings.get("records")),
+    )
     if separator is not None:
         length, parts = divide_records(text, valid, fraction, separator, view, reading)
         return Division(text.name, sha256, length, parts, separator)
     if valid is None:
         length = training_part(text.characters, fraction)
-        return Division(text.name, sha256, length, lambda why: cut(reading.passing(why, text), length))
+        return Division(
+            text.name, sha256, length, lambda why: cut(reading.passing(why, text), length)
+        )
     return Division(
-        text.name, sha256, text.characters, lambda why: (reading.passing(why, text), reading.passing(why, valid))
+        text.name,
+        sha256,
+        text.characters,
+        lambda why: (reading.passing(why, text), reading.passing(why, valid)),
     )
 
 
 def divide_records(
-    text: Text, valid: Text | None, fraction: float, separator: str, view: TrainingView, reading: "ReadingView"
+    text: Text,
+    valid: Text | None,
+    fraction: float,
+    separator: str,
+    view: TrainingView,
+    reading: "ReadingView",
 ) -> tuple[int, Open]:
     """Divide a text into records that train and records that validate, these from a text of their own if there is one.
 

@@ -1,4 +1,7 @@
-"""`charrnn sample` with a model that was trained on records: whole records, in the form that the training text has."""
+"""`charrnn sample` with a model that was trained on records.
+
+Whole records, in the form that the training text has.
+"""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -23,7 +26,9 @@ def sample_records(model: Model, prompt: str, options: SampleOptions) -> None:
     alone = options.num == 1 and options.beam is None and options.training_text is None
     if options.beam is not None:
         how = {"beam": options.beam}
-        samples: Iterable[Sample] = model.search(prompt, beam=options.beam, num=options.num, **settings)
+        samples: Iterable[Sample] = model.search(
+            prompt, beam=options.beam, num=options.num, **settings
+        )
     else:
         how = {"seed": drawn_seed(options)}
         left_out = known if options.novel else NONE
@@ -35,7 +40,10 @@ def sample_records(model: Model, prompt: str, options: SampleOptions) -> None:
         for piece in chain([shown], model.stream(prompt, **how, **settings), [separator, end]):
             console.write_text(piece)
     else:
-        marked = (f"{shown}{one.text}{MARK if prompt + one.text in known else ''}{separator}" for one in samples)
+        marked = (
+            f"{shown}{one.text}{MARK if prompt + one.text in known else ''}{separator}"
+            for one in samples
+        )
         note_missing(options, write_all(marked, end))
 
 
@@ -50,7 +58,12 @@ def write_all(records: Iterable[str], end: str) -> int:
 
 
 def write_json(
-    model: Model, prompt: str, options: SampleOptions, samples: list[Sample], known: frozenset[str], how: dict[str, int]
+    model: Model,
+    prompt: str,
+    options: SampleOptions,
+    samples: list[Sample],
+    known: frozenset[str],
+    how: dict[str, int],
 ) -> None:
     """Write records with all that is known about them."""
     facts: dict[str, Any] = describe(model, prompt, options, samples)
@@ -73,4 +86,6 @@ def known_records(model: Model, options: SampleOptions) -> frozenset[str]:
     if options.training_text is None or model.separator is None:
         return NONE
     text, separator = read_texts([options.training_text]), model.separator
-    return frozenset(record.removesuffix(separator) for record in cut_records(text.chunks(), separator))
+    return frozenset(
+        record.removesuffix(separator) for record in cut_records(text.chunks(), separator)
+    )

@@ -62,7 +62,11 @@ def write_samples(
 ) -> None:
     """Write texts that are complete, as they are or with all that is known about them."""
     if not options.as_json:
-        write_texts(([one.text] for one in samples), prompt if options.echo else "", numbered=options.num > 1)
+        write_texts(
+            ([one.text] for one in samples),
+            prompt if options.echo else "",
+            numbered=options.num > 1,
+        )
         return
     console.write_json(describe(model, prompt, options, samples) | how)
 
@@ -76,7 +80,9 @@ def read_prompt(prompt: str, path: Path | None = None) -> str:
     try:
         raw = sys.stdin.buffer.read() if path is None else path.read_bytes()
     except OSError as error:
-        raise TextError(f"Cannot read the prompt in {shown(path or Path('-'))}: {error.strerror or error}.") from None
+        raise TextError(
+            f"Cannot read the prompt in {shown(path or Path('-'))}: {error.strerror or error}."
+        ) from None
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

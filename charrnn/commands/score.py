@@ -27,7 +27,10 @@ CHEAP = 4_000_000  # characters: a few seconds for the baselines
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """What is read, which part of it is scored, and how: what `charrnn eval` and `charrnn compare` were both asked."""
+    """What is read, which part of it is scored, and how.
+
+    What `charrnn eval` and `charrnn compare` were both asked.
+    """
 
     texts: Sequence[str]
     train: Sequence[str]
@@ -52,28 +55,44 @@ class EvalOptions(ScoreOptions):
     views: Sequence[str]
 
     def check(self) -> DynamicConfig:
-        """Raise `UsageError` if the options contradict each other; return how to learn while scoring."""
+        """Raise `UsageError` if the options contradict each other.
+
+        Return how to learn while scoring.
+        """
         if self.unknown not in ("charge", "error"):
             raise UsageError(f"--unknown must be one of charge, error, not {self.unknown!r}.")
         if len(self.views) > 1:
-            raise UsageError(f"--{self.views[0]} and --{self.views[1]} are two outputs.", "Give one of them.")
+            raise UsageError(
+                f"--{self.views[0]} and --{self.views[1]} are two outputs.", "Give one of them."
+            )
         for option, wanted in self._beside().items():
             if wanted and self.views:
-                raise UsageError(f"{option} has no part in --{self.views[0]}.", "Leave one of them out.")
+                raise UsageError(
+                    f"{option} has no part in --{self.views[0]}.", "Leave one of them out."
+                )
         if self.dynamic and self.reset_every is not None:
-            raise UsageError("--dynamic carries on what it learns and --reset-every drops it.", "Give one of them.")
+            raise UsageError(
+                "--dynamic carries on what it learns and --reset-every drops it.",
+                "Give one of them.",
+            )
         for name in self.learning:
             if not self.dynamic:
                 raise UsageError(f"{flag(name)} needs --dynamic.")
         if self.exact and self.reset_every is not None:
-            raise UsageError("--exact carries the state through and --reset-every drops it.", "Give one of them.")
+            raise UsageError(
+                "--exact carries the state through and --reset-every drops it.", "Give one of them."
+            )
         if self.reset_every is not None and self.reset_every < 1:
             raise UsageError(f"--reset-every must be at least 1, not {self.reset_every}.")
         return DynamicConfig(**self.learning)  # type: ignore[arg-type]
 
     def _beside(self) -> dict[str, bool]:
         """Return whether each option was given that not every view has a use for."""
-        given = {"--dynamic": self.dynamic, "--train": bool(self.train), "--baselines": self.baselines is True}
+        given = {
+            "--dynamic": self.dynamic,
+            "--train": bool(self.train),
+            "--baselines": self.baselines is True,
+        }
         if self.views and self.views[0] == "by-line":
             given |= {"--exact": self.exact, "--reset-every": self.reset_every is not None}
             given |= {"--valid-fraction": self.valid_fraction is not None}
@@ -94,24 +113,37 @@ class Part:
 
     def chunks(self, reading: ReadingView | None = None) -> Iterator[str]:
         """Yield the part in pieces, and show how far the whole was read."""
-        return self.select(self.text.chunks() if reading is None else reading.passing("Encoding", self.text))
+        return self.select(
+            self.text.chunks() if reading is None else reading.passing("Encoding", self.text)
+        )
 
     def whole(self) -> str:
         """Return the part in one piece."""
         return "".join(self.chunks())
 
     def encode(self, model: Model, *, unknown: str) -> tuple[str, Encoded]:
-        """Return its SHA-256 and its ids in a mapped file; refuse unknown characters if `unknown` is "error"."""
+        """Return its SHA-256 and its ids in a mapped file.
+
+        Refuse unknown characters if `unknown` is "error".
+        """
         if unknown == "error":
             model.refuse_strangers(self.chunks())
         size, separator = Size(), model.separator
         with end_at_once(), ReadingView(console.stderr_console()) as reading:
-            chunks = self.chunks(reading) if separator is None else cut_records(self.chunks(reading), separator)
-            (encoded,) = encode_once(model.tokenizer, [size.measuring(chunks)], records=separator is not None)
+            chunks = (
+                self.chunks(reading)
+                if separator is None
+                else cut_records(self.chunks(reading), separator)
+            )
+            (encoded,) = encode_once(
+                model.tokenizer, [size.measuring(chunks)], records=separator is not None
+            )
         return size.sha256, encoded
 
 
-def report(loaded: Model, train: Part | None, text: Part, learning: DynamicConfig, options: EvalOptions) -> None:
+def report(
+    loaded: Model, train: Part | None, text: Part, learning: DynamicConfig, options: EvalOptions
+) -> None:
     """Score a text as a whole, and show it beside what the text costs without the model."""
     from charrnn.evaluation.dynamic import dynamic_nats
     from charrnn.evaluation.scoring import tally, token_nats
@@ -121,17 +153,30 @@ def report(loaded: Model, train: Part | None, text: Part, learning: DynamicConfi
         raise UsageError("--dynamic does not suit a model of records: it learns along one text.")
     sha256, encoded = text.encode(loaded, unknown=options.unknown)
     network, autocast = loaded.network(device=options.device, precision=options.precision)
-    found = tally(token_nats(network, encoded, protocol, autocast=autocast), loaded.tokenizer, encoded)
+    found = tally(
+        token_nats(network, encoded, protocol, autocast=autocast), loaded.tokenizer, encoded
+    )
     facts = found.score.to_dict() | {"interval": interval(found)}
-    facts["signature"] = signature(loaded, str(protocol), precision_used(options.device, options.precision), sha256)
+    facts["signature"] = signature(
+        loaded, str(protocol), precision_used(options.device, options.precision), sha256
+    )
     if options.dynamic:
-        dynamic = tally(dynamic_nats(network, encoded.ids, learning), loaded.tokenizer, encoded).score
-        facts["dynamic"] = dynamic.to_dict() | {"signature": signature(loaded, str(learning), "fp32", sha256)}
+        dynamic = tally(
+            dynamic_nats(network, encoded.ids, learning), loaded.tokenizer, encoded
+        ).score
+        facts["dynamic"] = dynamic.to_dict() | {
+            "signature": signature(loaded, str(learning), "fp32", sha256)
+        }
     costs = baseline_costs(train, text, wanted=options.baselines)
     if costs and not train:
         nats = found.score.tokens * math.log(loaded.tokenizer.size)
         nats += found.score.unknown * loaded.tokenizer.unknown_nats
-        costs.insert(0, Cost.of(f"uniform over the model's {loaded.tokenizer.size:,} symbols", nats, text.whole()))
+        costs.insert(
+            0,
+            Cost.of(
+                f"uniform over the model's {loaded.tokenizer.size:,} symbols", nats, text.whole()
+            ),
+        )
     facts["baselines"] = [cost.to_dict() for cost in costs]
     if options.json:
         console.write_json(facts)
@@ -154,7 +199,9 @@ def read_parts(options: ScoreOptions, separator: str | None) -> tuple[Part | Non
         if valid_fraction is None:
             return given, Part(whole)
         at = training_part(whole.characters, valid_fraction)
-        return given or Part(whole, lambda chunks: cut(chunks, at)[0]), Part(whole, lambda chunks: cut(chunks, at)[1])
+        return given or Part(whole, lambda chunks: cut(chunks, at)[0]), Part(
+            whole, lambda chunks: cut(chunks, at)[1]
+        )
     if valid_fraction is None:
         return given, Part(whole, lambda chunks: cut_records(chunks, separator))
     sides = survey(whole.chunks(), separator, whole.name).divided(valid_fraction)
@@ -171,18 +218,32 @@ def read_whole(paths: Sequence[str], encoding: str) -> Text:
 
 
 def baseline_costs(train: Part | None, text: Part, *, wanted: bool | None) -> list[Cost]:
-    """Return what `text` costs without a model; if nobody asked, only where that takes no more than seconds."""
+    """Return what `text` costs without a model.
+
+    If nobody asked, only where that takes no more than seconds.
+    """
     if wanted is None and sum(part.text.characters for part in (train, text) if part) > CHEAP:
-        console.show_note("No baselines: they would take a while for texts of this length. --baselines wants them.")
+        console.show_note(
+            "No baselines: they would take a while for texts of this length. --baselines wants them."
+        )
         return []
     if wanted is False:
         return []
-    return list(baselines.primed(train.whole(), text.whole()) if train else baselines.unprimed(text.whole()))
+    return list(
+        baselines.primed(train.whole(), text.whole()) if train else baselines.unprimed(text.whole())
+    )
 
 
 def signature(loaded: Model, state: str, precision: str, sha256: str = "") -> str:
-    """Say all that a score depends on; without the text's `sha256`, for lines that come one by one."""
-    parts = [f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}", state, f"precision:{precision}"]
+    """Say all that a score depends on.
+
+    Without the text's `sha256`, for lines that come one by one.
+    """
+    parts = [
+        f"tokenizer:{loaded.tokenizer.kind}-{loaded.tokenizer.size}",
+        state,
+        f"precision:{precision}",
+    ]
     if sha256:
         parts.append(f"text:{sha256[:12]}")
     return "|".join([*parts, f"model:{loaded.saved.sha256[:12]}", f"charrnn:{__version__}"])
@@ -201,7 +262,9 @@ def scoring_protocol(options: EvalOptions, *, records: bool) -> "ScoringProtocol
 
     if records:
         if options.reset_every is not None:
-            raise UsageError("--reset-every does not suit a model of records: each is scored from a state of zero.")
+            raise UsageError(
+                "--reset-every does not suit a model of records: each is scored from a state of zero."
+            )
         return ScoringProtocol.records()
     if options.reset_every is not None:
         return ScoringProtocol.reset(options.reset_every)

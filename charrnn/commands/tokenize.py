@@ -64,7 +64,12 @@ def tokens_of(tokenizer: Tokenizer, text: str) -> list[Token]:
 
 
 def shown_text(token: Token) -> str:
-    r"""Write a symbol so that all of it can be seen: line feeds as \n, parts of characters as <0xe2>."""
+    r"""Write a symbol so that all of it can be seen.
+
+    Line feeds as \n, parts of characters as <0xe2>.
+    """
     if token.part:
         return "".join(f"<0x{value:02x}>" for value in token.part)
-    return console.visible(token.text.replace("\\", "\\\\")).replace("\n", "\\n").replace("\t", "\\t")
+    return (
+        console.visible(token.text.replace("\\", "\\\\")).replace("\n", "\\n").replace("\t", "\\t")
+    )

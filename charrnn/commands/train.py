@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def train(options: TrainOptions) -> None:
-    """Train a model, or continue a run that was interrupted; as one of several ranks, if torchrun has started it."""
+    """Train a model, or continue a run that was interrupted.
+
+    As one of several ranks, if torchrun has started it.
+    """
     check_settings(options.settings)
     device, backend = (options.settings.get(name, "auto") for name in ("device", "backend"))
     with ExitStack() as stack:

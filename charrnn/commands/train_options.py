@@ -8,7 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What `charrnn train` was asked; `settings` are fields of `ModelConfig` and `TrainConfig` that were given."""
+    """What `charrnn train` was asked.
+
+    `settings` are fields of `ModelConfig` and `TrainConfig` that were given.
+    """
 
     texts: Sequence[str]
     valid: Sequence[str]

@@ -1,9 +1,9 @@
 """Settings that suit a text, a budget and a machine, for everything that a person did not say.
 
-A preset is a budget of time. What fits into it depends on the machine, so the settings come in two steps: the shape of
-the model is chosen from the budget, and once the speed is known, so is the number of passes over the text, from which
-the dropout follows: the more often a text is seen, the more dropout it takes not to learn it by heart.
-`tests/benchmarks/RESULTS.md` says what they reach.
+A preset is a budget of time. What fits into it depends on the machine, so the settings come in two
+steps: the shape of the model is chosen from the budget, and once the speed is known, so is the
+number of passes over the text, from which the dropout follows: the more often a text is seen, the
+more dropout it takes not to learn it by heart. `tests/benchmarks/RESULTS.md` says what they reach.
 """
 
 import math
@@ -46,7 +46,9 @@ def find_preset(name: str) -> Preset:
     """Return the preset of that name, or raise `UsageError` with the names there are."""
     if name not in PRESETS:
         known = ", ".join(PRESETS)
-        raise UsageError(f"--preset must be one of {known}, not {name!r}.", did_you_mean(name, PRESETS))
+        raise UsageError(
+            f"--preset must be one of {known}, not {name!r}.", did_you_mean(name, PRESETS)
+        )
     return PRESETS[name]
 
 
@@ -65,17 +67,25 @@ def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
     if characters >= LONG_TEXT:
         return {"hidden_size": preset.hidden_size, "batch_size": preset.batch_size}
     # A short text is cut into fewer streams, so that each is long enough to carry context through.
-    return {"hidden_size": min(256, preset.hidden_size), "batch_size": max(1, min(32, characters // 512))}
+    return {
+        "hidden_size": min(256, preset.hidden_size),
+        "batch_size": max(1, min(32, characters // 512)),
+    }
 
 
 def cell_settings(cell: str) -> dict[str, Any]:
     """Return the settings that suit a cell.
 
-    A layer without a matrix of the state knows of the past only what its gates let stay, and what the layers below it
-    know: such layers are cheap, want to be stacked, and need a way around them. Gates that start half open suited them
-    better than gates that start by keeping, and dropout cost them far more than it gave.
+    A layer without a matrix of the state knows of the past only what its gates let stay, and what
+    the layers below it know: such layers are cheap, want to be stacked, and need a way around them.
+    Gates that start half open suited them better than gates that start by keeping, and dropout cost
+    them far more than it gave.
     """
-    return {"num_layers": 4, "residual": True, "forget_bias": 0.0, "dropout": 0.0} if cell in STACKED else {}
+    return (
+        {"num_layers": 4, "residual": True, "forget_bias": 0.0, "dropout": 0.0}
+        if cell in STACKED
+        else {}
+    )
 
 
 STACKED = ("mingru", "minlstm")
@@ -90,7 +100,8 @@ def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) ->
 
     Args:
         epochs: Passes.
-        parameters: Size of the model. The more there are for each character, the more easily it learns by heart.
+        parameters: Size of the model. The more there are for each character, the more easily it
+            learns by heart.
         characters: Length of the text.
     """
     usual = interpolate(DROPOUT, epochs)

@@ -8,7 +8,12 @@ from charrnn.config.schema import Checked, check_field, option
 from charrnn.errors import UsageError
 
 UNKNOWN = ("error", "skip", "replace")
-DRAWING = ("temperature", "top_k", "top_p", "min_p")  # the settings that a search, which draws nothing, does without
+DRAWING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+)  # the settings that a search, which draws nothing, does without
 WINDOW = 1000  # symbols that no_repeat remembers
 MOST_STREAMS = 1 << 16
 MOST_BEAMS = 1 << 10
@@ -28,15 +33,23 @@ class SamplingConfig(Checked):
         None, "Draw among the likeliest symbols that together reach this only", above=0, high=1
     )
     min_p: float | None = option(
-        None, "Draw only among symbols at least this share as likely as the likeliest", above=0, high=1
+        None,
+        "Draw only among symbols at least this share as likely as the likeliest",
+        above=0,
+        high=1,
     )
     no_repeat: int | None = option(
-        None, f"Write no sequence of this many symbols again within {WINDOW:,} symbols", low=2, high=WINDOW
+        None,
+        f"Write no sequence of this many symbols again within {WINDOW:,} symbols",
+        low=2,
+        high=WINDOW,
     )
     stop: tuple[str, ...] = option((), "End just before this string; may be given several times")
     until: str | None = option(None, "End after so many lines or sentences: 3lines, 1sentence")
     unknown: str = option(
-        "error", "What to do with characters of the prompt that are new to the model", choices=UNKNOWN
+        "error",
+        "What to do with characters of the prompt that are new to the model",
+        choices=UNKNOWN,
     )
 
     def __post_init__(self) -> None:
@@ -48,10 +61,14 @@ class SamplingConfig(Checked):
         for string in self.stop:
             check_field("stop", string, str, whole_number(0))
             if not string:
-                raise UsageError("--stop must not be empty.", "Leave it out to write --length characters.")
+                raise UsageError(
+                    "--stop must not be empty.", "Leave it out to write --length characters."
+                )
         if self.until is not None and not UNTIL.fullmatch(self.until):
             given = repr(self.until) if len(self.until) <= 40 else repr(self.until[:37]) + "..."
-            raise UsageError(f"--until must be a number of lines or sentences, such as 3lines, not {given}.")
+            raise UsageError(
+                f"--until must be a number of lines or sentences, such as 3lines, not {given}."
+            )
 
     @property
     def units(self) -> tuple[int, str]:

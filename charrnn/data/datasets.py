@@ -1,4 +1,7 @@
-"""Two texts to begin with: one that every Python carries, and one that the field measures itself on."""
+"""Two texts to begin with.
+
+One that every Python carries, and one that the field measures itself on.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -14,7 +17,9 @@ DATASETS = {
     "python-docs": "The Python language reference that Python itself carries, 465,000 characters; no network needed.",
     "shakespeare": "Tiny Shakespeare, 1,115,394 characters of the plays; downloaded once and verified.",
 }
-SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_URL = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+)
 SHAKESPEARE_BYTES = 1_115_394
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TIMEOUT = 30.0  # seconds without an answer
@@ -46,7 +51,9 @@ def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise UsageError(f"There is no dataset {name!r}; there are {known}.", did_you_mean(name, DATASETS))
+        raise UsageError(
+            f"There is no dataset {name!r}; there are {known}.", did_you_mean(name, DATASETS)
+        )
     path = folder / f"{name}.txt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +77,9 @@ def _download(path: Path, opener: Opener) -> bytes:
     elsewhere = f"Download it by other means, put it at {path}, and it will be found there."
     try:
         with opener(SHAKESPEARE_URL, TIMEOUT) as response:
-            data = response.read(SHAKESPEARE_BYTES + 1)  # one more, so that a longer file is noticed but not read
+            data = response.read(
+                SHAKESPEARE_BYTES + 1
+            )  # one more, so that a longer file is noticed but not read
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise MachineError(f"Cannot download {SHAKESPEARE_URL}: {reason}.", elsewhere) from None
@@ -81,6 +90,10 @@ def _download(path: Path, opener: Opener) -> bytes:
 def _verify(data: bytes, source: str, hint: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != SHAKESPEARE_SHA256:
-        size = f"more than {SHAKESPEARE_BYTES:,}" if len(data) > SHAKESPEARE_BYTES else f"{len(data):,}"
+        size = (
+            f"more than {SHAKESPEARE_BYTES:,}"
+            if len(data) > SHAKESPEARE_BYTES
+            else f"{len(data):,}"
+        )
         message = f"{source} is not tiny Shakespeare: {size} bytes with SHA-256 {found}, not {SHAKESPEARE_SHA256}."
         raise MachineError(message, hint)

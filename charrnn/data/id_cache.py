@@ -1,10 +1,13 @@
-"""Ids of a text of any size: encoded in a stream into a file, and read from there through a memory map.
+"""Ids of a text of any size.
 
-The file that a run keeps holds the ids of the training part, those of the validation part, each followed by where its
-records begin if it has some, and a line of its own: what they were made from, their lengths, a checksum. A file that
-does not fit its last line is not believed but made anew.
+Encoded in a stream into a file, and read from there through a memory map.
 
-Of a text of records, one record at a time is in memory, and 8 bytes for each that there is: where it begins.
+The file that a run keeps holds the ids of the training part, those of the validation part, each
+followed by where its records begin if it has some, and a line of its own: what they were made from,
+their lengths, a checksum. A file that does not fit its last line is not believed but made anew.
+
+Of a text of records, one record at a time is in memory, and 8 bytes for each that there is: where
+it begins.
 """
 
 import hashlib
@@ -46,9 +49,16 @@ class Lengths:
 
 
 def encode_kept(
-    tokenizer: Tokenizer, parts: Callable[[], Parts], path: Path, text: str, *, records: bool = False
+    tokenizer: Tokenizer,
+    parts: Callable[[], Parts],
+    path: Path,
+    text: str,
+    *,
+    records: bool = False,
 ) -> list[Encoded]:
-    """Return the parts of a text as ids from the file at `path`; write it, whole, if it is not what they are.
+    """Return the parts of a text as ids from the file at `path`.
+
+    Write it, whole, if it is not what they are.
 
     Args:
         tokenizer: Makes the ids.
@@ -96,12 +106,17 @@ def encode_once(tokenizer: Tokenizer, parts: Parts, *, records: bool = False) ->
                 write_all(file.fileno(), piece)
             return _maps(file, id_dtype(tokenizer.size), lengths)
     except OSError as error:
-        what = f"Cannot keep the encoded text in {tempfile.gettempdir()}: {error.strerror or error}."
+        what = (
+            f"Cannot keep the encoded text in {tempfile.gettempdir()}: {error.strerror or error}."
+        )
         raise MachineError(what, "Set TMPDIR to a folder with more room.") from None
 
 
 def take(ids: NDArray[np.integer[Any]], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `ids[places]`; of a mapped file, no more stays in this process's memory than was there before."""
+    """Return `ids[places]`.
+
+    Of a mapped file, no more stays in this process's memory than was there before.
+    """
     taken = ids[places].astype(np.int64)
     _release(ids)
     return taken
@@ -136,7 +151,9 @@ def _record(key: str, lengths: Sequence[Lengths], checksum: int) -> dict[str, An
     return facts | {"crc32": zlib.crc32(json.dumps(facts).encode(), checksum)}
 
 
-def _pieces(tokenizer: Tokenizer, parts: Parts, lengths: Sequence[Lengths], records: bool) -> Iterator[bytes]:
+def _pieces(
+    tokenizer: Tokenizer, parts: Parts, lengths: Sequence[Lengths], records: bool
+) -> Iterator[bytes]:
     """Yield the file's content but for its last line, as it is in memory, and count what it stands for."""
     for chunks, length in zip(parts, lengths, strict=True):
         counted = _counted(chunks, length)
@@ -148,7 +165,9 @@ def _pieces(tokenizer: Tokenizer, parts: Parts, lengths: Sequence[Lengths], reco
             yield ids.tobytes()
 
 
-def _encoded_records(tokenizer: Tokenizer, records: Iterable[str], length: Lengths) -> Iterator[bytes]:
+def _encoded_records(
+    tokenizer: Tokenizer, records: Iterable[str], length: Lengths
+) -> Iterator[bytes]:
     """Yield the ids of records, some thousands of these at a time, and then where each begins."""
     starts, waiting, size = array("q"), list[bytes](), 0
     for record in records:
@@ -183,8 +202,12 @@ def _believed(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] | Non
             line = file.read().rpartition(b"\n")[2]
             record = json.loads(line)
             lengths = [Lengths(*numbers) for numbers in record["parts"]]
-            room = sum(length.ids * dtype.itemsize + length.records * PLACE.itemsize for length in lengths)
-            if size == room + 1 + len(line) and record == _record(key, lengths, _checksum(file, room)):
+            room = sum(
+                length.ids * dtype.itemsize + length.records * PLACE.itemsize for length in lengths
+            )
+            if size == room + 1 + len(line) and record == _record(
+                key, lengths, _checksum(file, room)
+            ):
                 return _maps(file, dtype, lengths)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
@@ -207,5 +230,7 @@ def _maps(file: BinaryIO, dtype: np.dtype[Any], lengths: Iterable[Lengths]) -> l
         file.seek(offset)
         starts = np.frombuffer(file.read(length.records * PLACE.itemsize), PLACE)
         offset += starts.nbytes
-        encoded.append(Encoded(ids, length.characters, length.bytes, starts if length.records else None))
+        encoded.append(
+            Encoded(ids, length.characters, length.bytes, starts if length.records else None)
+        )
     return encoded

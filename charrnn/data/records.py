@@ -1,13 +1,16 @@
 """Records: a text of lines, titles or documents that have nothing to do with each other.
 
-A record ends with its separator, which is part of it: that is how a model learns where a record ends. What was read
-need not end with one; the last record is then completed. Blank records, of nothing but white space, are left out.
+A record ends with its separator, which is part of it: that is how a model learns where a record
+ends. What was read need not end with one; the last record is then completed. Blank records, of
+nothing but white space, are left out.
 
-Whole records are held out for validation: those whose text has the smallest hash. A list may well be sorted, so its end
-would say little about the rest; and records that are equal end up on one side, so that none is scored that was learned.
+Whole records are held out for validation: those whose text has the smallest hash. A list may well
+be sorted, so its end would say little about the rest; and records that are equal end up on one
+side, so that none is scored that was learned.
 
-Texts come in chunks, and one chunk or one record is in memory. To divide a text, it is read three times: once to choose
-what validates, which takes some 50 bytes of memory for each record, and once for each side.
+Texts come in chunks, and one chunk or one record is in memory. To divide a text, it is read three
+times: once to choose what validates, which takes some 50 bytes of memory for each record, and once
+for each side.
 """
 
 import hashlib
@@ -30,7 +33,9 @@ ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "0": "\0", "\\": "\\"}
 
 
 def separator_of(records: str | None) -> str | None:
-    r"""Return the separator that the setting `records` names: "lines", or itself with \n \r \t \f \0 and \\ replaced.
+    r"""Return the separator that the setting `records` names.
+
+    "lines", or itself with \n \r \t \f \0 and \\ replaced.
 
     Raises:
         UsageError: It is empty.
@@ -56,16 +61,22 @@ def saved_separator(about: Mapping[str, Any]) -> str | None:
     train = about.get("train")
     records = train.get("records") if isinstance(train, dict) else None
     if records is not None and (not isinstance(records, str) or not records):
-        raise ModelFileError(f"The model says that its records end with {str(records)[:40]!r}, which is no separator.")
+        raise ModelFileError(
+            f"The model says that its records end with {str(records)[:40]!r}, which is no separator."
+        )
     return separator_of(records)
 
 
 def cut_records(chunks: Iterable[str], separator: str) -> Iterator[str]:
-    """Yield the records of a text that are not blank, each with its separator; the last one is completed.
+    """Yield the records of a text that are not blank, each with its separator.
+
+    The last one is completed.
 
     Joined and cut again, they are the same records, wherever the text was cut into chunks.
     """
-    return (content + separator for content, _ in _contents(chunks, separator) if not is_blank(content))
+    return (
+        content + separator for content, _ in _contents(chunks, separator) if not is_blank(content)
+    )
 
 
 def is_blank(content: str) -> bool:
@@ -74,12 +85,17 @@ def is_blank(content: str) -> bool:
 
 
 def _contents(chunks: Iterable[str], separator: str) -> Iterator[tuple[str, bool]]:
-    """Yield each record without its separator, and whether that was there; of the last one's, a part may be."""
+    """Yield each record without its separator, and whether that was there.
+
+    Of the last one's, a part may be.
+    """
     last = ""
     for chunk in chunks:
         *parts, last = (last + chunk).split(separator)
         yield from ((part, True) for part in parts)
-    begun = next(size for size in range(len(separator) - 1, -1, -1) if last.endswith(separator[:size]))
+    begun = next(
+        size for size in range(len(separator) - 1, -1, -1) if last.endswith(separator[:size])
+    )
     if len(last) > begun:
         yield last[: len(last) - begun], False
 
@@ -109,7 +125,8 @@ class Survey:
         """Choose the records that validate.
 
         Args:
-            valid_fraction: Share of the characters, rounded to whole records, and one at least on each side.
+            valid_fraction: Share of the characters, rounded to whole records, and one at least on
+                each side.
 
         Raises:
             UsageError: `valid_fraction` is not in (0, 0.9].
@@ -143,18 +160,27 @@ class Sides:
 
     def training(self, chunks: Iterable[str]) -> Iterator[str]:
         """Yield the records of a text that train, in its order."""
-        return (record for record in cut_records(chunks, self.separator) if _hash(record) > self.last_hash)
+        return (
+            record
+            for record in cut_records(chunks, self.separator)
+            if _hash(record) > self.last_hash
+        )
 
     def validating(self, chunks: Iterable[str]) -> Iterator[str]:
         """Yield the records of a text that validate, in its order."""
-        return (record for record in cut_records(chunks, self.separator) if _hash(record) <= self.last_hash)
+        return (
+            record
+            for record in cut_records(chunks, self.separator)
+            if _hash(record) <= self.last_hash
+        )
 
 
 def survey(chunks: Iterable[str], separator: str, name: str) -> Survey:
     """Read a text once to know its records.
 
     Raises:
-        TextError: None ends with the separator, so it is not that of the text named; or all are blank.
+        TextError: None ends with the separator, so it is not that of the text named; or all are
+            blank.
     """
     hashes, lengths, blank, occurs = array("Q"), array("q"), 0, False
     for content, ended in _contents(chunks, separator):
@@ -171,7 +197,9 @@ def survey(chunks: Iterable[str], separator: str, name: str) -> Survey:
         )
     if not lengths:
         raise TextError(f"There is no record in {name}: all are blank.")
-    return Survey(separator, np.frombuffer(hashes, np.uint64), np.frombuffer(lengths, np.int64), blank)
+    return Survey(
+        separator, np.frombuffer(hashes, np.uint64), np.frombuffer(lengths, np.int64), blank
+    )
 
 
 def _hash(record: str) -> int:

@@ -13,11 +13,14 @@ MAX_VALID_FRACTION = 0.9
 
 
 def training_part(characters: int, valid_fraction: float) -> int:
-    """Return how many characters of a text train; what validates is its end, rounded up to a whole character.
+    """Return how many characters of a text train.
+
+    What validates is its end, rounded up to a whole character.
 
     Raises:
         UsageError: `valid_fraction` is not in (0, 0.9].
-        TextError: A part would have fewer than two characters, so there would be nothing to predict in it.
+        TextError: A part would have fewer than two characters, so there would be nothing to predict
+            in it.
     """
     share = exact_share(valid_fraction)
     n_train = math.floor(characters * (1 - share))
@@ -32,18 +35,24 @@ def training_part(characters: int, valid_fraction: float) -> int:
 
 
 def exact_share(valid_fraction: float) -> Fraction:
-    """Return the share of a text that validates, without rounding: in floats, (1 - 0.9) * 10 is less than 1.
+    """Return the share of a text that validates, without rounding.
+
+    In floats, (1 - 0.9) * 10 is less than 1.
 
     Raises:
         UsageError: It is not in (0, 0.9].
     """
     if not 0 < valid_fraction <= MAX_VALID_FRACTION:
-        raise UsageError(f"--valid-fraction must be above 0 and at most {MAX_VALID_FRACTION}, not {valid_fraction}.")
+        raise UsageError(
+            f"--valid-fraction must be above 0 and at most {MAX_VALID_FRACTION}, not {valid_fraction}."
+        )
     return Fraction(str(valid_fraction))
 
 
 def cut(chunks: Iterable[str], length: int) -> tuple[Iterator[str], Iterator[str]]:
-    """Divide a text after `length` characters, reading it once: the second part begins by reading the first to its end.
+    """Divide a text after `length` characters, reading it once.
+
+    The second part begins by reading the first to its end.
 
     The text must be at least that long.
     """

@@ -1,7 +1,7 @@
 """Text from the outside world: read as it is, and turned into ids.
 
-Nothing about a text is changed on the way in, line ends included, except that a byte order mark at a file's start is
-dropped. What a person should know about the reading is in `Text.notes`.
+Nothing about a text is changed on the way in, line ends included, except that a byte order mark at
+a file's start is dropped. What a person should know about the reading is in `Text.notes`.
 """
 
 import hashlib
@@ -22,7 +22,9 @@ from charrnn.errors import TextError, UsageError, did_you_mean
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
 Remarks = defaultdict[str, list[str]]  # what there is to tell -> the files that it is about
-Watch = Callable[[int, int | None], object]  # is told how many bytes were read, and of how many if that is known
+Watch = Callable[
+    [int, int | None], object
+]  # is told how many bytes were read, and of how many if that is known
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Text:
     """A text that can be read again and again, and where it came from.
 
     Attributes:
-        name: A short name for display and for naming a run: "notes" for notes.txt.gz, "stdin" for standard input.
+        name: A short name for display and for naming a run: "notes" for notes.txt.gz, "stdin" for
+            standard input.
         sha256: SHA-256 of the text as UTF-8, in hexadecimal digits.
         characters: Its code points.
         bytes: Its bytes as UTF-8.
@@ -49,13 +52,16 @@ class Text:
         """Yield the text in pieces.
 
         Raises:
-            TextError: It cannot be read any more; or, at its end, it is no longer what it was at first.
+            TextError: It cannot be read any more; or, at its end, it is no longer what it was at
+                first.
         """
         size = Size()
         for source in self.sources:
             yield from size.measuring(source.chunks())
         if size.sha256 != self.sha256:
-            raise TextError(f"The text {self.name} was changed while it was read.", "Run the command again.")
+            raise TextError(
+                f"The text {self.name} was changed while it was read.", "Run the command again."
+            )
 
 
 class Size:
@@ -100,7 +106,8 @@ class Encoded:
         ids: One-dimensional, of the tokenizer's smallest unsigned type.
         characters: Code points of the original text.
         bytes: Bytes of the original text as UTF-8.
-        starts: If the text consists of records, where each begins in `ids`, ascending from 0; int64.
+        starts: If the text consists of records, where each begins in `ids`, ascending from 0;
+            int64.
     """
 
     ids: Ids
@@ -110,27 +117,37 @@ class Encoded:
 
 
 def encode(tokenizer: Tokenizer, text: str) -> Encoded:
-    """Turn `text` into ids; raise `TextError` at a lone surrogate. `charrnn.data.id_cache` does it for a text of any size."""
+    """Turn `text` into ids; raise `TextError` at a lone surrogate.
+
+    `charrnn.data.id_cache` does it for a text of any size.
+    """
     return Encoded(tokenizer.encode(text), len(text), len(to_bytes(text)))
 
 
 def strangers(tokenizer: Tokenizer, chunks: Iterable[str]) -> list[str]:
     """Return the distinct characters of a text that a tokenizer does not know, in order of appearance."""
-    return list(dict.fromkeys(stranger for chunk in chunks for stranger in tokenizer.unknown_characters(chunk)))
+    return list(
+        dict.fromkeys(
+            stranger for chunk in chunks for stranger in tokenizer.unknown_characters(chunk)
+        )
+    )
 
 
-def read_texts(paths: Sequence[str], *, encoding: str = "utf-8", watch: Watch = lambda done, total: None) -> Text:
+def read_texts(
+    paths: Sequence[str], *, encoding: str = "utf-8", watch: Watch = lambda done, total: None
+) -> Text:
     """Read texts once from beginning to end, to make sure that they can be used and to know their size.
 
     Args:
-        paths: Each a file, a file compressed as .gz, .bz2 or .xz, a folder (every text file below it, sorted by path,
-            hidden ones left out), or "-" for standard input.
+        paths: Each a file, a file compressed as .gz, .bz2 or .xz, a folder (every text file below
+            it, sorted by path, hidden ones left out), or "-" for standard input.
         encoding: The files' encoding, any that Python knows.
         watch: Called after each chunk.
 
     Raises:
         UsageError: There is no path or no such encoding, or a terminal would have to be read.
-        TextError: A file is missing, unreadable, damaged or not in this encoding, or there is no text in all.
+        TextError: A file is missing, unreadable, damaged or not in this encoding, or there is no
+            text in all.
         MachineError: There is no room to keep standard input.
     """
     _check_encoding(encoding)
@@ -151,8 +168,12 @@ def read_texts(paths: Sequence[str], *, encoding: str = "utf-8", watch: Watch = 
     remarks["Empty"] = empty if size.bytes else []
     notes = tuple(f"{remark}: {_listed(names)}." for remark, names in remarks.items() if names)
     if size.blank:
-        what = f"nothing but white space ({size.characters:,} characters)" if size.bytes else "no text"
-        raise TextError(f"There is {what} in {_listed([shown(path) for path in paths])}.", " ".join(notes))
+        what = (
+            f"nothing but white space ({size.characters:,} characters)" if size.bytes else "no text"
+        )
+        raise TextError(
+            f"There is {what} in {_listed([shown(path) for path in paths])}.", " ".join(notes)
+        )
     return Text(_name(paths), size.sha256, size.characters, size.bytes, notes, tuple(kept))
 
 
@@ -162,8 +183,13 @@ def _check_encoding(encoding: str) -> None:
             b"ab".decode(encoding)
     except (LookupError, ValueError):
         choices = sorted({*aliases, *aliases.values()})
-        hint = did_you_mean(encoding.lower(), choices) or "Usual ones are utf-8, utf-16, cp1252 and latin-1."
-        raise UsageError(f"--encoding {encoding!r} is not a text encoding that Python knows.", hint) from None
+        hint = (
+            did_you_mean(encoding.lower(), choices)
+            or "Usual ones are utf-8, utf-16, cp1252 and latin-1."
+        )
+        raise UsageError(
+            f"--encoding {encoding!r} is not a text encoding that Python knows.", hint
+        ) from None
 
 
 def _sources(path: str, encoding: str, remarks: Remarks) -> list[Source]:
@@ -184,7 +210,9 @@ def _files_below(folder: str, remarks: Remarks) -> list[Path]:
         for parent, folders, names in os.walk(folder, onerror=_raise):
             hidden = sorted(name for name in [*folders, *names] if name.startswith("."))
             remarks["Left out, hidden"] += [shown(str(Path(parent, name))) for name in hidden]
-            folders[:] = sorted(name for name in folders if name not in hidden)  # os.walk enters what is left in it
+            folders[:] = sorted(
+                name for name in folders if name not in hidden
+            )  # os.walk enters what is left in it
             files += [Path(parent, name) for name in names if name not in hidden]
         return sorted(path for path in files if path.is_file())
     except OSError as error:
@@ -201,7 +229,9 @@ def _total(groups: Iterable[Iterable[Source]]) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _joined(size: Size, source: Source, remarks: Remarks, watch: Callable[[int], object]) -> Size | None:
+def _joined(
+    size: Size, source: Source, remarks: Remarks, watch: Callable[[int], object]
+) -> Size | None:
     """Return the size of a text with one more source at its end, or None if it is left out, with a remark."""
     before, size = size.bytes, size.copy()
     source.keep(lambda done: watch(before + done))

@@ -1,4 +1,6 @@
-"""Files as chunks of text: unpacked, decoded, and read as often as it takes, so that no text has to fit in memory.
+"""Files as chunks of text.
+
+Unpacked, decoded, and read as often as it takes, so that no text has to fit in memory.
 
 What can be read only once, standard input and pipes, is kept in an unnamed temporary file.
 """
@@ -27,7 +29,8 @@ UNPACK: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
-# What the first bytes of a file say about it, asked only of files that cannot be decoded. Longer marks come first.
+# What the first bytes of a file say about it, asked only of files that cannot be decoded. Longer
+# marks come first.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32: use --encoding utf-32",
     codecs.BOM_UTF16_LE: "UTF-16: use --encoding utf-16",
@@ -62,8 +65,8 @@ class Source:
     Args:
         path: Where it is; one that ends in .gz, .bz2 or .xz is unpacked.
         encoding: One that Python knows.
-        in_folder: It was not named itself, so it is text only if its first 8,000 characters have no NUL, which is what
-            git goes by, too.
+        in_folder: It was not named itself, so it is text only if its first 8,000 characters have no
+            NUL, which is what git goes by, too.
 
     Attributes:
         marked: A byte order mark was dropped from its start.
@@ -94,7 +97,8 @@ class Source:
 
         Raises:
             UsageError: A terminal would have to be read, or standard input is closed.
-            TextError: It is missing, unreadable, damaged, or not text in this encoding (`NotTextError`).
+            TextError: It is missing, unreadable, damaged, or not text in this encoding
+                (`NotTextError`).
         """
         texts = self._decoded()
         first = next(texts, "")
@@ -153,7 +157,9 @@ class Source:
                 yield stream
 
     def keep(self, watch: Callable[[int], object] = lambda done: None) -> None:
-        """See that this can be read, and copy it if it can be read only once; a small text stays in memory.
+        """See that this can be read, and copy it if it can be read only once.
+
+        A small text stays in memory.
 
         Args:
             watch: Called with the number of bytes that are copied.
@@ -178,7 +184,9 @@ class Source:
             kept.write(block)
         except OSError as error:
             what = f"Cannot keep {shown(self.path)} in {tempfile.gettempdir()}: {error.strerror or error}."
-            hint = "Set TMPDIR to a folder with more room, or save the text in a file and name that."
+            hint = (
+                "Set TMPDIR to a folder with more room, or save the text in a file and name that."
+            )
             raise MachineError(what, hint) from None
 
     @contextmanager
@@ -199,7 +207,9 @@ class Source:
         """Refuse what would be waited for, or read, without end."""
         if stream.isatty():
             hint = "Send it a text, as in: charrnn train - < book.txt"
-            raise UsageError(f"The text should come from {shown(self.path)}, but that is a terminal.", hint)
+            raise UsageError(
+                f"The text should come from {shown(self.path)}, but that is a terminal.", hint
+            )
         if self.path != "-" and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
             raise TextError(f"Cannot read {shown(self.path)}: it is a device, not a file.")
 
@@ -223,7 +233,8 @@ class Source:
 def incremental_decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder:
     """Return what decodes a text block by block to what `bytes.decode` would make of the whole.
 
-    Python's incremental decoders differ from that in one point: they want a byte order mark in UTF-16 and UTF-32.
+    Python's incremental decoders differ from that in one point: they want a byte order mark in
+    UTF-16 and UTF-32.
     """
     name = codecs.lookup(encoding).name
     marks = {
@@ -266,7 +277,9 @@ def cannot_read(path: str, error: OSError | ValueError) -> TextError:
 def _near(path: Path) -> str:
     """Suggest a file of the same folder that has a similar name."""
     try:
-        return did_you_mean(path.name, sorted(entry.name for entry in path.parent.iterdir() if entry.exists()))
+        return did_you_mean(
+            path.name, sorted(entry.name for entry in path.parent.iterdir() if entry.exists())
+        )
     except FileNotFoundError:
         return f"There is no folder {str(path.parent)!r} either."
     except OSError:  # a folder that cannot be listed suggests nothing

@@ -1,8 +1,9 @@
 """How far a score might move with another text of the same kind: the circular block bootstrap.
 
-What neighbouring tokens cost is correlated, so tokens drawn one by one would make a score look more certain than it
-is; whole blocks of the text are drawn instead, with the text bent into a ring so that every token is in as many blocks
-(Politis & Romano 1992; blocks: Künsch 1989). What it covers is the choice of the text, not that of the trained model.
+What neighbouring tokens cost is correlated, so tokens drawn one by one would make a score look more
+certain than it is; whole blocks of the text are drawn instead, with the text bent into a ring so
+that every token is in as many blocks (Politis & Romano 1992; blocks: Künsch 1989). What it covers
+is the choice of the text, not that of the trained model.
 """
 
 import numpy as np
@@ -15,12 +16,15 @@ FEWEST, MOST = 5 * BLOCK, 1000 * BLOCK  # pieces
 DRAWS = 2000
 
 
-def interval(nats: Array, tokens: npt.NDArray[np.int64], *, seed: int = 1) -> tuple[float, float] | None:
+def interval(
+    nats: Array, tokens: npt.NDArray[np.int64], *, seed: int = 1
+) -> tuple[float, float] | None:
     """Return the bounds between which 95 % of the resampled texts' nats per token lie.
 
     Args:
         nats: What each piece of the text costs, (pieces,), in the order of the text.
-        tokens: Tokens in each piece. Ten pieces are drawn together, so ten should be longer than what is correlated.
+        tokens: Tokens in each piece. Ten pieces are drawn together, so ten should be longer than
+            what is correlated.
         seed: Of the draws: the same seed gives the same interval.
 
     Returns:
@@ -28,10 +32,16 @@ def interval(nats: Array, tokens: npt.NDArray[np.int64], *, seed: int = 1) -> tu
     """
     if len(nats) < FEWEST:
         return None
-    while len(nats) > MOST:  # a long text has blocks enough even if they are longer, and so it stays quick
-        nats, tokens = (np.add.reduceat(values, np.arange(0, len(values), 2)) for values in (nats, tokens))
+    while (
+        len(nats) > MOST
+    ):  # a long text has blocks enough even if they are longer, and so it stays quick
+        nats, tokens = (
+            np.add.reduceat(values, np.arange(0, len(values), 2)) for values in (nats, tokens)
+        )
     starts = np.random.default_rng(seed).integers(len(nats), size=(DRAWS, -(-len(nats) // BLOCK)))
-    cost, length = (_ring_sums(values)[starts].sum(axis=1) for values in (nats, tokens.astype(np.float64)))
+    cost, length = (
+        _ring_sums(values)[starts].sum(axis=1) for values in (nats, tokens.astype(np.float64))
+    )
     low, high = np.quantile(cost / length, [(1 - SHARE) / 2, (1 + SHARE) / 2])
     return float(low), float(high)
 

@@ -1,13 +1,15 @@
 """Dynamic evaluation: the weights go on learning from what has been scored.
 
-After Krause, Kahembwe, Murray & Renals (2018), "Dynamic Evaluation of Neural Sequence Models". The text is read in
-segments; each is scored first, all of it, and then the weights take one step along its gradient g:
+After Krause, Kahembwe, Murray & Renals (2018), "Dynamic Evaluation of Neural Sequence Models". The
+text is read in segments; each is scored first, all of it, and then the weights take one step along
+its gradient g:
 
     w  <-  w  -  lr * g / (rms + EPSILON)  +  min(1, decay * rms / mean(rms)) * (trained w - w)
 
-rms is, for each weight, the root of its mean squared gradient, and the last term pulls the weights back to those that
-were trained, harder where gradients are large. The paper gathers rms on the training text; here it comes from the
-segments scored so far, which served as well (a gain of 5.9 % against 6.0) and needs no training text.
+rms is, for each weight, the root of its mean squared gradient, and the last term pulls the weights
+back to those that were trained, harder where gradients are large. The paper gathers rms on the
+training text; here it comes from the segments scored so far, which served as well (a gain of 5.9 %
+against 6.0) and needs no training text.
 """
 
 import copy
@@ -46,9 +48,14 @@ def dynamic_nats(model: CharRNN, ids: Ids, config: DynamicConfig) -> Iterator[tu
         # cuDNN has no backward pass in evaluation mode; torch's own kernels do.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             logits, state = learner(inputs[None, part].to(model.device), state)
-            losses = functional.cross_entropy(logits[0], targets[part].to(model.device), reduction="none")
+            losses = functional.cross_entropy(
+                logits[0], targets[part].to(model.device), reduction="none"
+            )
             gradients = torch.autograd.grad(losses.mean(), step.parameters, materialize_grads=True)
-        yield np.arange(begin, begin + len(losses)), losses.detach().cpu().numpy().astype(np.float64)
+        yield (
+            np.arange(begin, begin + len(losses)),
+            losses.detach().cpu().numpy().astype(np.float64),
+        )
         step(gradients)
         state = detach(state)
 

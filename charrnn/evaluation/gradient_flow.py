@@ -1,10 +1,13 @@
-"""How far back learning reaches: the gradient of a prediction with respect to states that lie further and further back.
+"""How far back learning reaches.
+
+The gradient of a prediction with respect to states that lie further and further back.
 
 dL_t / dS_{t-k} = dL_t / dS_{t-1} * J_{t-1} * ... * J_{t-k+1}
 
-where L_t is the loss at time t, S everything that the model carries from one step to the next, and J_s the Jacobian of
-one step. Where the product of Jacobians shrinks, the gradient vanishes, and training cannot find out what to remember;
-where it grows, the gradient explodes (Bengio et al. 1994; Pascanu et al. 2013).
+where L_t is the loss at time t, S everything that the model carries from one step to the next, and
+J_s the Jacobian of one step. Where the product of Jacobians shrinks, the gradient vanishes, and
+training cannot find out what to remember; where it grows, the gradient explodes (Bengio et al.
+1994; Pascanu et al. 2013).
 """
 
 import math
@@ -28,7 +31,13 @@ Ids = npt.NDArray[np.integer[Any]]
 Places = npt.NDArray[np.int64]
 
 VANISHED, EXPLODED = 0.01, 10.0  # times the norm at lag 1
-GATES = {"rnn": "h", "gru": "rzn", "lstm": "ifgo", "mingru": "zn", "minlstm": "fig"}  # in the order of their blocks
+GATES = {
+    "rnn": "h",
+    "gru": "rzn",
+    "lstm": "ifgo",
+    "mingru": "zn",
+    "minlstm": "fig",
+}  # in the order of their blocks
 MOST_LAGS = 10_000
 ROWS = 16  # places of the text that are looked at side by side: what bounds the memory
 
@@ -38,8 +47,8 @@ class Gate:
     """How much of its old state a layer keeps at each step.
 
     Attributes:
-        mean: Mean over steps and units, 0 .. 1: of the lstm's and minLSTM's forget gate, and of what the update gate of
-            the gru and the minGRU leaves.
+        mean: Mean over steps and units, 0 .. 1: of the lstm's and minLSTM's forget gate, and of
+            what the update gate of the gru and the minGRU leaves.
         slowest: Mean over steps of the unit that keeps most.
     """
 
@@ -48,7 +57,10 @@ class Gate:
 
     def to_dict(self) -> dict[str, float | None]:
         """Return both with the time constants that they imply, in steps."""
-        constants = {"time_constant": time_constant(self.mean), "slowest_time_constant": time_constant(self.slowest)}
+        constants = {
+            "time_constant": time_constant(self.mean),
+            "slowest_time_constant": time_constant(self.slowest),
+        }
         return vars(self) | constants
 
 
@@ -63,7 +75,8 @@ class Reach:
 
     Attributes:
         norms: Norm of dL_t / dS_{t-k} for k = 1, 2, ...: the mean over places of the text.
-        singular_values: The largest singular value of each gate's recurrent matrix, by "layer.gate".
+        singular_values: The largest singular value of each gate's recurrent matrix, by
+            "layer.gate".
         gates: For each layer, how much it keeps; None where the cell has no such gate.
     """
 
@@ -74,14 +87,18 @@ class Reach:
     @property
     def vanishes_at(self) -> int | None:
         """The lag from which on all norms are below a hundredth of that at lag 1."""
-        loud = [lag for lag, norm in enumerate(self.norms, 1) if norm >= VANISHED * self.norms[0] > 0]
+        loud = [
+            lag for lag, norm in enumerate(self.norms, 1) if norm >= VANISHED * self.norms[0] > 0
+        ]
         last = max(loud, default=0)
         return last + 1 if last < len(self.norms) else None
 
     @property
     def explodes_at(self) -> int | None:
         """The first lag at which the norm is above ten times that at lag 1."""
-        return next((lag for lag, norm in enumerate(self.norms, 1) if norm > EXPLODED * self.norms[0]), None)
+        return next(
+            (lag for lag, norm in enumerate(self.norms, 1) if norm > EXPLODED * self.norms[0]), None
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
@@ -99,19 +116,21 @@ def measure_reach(
 ) -> Reach:
     """Measure how far back a model's gradients reach on a text.
 
-    No look back leaves its record: a record is read from the start symbol on, and what stands before it is not read.
+    No look back leaves its record: a record is read from the start symbol on, and what stands
+    before it is not read.
 
     Args:
         model: In any number format; dropout is off.
         ids: The text. Its first symbols, as many as there are lags or a half, are only read.
         starts: If the text consists of records, where each begins in `ids`, ascending from 0.
         lags: Steps to look back, 1 .. 10,000.
-        places: Predictions to look back from, spread evenly over the text or over those that stand far enough inside of
-            a record.
+        places: Predictions to look back from, spread evenly over the text or over those that stand
+            far enough inside of a record.
 
     Raises:
         UsageError: `lags` is out of range.
-        TextError: The text is shorter than `lags` + 1 symbols, or every record is shorter than `lags`.
+        TextError: The text is shorter than `lags` + 1 symbols, or every record is shorter than
+            `lags`.
     """
     if not 1 <= lags <= MOST_LAGS:
         raise UsageError(f"--lags must be at least 1 and at most {MOST_LAGS}, not {lags}.")
@@ -123,7 +142,9 @@ def measure_reach(
     finally:
         model.train(was_training)
     return Reach(
-        tuple(np.concatenate(norms).mean(axis=0).tolist()), singular_values(model), _gates(model, np.concatenate(keeps))
+        tuple(np.concatenate(norms).mean(axis=0).tolist()),
+        singular_values(model),
+        _gates(model, np.concatenate(keeps)),
     )
 
 
@@ -142,7 +163,9 @@ def _check_long_enough(length: int, starts: Places | None, lags: int) -> None:
         )
 
 
-def _by_group(model: CharRNN, ids: Ids, starts: Places | None, lags: int, places: int) -> Iterator[tuple[Any, Any]]:
+def _by_group(
+    model: CharRNN, ids: Ids, starts: Places | None, lags: int, places: int
+) -> Iterator[tuple[Any, Any]]:
     """Yield the norms (rows, lags) and what is kept (rows, layers, hidden_size) for some rows at a time."""
     reads, begins, fresh = _places(len(ids), starts, lags, places)
     for first, last in pairwise([*range(0, len(begins), ROWS), len(begins)]):
@@ -150,20 +173,29 @@ def _by_group(model: CharRNN, ids: Ids, starts: Places | None, lags: int, places
         yield _look_back(model, *_read(model, ids, reads[rows], begins[rows], fresh[rows], lags))
 
 
-def _places(length: int, starts: Places | None, lags: int, places: int) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
-    """Return where to look back: symbols that are only read, the place of the first, and whether a record begins there.
+def _places(
+    length: int, starts: Places | None, lags: int, places: int
+) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+    """Return where to look back.
 
-    A record begins one place before its first symbol, with the start symbol. All are (places,), or fewer.
+    Symbols that are only read, the place of the first, and whether a record begins there.
+
+    A record begins one place before its first symbol, with the start symbol. All are (places,), or
+    fewer.
     """
     if starts is None:
         read = min(lags, (length - lags - 1) // 2)
         begins = np.unique(np.linspace(0, length - read - lags - 1, places).astype(np.int64))
         return np.full(len(begins), read), begins, np.zeros(len(begins), bool)
-    rooms = np.maximum(0, np.diff(starts, append=length) - lags + 1)  # places in each record, the last one at its end
+    rooms = np.maximum(
+        0, np.diff(starts, append=length) - lags + 1
+    )  # places in each record, the last one at its end
     ends = rooms.cumsum()
     chosen = np.unique(np.linspace(0, ends[-1] - 1, places).astype(np.int64))
     record = np.searchsorted(ends, chosen, side="right")
-    inside = chosen - (ends - rooms)[record]  # symbols of the record before the steps that are looked back
+    inside = (
+        chosen - (ends - rooms)[record]
+    )  # symbols of the record before the steps that are looked back
     reads = np.minimum(lags, inside)
     return reads, starts[record] - 1 + inside - reads, inside == reads
 
@@ -171,8 +203,13 @@ def _places(length: int, starts: Places | None, lags: int, places: int) -> tuple
 def _read(
     model: CharRNN, ids: Ids, reads: Places, begins: Places, fresh: npt.NDArray[np.bool_], lags: int
 ) -> tuple[Tensor, State]:
-    """Read what is only read; return the symbols after that, (rows, lags + 1), and the state before them."""
-    symbols = take(ids, np.clip(begins[:, None] + np.arange(reads.max() + lags + 1), 0, len(ids) - 1))
+    """Read what is only read.
+
+    Return the symbols after that, (rows, lags + 1), and the state before them.
+    """
+    symbols = take(
+        ids, np.clip(begins[:, None] + np.arange(reads.max() + lags + 1), 0, len(ids) - 1)
+    )
     symbols[fresh, 0] = model.start
     rows, state = torch.from_numpy(symbols).to(model.device), model.initial_state(len(symbols))
     for read in np.unique(reads[reads > 0]).tolist():
@@ -189,7 +226,9 @@ def _look_back(model: CharRNN, rows: Tensor, state: State) -> tuple[Any, Any]:
     """Differentiate the loss of the last symbol of (rows, lags + 1) by the state before each symbol but the last."""
     watch, before = GateWatch(model), []
     for time in range(rows.shape[1] - 1):
-        state = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in state)
+        state = tuple(
+            part if part.requires_grad else part.detach().requires_grad_() for part in state
+        )
         before.append(state)
         logits, state = model(rows[:, time : time + 1], state)
     watch.close()
@@ -208,7 +247,9 @@ class GateWatch:
         self.kind, self.steps = model.config.cell, 0
         self.sums: list[Any] = [0.0] * len(model.layers)
         cells = [layer.get_submodule("cell") for layer in model.layers]
-        self.hooks = [cell.register_forward_pre_hook(self._hook(index)) for index, cell in enumerate(cells)]
+        self.hooks = [
+            cell.register_forward_pre_hook(self._hook(index)) for index, cell in enumerate(cells)
+        ]
 
     def close(self) -> None:
         """Stop watching."""
@@ -216,7 +257,10 @@ class GateWatch:
             hook.remove()
 
     def means(self, rows: int) -> npt.NDArray[np.float64]:
-        """Return what was kept on average over the steps, (rows, layers, hidden_size); no layers if nothing is."""
+        """Return what was kept on average over the steps, (rows, layers, hidden_size).
+
+        No layers if nothing is.
+        """
         if KEEPS[self.kind] is None:
             return np.zeros((rows, 0, 0))
         return np.stack([total / self.steps for total in self.sums], axis=1)
@@ -275,11 +319,16 @@ def _gates(model: CharRNN, kept: npt.NDArray[np.float64]) -> tuple[Gate | None, 
 
 
 def singular_values(model: CharRNN) -> dict[str, float]:
-    """Return the largest singular value of each gate's recurrent matrix, by "layer.gate"; layers count from 1."""
+    """Return the largest singular value of each gate's recurrent matrix, by "layer.gate".
+
+    Layers count from 1.
+    """
     return {
         f"{number}.{gate}": float(torch.linalg.matrix_norm(block.detach().double(), 2))
         for number, layer in enumerate(model.layers, 1)
         for name, matrix in layer.get_submodule("cell").named_parameters()
         if "weight_hh" in name
-        for gate, block in zip(GATES[model.config.cell], torch.split(matrix, model.config.hidden_size), strict=True)
+        for gate, block in zip(
+            GATES[model.config.cell], torch.split(matrix, model.config.hidden_size), strict=True
+        )
     }

@@ -1,7 +1,8 @@
 """Does a model write or recite? How much of a text stands, word for word, in the text that the model learned from.
 
-Exact, by a suffix array of both texts (Manber and Myers 1993): of each place in a text it gives the longest passage
-that begins there and also stands in the other. Time is that of about log2(longest passage) sorts of the characters.
+Exact, by a suffix array of both texts (Manber and Myers 1993): of each place in a text it gives the
+longest passage that begins there and also stands in the other. Time is that of about log2(longest
+passage) sorts of the characters.
 """
 
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ class Copied:
     Attributes:
         characters: The text's length.
         passage: The longest passage that stands in the other; of several, the first in this one.
-        shares: For each of `SIZES`, the share of the text's substrings of that length that stand in the other, 0 to 1;
-            None where the text is shorter.
+        shares: For each of `SIZES`, the share of the text's substrings of that length that stand in
+            the other, 0 to 1; None where the text is shorter.
     """
 
     characters: int
@@ -65,7 +66,8 @@ def _matches(text: str, training: str) -> Lengths:
     order = np.argsort(ranks[-1], kind="stable")
     is_training = order < len(training)
     places = np.arange(len(order))
-    # For each suffix of the text the nearest of the training text before and after it, in the order of suffixes.
+    # For each suffix of the text the nearest of the training text before and after it, in the order
+    # of suffixes.
     before = np.maximum.accumulate(np.where(is_training, places, -1))
     after = np.minimum.accumulate(np.where(is_training, places, len(order))[::-1])[::-1]
     lengths = np.zeros(len(text), np.int64)
@@ -79,9 +81,12 @@ def _matches(text: str, training: str) -> Lengths:
 
 
 def _ranks(training: Lengths, text: Lengths) -> list[Lengths]:
-    """Return the ranks of all substrings of 1, 2, 4, ... characters: equal exactly where the substrings are equal.
+    """Return the ranks of all substrings of 1, 2, 4, .
 
-    The texts stand one after the other, each with a character of its own behind it, so that no match runs past an end.
+    Characters: equal exactly where the substrings are equal.
+
+    The texts stand one after the other, each with a character of its own behind it, so that no
+    match runs past an end.
     """
     joined = np.concatenate([training + 2, [0], text + 2, [1]])
     ranks = [np.unique(joined, return_inverse=True)[1].astype(np.int64)]
@@ -102,7 +107,9 @@ def _ranks(training: Lengths, text: Lengths) -> list[Lengths]:
 def _common(ranks: list[Lengths], first: Lengths, second: Lengths) -> Lengths:
     """Return how many characters the suffixes at `first` and `second` have in common, from the powers of two in it."""
     length = np.zeros(len(first), np.int64)
-    end = len(ranks[0]) - 1  # the last character, which is like no other, stands for all places behind it
+    end = (
+        len(ranks[0]) - 1
+    )  # the last character, which is like no other, stands for all places behind it
     for power in range(len(ranks) - 1, -1, -1):
         here, there = np.minimum(first + length, end), np.minimum(second + length, end)
         length += (ranks[power][here] == ranks[power][there]) * (1 << power)

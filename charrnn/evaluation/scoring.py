@@ -1,4 +1,6 @@
-"""How well a model predicts a text: the one definition, used by `eval`, by validation in training and by the API.
+"""How well a model predicts a text.
+
+The one definition, used by `eval`, by validation in training and by the API.
 
 Only nats are added up. Everything shown is derived from a `Score`, and names its unit.
 """
@@ -32,7 +34,8 @@ class Score:
     """A sum of negative log likelihoods, and what it was summed over.
 
     Attributes:
-        nats: Summed negative log likelihood of every token, natural logarithm; unknown symbols included.
+        nats: Summed negative log likelihood of every token, natural logarithm; unknown symbols
+            included.
         tokens: Tokens scored; each one once.
         characters: Code points of the text that they stand for.
         bytes: UTF-8 bytes of that text.
@@ -64,7 +67,10 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits for each UTF-8 byte of the text: comparable between all tokenizers, and with compressors."""
+        """Bits for each UTF-8 byte of the text.
+
+        Comparable between all tokenizers, and with compressors.
+        """
         return _per(self.nats / LN2, self.bytes)
 
     @property
@@ -74,7 +80,10 @@ class Score:
         return _exp((self.nats - self.unknown_nats) / known) if known else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and all that is derived from them, as JSON values; what is no finite number is None."""
+        """Return the fields and all that is derived from them, as JSON values.
+
+        What is no finite number is None.
+        """
         derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
         values = vars(self) | {name: getattr(self, name) for name in derived}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -92,13 +101,14 @@ def _exp(nats: float) -> float:
 class ScoringProtocol:
     """How the state runs through the text.
 
-    The text is cut into segments that are scored side by side, each after reading `warmup` tokens before it that are
-    not scored (they are scored in the segment before).
+    The text is cut into segments that are scored side by side, each after reading `warmup` tokens
+    before it that are not scored (they are scored in the segment before).
 
     Attributes:
         segment: Tokens scored in one run of the state; None is the whole text in one serial pass.
         warmup: Tokens read before each segment, at most.
-        by_record: Each record is a segment, of its own length, read from the start symbol; without records, all is one.
+        by_record: Each record is a segment, of its own length, read from the start symbol; without
+            records, all is one.
     """
 
     segment: int | None
@@ -107,7 +117,10 @@ class ScoringProtocol:
 
     @classmethod
     def carried(cls) -> Self:
-        """State carried through the text, in parallel: enough warm-up to agree with `exact` within 0.001 nats."""
+        """State carried through the text, in parallel.
+
+        Enough warm-up to agree with `exact` within 0.001 nats.
+        """
         return cls(segment=2048, warmup=512)
 
     @classmethod
@@ -122,12 +135,18 @@ class ScoringProtocol:
 
     @classmethod
     def of(cls, text: Encoded) -> Self:
-        """Return how a text is scored if nothing else is asked for: by record if it has some, or else carried."""
+        """Return how a text is scored if nothing else is asked for.
+
+        By record if it has some, or else carried.
+        """
         return cls.carried() if text.starts is None else cls.records()
 
     @classmethod
     def reset(cls, every: int) -> Self:
-        """Context-free blocks of `every` tokens, each from the token before it: how transformers are often scored."""
+        """Context-free blocks of `every` tokens, each from the token before it.
+
+        How transformers are often scored.
+        """
         return cls(segment=every, warmup=1)
 
     def __str__(self) -> str:
@@ -136,7 +155,11 @@ class ScoringProtocol:
             return "state:records"
         if self.segment is None:
             return "state:carried-exact"
-        return f"state:reset-{self.segment}" if self.warmup == 1 else f"state:carried-warmup-{self.warmup}"
+        return (
+            f"state:reset-{self.segment}"
+            if self.warmup == 1
+            else f"state:carried-warmup-{self.warmup}"
+        )
 
 
 def evaluate(
@@ -150,18 +173,23 @@ def evaluate(
 ) -> Score:
     """Score every token of a text, the first one included (it is predicted from the start symbol).
 
-    Unknown symbols are charged the model's probability of the unknown token times a uniform choice among the code
-    points outside the vocabulary.
+    Unknown symbols are charged the model's probability of the unknown token times a uniform choice
+    among the code points outside the vocabulary.
 
     Args:
-        model: Put into evaluation mode for the while; its training mode and every random generator stay as they are.
+        model: Put into evaluation mode for the while; its training mode and every random generator
+            stay as they are.
         tokenizer: The one that made the ids.
         text: The ids, and the characters and bytes that they stand for.
         protocol: How the state runs.
-        autocast: Makes the context in which the model runs, for lower precision; None computes in the weights' own.
-        ranks: Those that share the work; each of them has the same arguments, and gets the same score.
+        autocast: Makes the context in which the model runs, for lower precision; None computes in
+            the weights' own.
+        ranks: Those that share the work; each of them has the same arguments, and gets the same
+            score.
     """
-    score = tally(token_nats(model, text, protocol, autocast=autocast, ranks=ranks), tokenizer, text).score
+    score = tally(
+        token_nats(model, text, protocol, autocast=autocast, ranks=ranks), tokenizer, text
+    ).score
     total, unknown, unknown_nats = ranks.total(score.nats, score.unknown, score.unknown_nats)
     return replace(score, nats=total, unknown=int(unknown), unknown_nats=unknown_nats)
 
@@ -172,7 +200,8 @@ class Tally:
 
     Attributes:
         score: Of the whole text.
-        nats: What each piece of `PIECE` tokens costs, (pieces,), in the order of the text; the last may be shorter.
+        nats: What each piece of `PIECE` tokens costs, (pieces,), in the order of the text; the last
+            may be shorter.
         tokens: Tokens in each piece.
     """
 
@@ -185,7 +214,10 @@ PIECE = 100  # ten of them are a block of the bootstrap
 
 
 def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Encoded) -> Tally:
-    """Add up what each token of a text costs: pairs of places in `text.ids` and their nats, in any order."""
+    """Add up what each token of a text costs.
+
+    Pairs of places in `text.ids` and their nats, in any order.
+    """
     total = unknown_nats = 0.0
     unknown, pieces = 0, np.zeros(-(-len(text.ids) // PIECE))
     for places, nats in losses:
@@ -196,9 +228,16 @@ def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Enc
         np.add.at(pieces, places // PIECE, nats + strangers * tokenizer.unknown_nats)
     penalty = unknown * tokenizer.unknown_nats
     score = Score(
-        total + penalty, len(text.ids), text.characters, text.bytes, unknown, unknown_nats + penalty if unknown else 0.0
+        total + penalty,
+        len(text.ids),
+        text.characters,
+        text.bytes,
+        unknown,
+        unknown_nats + penalty if unknown else 0.0,
     )
-    return Tally(score, pieces, np.diff(np.minimum(np.arange(len(pieces) + 1) * PIECE, len(text.ids))))
+    return Tally(
+        score, pieces, np.diff(np.minimum(np.arange(len(pieces) + 1) * PIECE, len(text.ids)))
+    )
 
 
 def token_nats(
@@ -214,7 +253,9 @@ def token_nats(
     yield from nats_of(predictions(model, text.ids, groups, autocast=autocast))
 
 
-def nats_of(found: Iterable[tuple[Places, tuple[npt.NDArray[Any], ...]]]) -> Iterator[tuple[Places, Nats]]:
+def nats_of(
+    found: Iterable[tuple[Places, tuple[npt.NDArray[Any], ...]]],
+) -> Iterator[tuple[Places, Nats]]:
     """Take the losses out of what `predictions` yields, in a type that sums of millions are safe in."""
     for places, (losses, *_) in found:
         yield places, losses.astype(np.float64)
@@ -239,8 +280,8 @@ def predictions(
         model: Put into evaluation mode for the while.
         ids: The text.
         groups: What is scored side by side, as `segments` yields it.
-        measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), which it must not change; returns
-            tensors (tokens,).
+        measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), which it must
+            not change; returns tensors (tokens,).
         autocast: As for `evaluate`.
     """
     training = model.training
@@ -252,19 +293,28 @@ def predictions(
                 wanted = (columns >= begins[:, 1:]) & (columns < ends)
                 with torch.inference_mode(), (autocast or nullcontext)():
                     logits, state = model(inputs.to(model.device), state)
-                    found = measure(logits.float().flatten(0, 1), targets.to(model.device).flatten())
+                    found = measure(
+                        logits.float().flatten(0, 1), targets.to(model.device).flatten()
+                    )
                 yield columns[wanted], tuple(value.cpu().numpy()[wanted.ravel()] for value in found)
     finally:
         model.train(training)
 
 
-# What bounds the memory, and changes no result: segments side by side, steps at a time, tokens and logits in one run.
+# What bounds the memory, and changes no result: segments side by side, steps at a time, tokens and
+# logits in one run.
 ROWS, CHUNK, TOKENS, LOGITS = 64, 256, 4096, 1 << 25
-STREAMS, LONGEST = 64, 8  # a long text has so many segments, longer ones, so that less of the work is warm-up
+STREAMS, LONGEST = (
+    64,
+    8,
+)  # a long text has so many segments, longer ones, so that less of the work is warm-up
 
 
 def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[tuple[Places, Places]]:
-    """Cut a text into groups of segments: arrays of (first token read, first token scored) and of the end."""
+    """Cut a text into groups of segments.
+
+    Arrays of (first token read, first token scored) and of the end.
+    """
     length = len(text.ids)
     if protocol.by_record and text.starts is not None:
         yield from record_segments(text.starts, length)
@@ -278,7 +328,9 @@ def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[tuple[Places,
         yield begins, np.minimum(group + size, length)[:, None]
 
 
-def shared(groups: Iterable[tuple[Places, Places]], ranks: Ranks) -> Iterator[tuple[Places, Places]]:
+def shared(
+    groups: Iterable[tuple[Places, Places]], ranks: Ranks
+) -> Iterator[tuple[Places, Places]]:
     """Leave this rank's share of each group's segments, if it has one."""
     for begins, ends in groups:
         if ranks.rank < len(begins):
@@ -293,7 +345,10 @@ def most_tokens(text: Encoded) -> int:
 
 
 def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Places]]:
-    """Group records by length; each is read and scored from its start on. Arrays as `segments` has them."""
+    """Group records by length; each is read and scored from its start on.
+
+    Arrays as `segments` has them.
+    """
     ends = np.append(starts[1:], length)
     order, done = np.argsort(starts - ends, kind="stable"), 0  # the longest first
     while done < len(order):
@@ -303,8 +358,13 @@ def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Place
         done += len(group)
 
 
-def _steps(ids: Ids, begins: Places, ends: Places, start: int) -> Iterator[tuple[Places, Tensor, Tensor]]:
-    """Walk along all rows at once: (columns, inputs, targets), each (rows, steps), the start symbol first."""
+def _steps(
+    ids: Ids, begins: Places, ends: Places, start: int
+) -> Iterator[tuple[Places, Tensor, Tensor]]:
+    """Walk along all rows at once.
+
+    (columns, inputs, targets), each (rows, steps), the start symbol first.
+    """
     first = begins[:, :1]
     longest = int((ends - first).max())
     steps = max(1, min(CHUNK, TOKENS // len(first), LOGITS // (len(first) * start)))

@@ -29,14 +29,21 @@ Arrays = tuple[npt.NDArray[Any], ...]
 
 
 def score_lines(
-    model: CharRNN, tokenizer: Tokenizer, lines: Sequence[str], *, autocast: Callable[[], Any] | None = None
+    model: CharRNN,
+    tokenizer: Tokenizer,
+    lines: Sequence[str],
+    *,
+    autocast: Callable[[], Any] | None = None,
 ) -> list[Score]:
-    """Score each line by itself, from the start symbol on; an empty line has no tokens and costs nothing.
+    """Score each line by itself, from the start symbol on.
+
+    An empty line has no tokens and costs nothing.
 
     Args:
         model: Put into evaluation mode for the while.
         tokenizer: The model's.
-        lines: Texts, together as long as memory allows; they are scored side by side, which changes no result.
+        lines: Texts, together as long as memory allows; they are scored side by side, which changes
+            no result.
         autocast: As for `charrnn.evaluation.scoring.evaluate`.
     """
     texts = [encode(tokenizer, line) for line in lines]
@@ -50,7 +57,10 @@ def score_lines(
 
 
 def _line_groups(ends: Places) -> Iterator[tuple[Places, Places]]:
-    """Put lines of about the same length side by side; see `charrnn.evaluation.scoring.segments`."""
+    """Put lines of about the same length side by side.
+
+    See `charrnn.evaluation.scoring.segments`.
+    """
     begins = np.concatenate([[0], ends[:-1]])
     order = np.argsort(ends - begins, kind="stable")
     order = order[(ends > begins)[order]]
@@ -64,7 +74,8 @@ class Surprisal:
     """A token, and what the model thought of it.
 
     Attributes:
-        text: The characters that became certain with it, as they stand in the text; none for a part of one.
+        text: The characters that became certain with it, as they stand in the text; none for a part
+            of one.
         id: The symbol.
         bits: Its negative log likelihood, base 2, and the charge if it is unknown.
         rank: Symbols that the model thought likelier, plus 1.
@@ -89,7 +100,9 @@ def surprisals(
     separator: str | None = None,
     autocast: Callable[[], Any] | None = None,
 ) -> Iterator[Surprisal]:
-    """Yield each token of a text, in its order; together they cost what `charrnn.evaluation.scoring.evaluate` says.
+    """Yield each token of a text, in its order.
+
+    Together they cost what `charrnn.evaluation.scoring.evaluate` says.
 
     Args:
         model: Put into evaluation mode for the while.
@@ -117,7 +130,11 @@ def in_detail(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return for each prediction the nats of the target, its rank, and the entropy in nats."""
     likelihoods = torch.log_softmax(logits, dim=-1)
     own = likelihoods.gather(-1, targets[:, None])
-    return -own[:, 0], (likelihoods > own).sum(dim=-1) + 1, -(likelihoods.exp() * likelihoods).sum(dim=-1)
+    return (
+        -own[:, 0],
+        (likelihoods > own).sum(dim=-1) + 1,
+        -(likelihoods.exp() * likelihoods).sum(dim=-1),
+    )
 
 
 def in_order(found: Iterable[tuple[Places, Arrays]]) -> Iterator[tuple[Places, Arrays]]:

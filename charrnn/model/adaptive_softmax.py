@@ -1,14 +1,18 @@
-"""Adaptive softmax: an output layer whose cost does not grow with a large vocabulary as a plain one's does.
+"""Adaptive softmax.
+
+An output layer whose cost does not grow with a large vocabulary as a plain one's does.
 
     Grave, Joulin, Cisse, Grangier and Jegou 2017, Efficient softmax approximation for GPUs
 
-Frequent symbols, which have the small ids, are predicted by the head, beside one entry for each tail. A tail predicts
-its own symbols through a narrower layer, and in training only where one of them is the target:
+Frequent symbols, which have the small ids, are predicted by the head, beside one entry for each
+tail. A tail predicts its own symbols through a narrower layer, and in training only where one of
+them is the target:
 
     p(symbol) = p_head(symbol)                             in the head
     p(symbol) = p_head(its tail) * p_tail(symbol)          in a tail
 
-so that probabilities are exact and sum to 1 all the same. `charrnn.model.shapes.tails` says where the tails begin.
+so that probabilities are exact and sum to 1 all the same. `charrnn.model.shapes.tails` says where
+the tails begin.
 """
 
 import torch
@@ -24,7 +28,9 @@ class Tail(nn.Module):
         self.begin, self.end = begin, end
         self.bias = nn.Parameter(torch.zeros(end - begin))
         self.project = nn.Parameter(nn.init.orthogonal_(torch.empty(width, hidden_size)))
-        self.weight = nn.Parameter(torch.empty(end - begin, width).uniform_(-(width**-0.5), width**-0.5))
+        self.weight = nn.Parameter(
+            torch.empty(end - begin, width).uniform_(-(width**-0.5), width**-0.5)
+        )
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., hidden_size) to logits (..., end - begin)."""
@@ -58,8 +64,12 @@ def summed_loss(head: Tensor, tails: list[Tail], values: Tensor, targets: Tensor
     for number, tail in enumerate(tails):
         rows = ((targets >= tail.begin) & (targets < tail.end)).nonzero()[:, 0]
         places[rows] = first + number
-        within = whole(tail(values.index_select(0, rows)))  # of none at all, the gradient is zero: no rank lacks it
-        total = total + functional.cross_entropy(within, targets[rows] - tail.begin, reduction="sum")
+        within = whole(
+            tail(values.index_select(0, rows))
+        )  # of none at all, the gradient is zero: no rank lacks it
+        total = total + functional.cross_entropy(
+            within, targets[rows] - tail.begin, reduction="sum"
+        )
     return total + functional.cross_entropy(whole(head), places, reduction="sum")
 
 

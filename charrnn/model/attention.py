@@ -1,14 +1,15 @@
 """Attention over the model's own past: one causal head over the last N states of the top layer.
 
-After SHA-RNN (Merity 2019); it is the idea of Bahdanau et al. (2015), with the text so far in the place of the sentence
-to translate.
+After SHA-RNN (Merity 2019); it is the idea of Bahdanau et al. (2015), with the text so far in the
+place of the sentence to translate.
 
 m_t = layer norm of h_t                                    what is remembered of a step
-a_t = softmax over s of (W m_t . m_s) / sqrt(size)         s = t - N + 1 .. t, as far as the text has begun
-h'  = h_t + V (sum over s of a_ts m_s)
+a_t = softmax over s of (W m_t . m_s) / sqrt(size)         s = t - N + 1 .. t, as far as the text
+has begun h'  = h_t + V (sum over s of a_ts m_s)
 
-A head as wide as the states needs no matrices for keys and values: they would only ever be multiplied with W and V. V
-begins at zero, so that a model begins as the same model without attention.
+A head as wide as the states needs no matrices for keys and values: they would only ever be
+multiplied with W and V. V begins at zero, so that a model begins as the same model without
+attention.
 """
 
 import torch
@@ -23,7 +24,9 @@ LEAST_BLOCK = 64  # queries that are answered at once, if the window is shorter 
 
 
 class Attention(nn.Module):
-    """One head over a sliding window; its state is the last N of m (batch, N, size) and how many are there (batch, 1).
+    """One head over a sliding window.
+
+    Its state is the last N of m (batch, N, size) and how many are there (batch, 1).
 
     Attributes:
         span: N, at least 1.
@@ -40,7 +43,10 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def forward(self, values: Tensor, state: State) -> tuple[Tensor, State]:
-        """Let each of (batch, time, size) look back; return as many, and the state after the last step."""
+        """Let each of (batch, time, size) look back.
+
+        Return as many, and the state after the last step.
+        """
         memory, count = state
         noted = self.norm(values)
         queries, seen = self.query(noted), torch.cat([memory, noted.to(memory.dtype)], dim=1)
@@ -49,7 +55,10 @@ class Attention(nn.Module):
             for begin in range(0, values.shape[1], self._block)
         ]
         answers = self.dropout(self.output(torch.cat(found, dim=1)))
-        return values + answers, (seen[:, -self.span :], (count + values.shape[1]).clamp(max=self.span))
+        return values + answers, (
+            seen[:, -self.span :],
+            (count + values.shape[1]).clamp(max=self.span),
+        )
 
     @property
     def _block(self) -> int:
@@ -68,8 +77,13 @@ class Attention(nn.Module):
         keys = seen[:, first:last].to(queries.dtype)
         place = torch.arange(first, last, device=seen.device)
         step = torch.arange(begin, begin + queries.shape[1], device=seen.device)[:, None]
-        # Step t is at place span + t of what was seen, and the places before span - count hold nothing yet.
+        # Step t is at place span + t of what was seen, and the places before span - count hold
+        # nothing yet.
         within = (place > step) & (place <= step + self.span)
         begun = place >= self.span - count
-        queries, keys, mask = queries[:, None], keys[:, None], (within & begun[:, None])[:, None]  # one head
+        queries, keys, mask = (
+            queries[:, None],
+            keys[:, None],
+            (within & begun[:, None])[:, None],
+        )  # one head
         return functional.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask)[:, 0]

@@ -19,7 +19,10 @@ class Dropout(nn.Module):
         self.share = share
 
     def forward(self, values: Tensor) -> Tensor:
-        """Drop some of the values, of any shape; all stay as they are in a model that does not train."""
+        """Drop some of the values, of any shape.
+
+        All stay as they are in a model that does not train.
+        """
         if not self.training or not self.share:
             return values
         if values.device.type != "cpu":
@@ -30,9 +33,10 @@ class Dropout(nn.Module):
 def mask(values: Tensor, share: float) -> Tensor:
     """Return by what to multiply `values`: 0, or what makes up for the zeros.
 
-    Torch draws a processor's random numbers one after the other, so that its own mask takes longer than a layer's norm
-    and output together. Here every 64 bits that are drawn decide on four numbers. The share is therefore rounded to a
-    multiple of 1 / 65,536, and the scale is that of the rounded one.
+    Torch draws a processor's random numbers one after the other, so that its own mask takes longer
+    than a layer's norm and output together. Here every 64 bits that are drawn decide on four
+    numbers. The share is therefore rounded to a multiple of 1 / 65,536, and the scale is that of
+    the rounded one.
     """
     dropped = min(round(share * LEVELS), LEVELS - 1)
     bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)

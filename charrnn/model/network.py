@@ -8,9 +8,9 @@
       -> attention over the last states, if there is any
       -> output layer              (batch, time, vocab_size)
 
-with dropout after each layer (on the embedding it cost more than it gave: a narrow vector that carries all that the
-model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
-symbol, which is only ever an input: it stands where there is no symbol before the first.
+with dropout after each layer (on the embedding it cost more than it gave: a narrow vector that
+carries all that the model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the
+start symbol, which is only ever an input: it stands where there is no symbol before the first.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,10 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the cell's last state."""
+        """Run over (batch, time, input_size).
+
+        Return (batch, time, hidden_size) and the cell's last state.
+        """
         outputs, state = self.cell(inputs, state)
         outputs = self.norm(outputs + inputs if self.residual else outputs)
         return self.dropout(outputs), state
@@ -63,9 +66,13 @@ class CharRNN(nn.Module):
         self.attention = Attention(config) if config.attention else None
         (outputs,) = weight_shapes(config)["head_bias"]
         self.head_bias = nn.Parameter(torch.zeros(outputs))
-        self.head_weight = None if config.tied else nn.Parameter(torch.empty(outputs, config.hidden_size))
+        self.head_weight = (
+            None if config.tied else nn.Parameter(torch.empty(outputs, config.hidden_size))
+        )
         if self.head_weight is not None:
-            nn.init.uniform_(self.head_weight, -(config.hidden_size**-0.5), config.hidden_size**-0.5)
+            nn.init.uniform_(
+                self.head_weight, -(config.hidden_size**-0.5), config.hidden_size**-0.5
+            )
         else:  # the embedding is the output layer too, so it starts on an output layer's scale
             nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
         self.tails = nn.ModuleList(Tail(config.hidden_size, *tail) for tail in tails(config))
@@ -80,8 +87,8 @@ class CharRNN(nn.Module):
 
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
-            state: What an earlier call returned, or None to begin afresh: for each layer in turn its cell's tensors
-                (batch, hidden_size), then what the attention remembers.
+            state: What an earlier call returned, or None to begin afresh: for each layer in turn
+                its cell's tensors (batch, hidden_size), then what the attention remembers.
 
         Returns:
             Logits (batch, time, vocab_size) and the state after the last step.
@@ -90,7 +97,10 @@ class CharRNN(nn.Module):
         return self.logits(values), carried
 
     def hidden(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Do as `forward`, but for the output layer: return what it would be given, (batch, time, hidden_size)."""
+        """Do as `forward`, but for the output layer.
+
+        Return what it would be given, (batch, time, hidden_size).
+        """
         states = self.split(self.initial_state(len(ids)) if state is None else state)
         values = self.embedding(ids)
         carried: State = ()
@@ -103,7 +113,10 @@ class CharRNN(nn.Module):
         return values, carried
 
     def logits(self, values: Tensor) -> Tensor:
-        """Map (..., hidden_size) to (..., vocab_size); those of an adaptive softmax are normalised."""
+        """Map (..., hidden_size) to (..., vocab_size).
+
+        Those of an adaptive softmax are normalised.
+        """
         head = self._head(values)
         return log_probs(head, self._tails, values) if self.tails else head
 
@@ -119,7 +132,9 @@ class CharRNN(nn.Module):
         return [tail for tail in self.tails if isinstance(tail, Tail)]
 
     def _head(self, values: Tensor) -> Tensor:
-        weight = self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
+        weight = (
+            self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
+        )
         return functional.linear(values, weight, self.head_bias)
 
     def set_dropout(self, share: float) -> None:
@@ -142,12 +157,20 @@ class CharRNN(nn.Module):
 
 
 def detach(state: Iterable[Tensor]) -> State:
-    """Cut the gradient's path into the past: the truncation of truncated backpropagation through time."""
+    """Cut the gradient's path into the past.
+
+    The truncation of truncated backpropagation through time.
+    """
     return tuple(tensor.detach() for tensor in state)
 
 
 def build(config: ModelConfig, seed: int) -> CharRNN:
-    """Return a new model, a function of `config` and `seed`; every global generator stays as it is."""
+    """Return a new model, a function of `config` and `seed`.
+
+    Every global generator stays as it is.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device's too
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed would seed every other device's too
         return CharRNN(config)

@@ -1,16 +1,20 @@
-"""The network of `charrnn.model.network` in plain NumPy, for inference: the CPU's sampler, and the tests' independent check.
+"""The network of `charrnn.model.network` in plain NumPy, for inference.
 
-A step of one stream is a few products of a vector with a matrix, so nearly all of its time could go to preparations.
-Everything that does not depend on the text is therefore done once, when the model is made:
+The CPU's sampler, and the tests' independent check.
+
+A step of one stream is a few products of a vector with a matrix, so nearly all of its time could go
+to preparations. Everything that does not depend on the text is therefore done once, when the model
+is made:
 
 - matrices are transposed, so that a step is `row vector @ contiguous matrix`;
 - biases that are only ever added up become one;
 - the first layer's input product, of which there is one per symbol, becomes the rows of a table;
-- what a sigmoid will be applied to is halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2: one tanh then serves all gates
-  of a cell, and it cannot overflow. Halving is exact in floating point.
+- what a sigmoid will be applied to is halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2: one tanh
+  then serves all gates of a cell, and it cannot overflow. Halving is exact in floating point.
 
-All arrays are float32. Streams do not depend on each other, but a linear algebra library may round a product
-differently for another number of rows, so that a stream alone and among others can differ in the last bits.
+All arrays are float32. Streams do not depend on each other, but a linear algebra library may round
+a product differently for another number of rows, so that a stream alone and among others can differ
+in the last bits.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,8 +33,12 @@ State = tuple[Array, ...]
 
 NORM_EPSILON = np.float32(1e-5)
 HALF = np.float32(0.5)
-QUIETLY = np.errstate(over="ignore", invalid="ignore")  # who uses the logits sees that they are not finite
-TABLE_LIMIT = 1 << 25  # numbers, so 128 MB: where a table would be larger, its rows are computed as they are needed
+QUIETLY = np.errstate(
+    over="ignore", invalid="ignore"
+)  # who uses the logits sees that they are not finite
+TABLE_LIMIT = (
+    1 << 25
+)  # numbers, so 128 MB: where a table would be larger, its rows are computed as they are needed
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ class Layer:
 
     Attributes:
         inputs: Input matrix, (input_size, gates * hidden_size).
-        recurrent: Recurrent matrix, (hidden_size, gates * hidden_size); empty in a cell that has none.
+        recurrent: Recurrent matrix, (hidden_size, gates * hidden_size); empty in a cell that has
+            none.
         bias: The biases that are added to the two products' sum, (gates * hidden_size,).
         candidate_bias: The gru's bias inside the reset gate, (hidden_size,); zeros in other cells.
         norm: Layer norm's weight and bias, (hidden_size,) each, or None.
@@ -61,7 +70,9 @@ class Layer:
 
 def normalise(values: Array, weight: Array, bias: Array) -> Array:
     """Give each row of (batch, size) mean 0 and variance 1, then scale and shift it."""
-    mean: Array = np.add.reduce(values, axis=1, keepdims=True)  # a reduction alone is faster than np.mean
+    mean: Array = np.add.reduce(
+        values, axis=1, keepdims=True
+    )  # a reduction alone is faster than np.mean
     mean /= values.shape[1]
     centred = values - mean
     variance: Array = np.add.reduce(centred * centred, axis=1, keepdims=True)
@@ -72,8 +83,9 @@ def normalise(values: Array, weight: Array, bias: Array) -> Array:
     return centred
 
 
-# A cell maps a layer, its input's product with the input matrix plus `bias`, and the state before the step to the state
-# after it, whose first array is the output. It may overwrite the product. Equations: `charrnn.model.cells`.
+# A cell maps a layer, its input's product with the input matrix plus `bias`, and the state before
+# the step to the state after it, whose first array is the output. It may overwrite the product.
+# Equations: `charrnn.model.cells`.
 
 
 def rnn_tanh(layer: Layer, product: Array, state: State) -> State:
@@ -101,7 +113,9 @@ def gru(layer: Layer, product: Array, state: State) -> State:
     recurrent = hidden @ layer.recurrent
     gates = np.tanh(product[:, : 2 * size] + recurrent[:, : 2 * size]) * HALF + HALF
     reset, update = gates[:, :size], gates[:, size:]
-    candidate = np.tanh(product[:, 2 * size :] + reset * (recurrent[:, 2 * size :] + layer.candidate_bias))
+    candidate = np.tanh(
+        product[:, 2 * size :] + reset * (recurrent[:, 2 * size :] + layer.candidate_bias)
+    )
     return (candidate + update * (hidden - candidate),)
 
 
@@ -127,8 +141,14 @@ def minlstm(layer: Layer, product: Array, state: State) -> State:
     """Step the minLSTM: gates f, i, g."""
     (hidden,) = state
     size = hidden.shape[1]
-    forget, enter, candidate = product[:, :size], product[:, size : 2 * size], product[:, 2 * size :]
-    odds = np.logaddexp(0, -forget) - np.logaddexp(0, -enter)  # of i against f, as a logarithm: always finite
+    forget, enter, candidate = (
+        product[:, :size],
+        product[:, size : 2 * size],
+        product[:, 2 * size :],
+    )
+    odds = np.logaddexp(0, -forget) - np.logaddexp(
+        0, -enter
+    )  # of i against f, as a logarithm: always finite
     update = np.tanh(odds * HALF) * HALF + HALF
     return (hidden + update * (candidate - hidden),)
 
@@ -161,7 +181,9 @@ def cell_name(config: ModelConfig) -> str:
 
 @dataclass(frozen=True)
 class Attention:
-    """The weights of `charrnn.model.attention`, ready for use: one product serves all streams and all remembered states.
+    """The weights of `charrnn.model.attention`, ready for use.
+
+    One product serves all streams and all remembered states.
 
     Attributes:
         query: Matrix, (hidden_size, hidden_size), divided by the root of hidden_size.
@@ -195,7 +217,7 @@ class NumpyModel:
 
     @QUIETLY
     def __init__(self, config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Prepare `weights`, which have the names and shapes that `charrnn.model.shapes.weight_shapes` gives for `config`."""
+        """Prepare `weights`, named and shaped as `charrnn.model.shapes.weight_shapes` says."""
         self.config = config
         self.start = config.vocab_size
         self._cell = CELLS[cell_name(config)]
@@ -206,7 +228,11 @@ class NumpyModel:
         self._attention = prepare_attention(weights) if config.attention else None
         names = [f"tails.{number}." for number in range(len(tails(config)))]
         self._tails = [
-            (single(weights[n + "project"].T), single(weights[n + "weight"].T), single(weights[n + "bias"]))
+            (
+                single(weights[n + "project"].T),
+                single(weights[n + "weight"].T),
+                single(weights[n + "bias"]),
+            )
             for n in names
         ]
         first = self._layers[0]
@@ -214,7 +240,10 @@ class NumpyModel:
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before the first symbol: zeros, of the shapes that `charrnn.model.shapes.state_shapes` gives."""
+        """Return the state before the first symbol.
+
+        Zeros, of the shapes that `charrnn.model.shapes.state_shapes` gives.
+        """
         return tuple(np.zeros((batch, *shape), np.float32) for shape in state_shapes(self.config))
 
     @QUIETLY
@@ -240,14 +269,20 @@ class NumpyModel:
         return self._logits(values), carried
 
     def run(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Step through (batch, time) ids; return every step's logits (batch, time, vocab_size) and the last state."""
+        """Step through (batch, time) ids.
+
+        Return every step's logits (batch, time, vocab_size) and the last state.
+        """
         logits = np.empty((*ids.shape, self.config.vocab_size), np.float32)
         for time in range(ids.shape[1]):
             logits[:, time], state = self.step(ids[:, time], state)
         return logits, state
 
     def _logits(self, values: Array) -> Array:
-        """Apply the output layer to (batch, hidden_size); an adaptive softmax is that of `charrnn.model.adaptive_softmax`."""
+        """Apply the output layer to (batch, hidden_size).
+
+        An adaptive softmax is that of `charrnn.model.adaptive_softmax`.
+        """
         logits = values @ self._head
         logits += self._head_bias
         if not self._tails:
@@ -277,7 +312,9 @@ class NumpyModel:
         return state[index * size : (index + 1) * size]
 
 
-def prepare_layer(config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]], index: int) -> Layer:
+def prepare_layer(
+    config: ModelConfig, weights: Mapping[str, npt.NDArray[Any]], index: int
+) -> Layer:
     """Lay out the weights of one layer; `index` counts from the input."""
     hidden, prefix = config.hidden_size, f"layers.{index}."
     scale = np.repeat(np.array(SCALES[cell_name(config)], np.float32), hidden)
@@ -304,7 +341,11 @@ def prepare_attention(weights: Mapping[str, npt.NDArray[Any]]) -> Attention:
     """Lay out the weights of the attention."""
     query, output = (single(weights[f"attention.{name}.weight"].T) for name in ("query", "output"))
     query /= np.sqrt(np.float32(len(query)))
-    return Attention(query, output, (single(weights["attention.norm.weight"]), single(weights["attention.norm.bias"])))
+    return Attention(
+        query,
+        output,
+        (single(weights["attention.norm.weight"]), single(weights["attention.norm.bias"])),
+    )
 
 
 def log_softmax(logits: Array) -> Array:

@@ -1,7 +1,9 @@
-"""Which weights a configuration implies, by name and shape: known without torch and without allocating anything.
+"""Which weights a configuration implies, by name and shape.
 
-A model file is checked against it before it is believed, `--dry-run` and `info` count with it, and the NumPy model
-reads the same names. `tests/test_model.py` holds it against the torch model.
+Known without torch and without allocating anything.
+
+A model file is checked against it before it is believed, `--dry-run` and `info` count with it, and
+the NumPy model reads the same names. `tests/test_model.py` holds it against the torch model.
 """
 
 from math import prod
@@ -13,7 +15,10 @@ NUM_STATES = {"rnn": 1, "gru": 1, "lstm": 2, "mingru": 1, "minlstm": 1}
 
 
 def tails(config: ModelConfig) -> list[tuple[int, int, int]]:
-    """Return each tail of an adaptive softmax: its first symbol, the one after its last, and its width."""
+    """Return each tail of an adaptive softmax.
+
+    Its first symbol, the one after its last, and its width.
+    """
     if not config.adaptive:
         return []
     first, second, hidden = config.vocab_size // 8, config.vocab_size // 2, config.hidden_size
@@ -31,7 +36,9 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     shapes["embedding.weight"] = (config.vocab_size + 1, config.embedding_size)
     for layer in range(config.num_layers):
         prefix = f"layers.{layer}."
-        for name, shape in cell_shapes(config, config.embedding_size if layer == 0 else hidden).items():
+        for name, shape in cell_shapes(
+            config, config.embedding_size if layer == 0 else hidden
+        ).items():
             shapes[f"{prefix}cell.{name}"] = shape
         if config.layer_norm:
             shapes[prefix + "norm.weight"] = (hidden,)
@@ -47,8 +54,13 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the shape of each tensor that a model carries for one stream: its cells' in turn, then its attention's."""
-    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * (config.num_layers * NUM_STATES[config.cell])
+    """Return the shape of each tensor that a model carries for one stream.
+
+    Its cells' in turn, then its attention's.
+    """
+    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * (
+        config.num_layers * NUM_STATES[config.cell]
+    )
     return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells
 
 

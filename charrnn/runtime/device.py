@@ -1,4 +1,7 @@
-"""What the machine offers: the device, the number format that it is fast at, its threads and its memory."""
+"""What the machine offers.
+
+The device, the number format that it is fast at, its threads and its memory.
+"""
 
 import ctypes
 import os
@@ -15,7 +18,9 @@ from charrnn.errors import MachineError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that `name` asks for; `auto` is the first of cuda, mps and cpu that is there.
+    """Return the device that `name` asks for.
+
+    `auto` is the first of cuda, mps and cpu that is there.
 
     Raises:
         UsageError: There is no such device.
@@ -38,7 +43,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor or the GPU has instructions for it.
+    """Return `fp32`, `bf16` or `fp16`.
+
+    `auto` is bf16 where the processor or the GPU has instructions for it.
 
     Raises:
         UsageError: There is no such format.
@@ -46,7 +53,9 @@ def choose_precision(name: str, device: torch.device) -> str:
     """
     TrainConfig(precision=name)  # checks it
     if name == "fp16" and device.type == "cpu":
-        raise MachineError("--precision fp16 needs a GPU.", "Use --precision bf16 or fp32 on the CPU.")
+        raise MachineError(
+            "--precision fp16 needs a GPU.", "Use --precision bf16 or fp32 on the CPU."
+        )
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -58,7 +67,9 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def use_processor(threads: int | None, processes: int = 1) -> int:
-    """Make ready to compute: let torch use so many processor threads, return how many it uses, and keep memory.
+    """Make ready to compute.
+
+    Let torch use so many processor threads, return how many it uses, and keep memory.
 
     Args:
         threads: How many; None is as many as torch likes, or this process's share of the cores.
@@ -69,7 +80,9 @@ def use_processor(threads: int | None, processes: int = 1) -> int:
     """
     TrainConfig(threads=threads)  # checks it
     keep_memory()
-    if threads is None and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # which torchrun sets
+    if (
+        threads is None and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1"
+    ):  # which torchrun sets
         threads = max(1, cores() // processes)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -80,13 +93,17 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def keep_memory() -> bool:
-    """Let the memory that a step frees stay with this process, for the next step; return whether that was arranged.
+    """Let the memory that a step frees stay with this process, for the next step.
 
-    glibc hands large blocks back to the system as soon as they are free, and is given them anew as pages that the
-    system has to clear, one fault for each: up to half of a training step. Without it, or where the environment sets
-    up malloc already, all stays as it is.
+    Return whether that was arranged.
+
+    glibc hands large blocks back to the system as soon as they are free, and is given them anew as
+    pages that the system has to clear, one fault for each: up to half of a training step. Without
+    it, or where the environment sets up malloc already, all stays as it is.
     """
-    chosen = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    chosen = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get(
+        "GLIBC_TUNABLES", ""
+    )
     if chosen or sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -114,7 +131,11 @@ def free_memory(device: torch.device) -> int | None:
     try:
         facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, LookupError):  # not Linux: all the memory there is, which is more than is free
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+    ):  # not Linux: all the memory there is, which is more than is free
         names = getattr(os, "sysconf_names", {})
         known = "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else None

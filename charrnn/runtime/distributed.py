@@ -1,9 +1,9 @@
 """Several processes that train one model together, each with a share of every batch, as `torchrun` starts them.
 
-Every rank runs the same program and comes to the same decisions at the same step. What only one can do, printing and
-writing files, the first one does. Whatever may fail on one rank and not on another is done `together`, so that all of
-them leave, with one exit code, or none does. A process alone is a rank whose talk with the others costs nothing:
-torch.distributed is not even imported.
+Every rank runs the same program and comes to the same decisions at the same step. What only one can
+do, printing and writing files, the first one does. Whatever may fail on one rank and not on another
+is done `together`, so that all of them leave, with one exit code, or none does. A process alone is
+a rank whose talk with the others costs nothing: torch.distributed is not even imported.
 """
 
 import os
@@ -19,11 +19,16 @@ T = TypeVar("T")
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 MEETING_SECONDS = 120  # within which all ranks have to begin; CHARRNN_RANKS_TIMEOUT says otherwise
-SILENT_SECONDS = 1800  # after which a rank that says nothing is given up; one may have to encode a long text
+SILENT_SECONDS = (
+    1800  # after which a rank that says nothing is given up; one may have to encode a long text
+)
 
 
 class RanksLost(MachineError):
-    """Another rank does not answer: its process or its machine is gone. Each rank that notices says so itself."""
+    """Another rank does not answer: its process or its machine is gone.
+
+    Each rank that notices says so itself.
+    """
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,9 @@ class Ranks:
             ) from error
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do what may fail on one rank alone. If it does, all leave with that exit code, and the first says why.
+        """Do what may fail on one rank alone.
+
+        If it does, all leave with that exit code, and the first says why.
 
         Args:
             work: What to do; it must not talk to the other ranks.
@@ -118,7 +125,9 @@ class Ranks:
         except CharRNNError as failure:
             error = failure
         told = None if error is None else (error.message, error.hint, error.exit_code)
-        failures = [(rank, failure) for rank, failure in enumerate(self.gather(told)) if failure is not None]
+        failures = [
+            (rank, failure) for rank, failure in enumerate(self.gather(told)) if failure is not None
+        ]
         if not failures:
             return result
         rank, (message, hint, code) = failures[0]
@@ -140,7 +149,9 @@ class Ranks:
             self.together(lambda turn=turn: done.append(work()) if turn == mine else None)  # type: ignore[misc]
         return done[0]
 
-    def check_same(self, facts: Mapping[str, str], hint: str, error: type[CharRNNError] = UsageError) -> None:
+    def check_same(
+        self, facts: Mapping[str, str], hint: str, error: type[CharRNNError] = UsageError
+    ) -> None:
         """Raise an error that names what differs and where, unless every rank has the same facts."""
         found = self.gather(dict(facts))
         self.together(lambda: _compare(found, hint, error))
@@ -164,14 +175,21 @@ def ranks_of(environment: Mapping[str, str]) -> Ranks:
     """
     if any(name not in environment for name in (*NUMBERS, *ADDRESS)):
         return ALONE
-    numbers = [environment[name] for name in NUMBERS] + [environment.get("TORCHELASTIC_RESTART_COUNT", "0")]
+    numbers = [environment[name] for name in NUMBERS] + [
+        environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    ]
     try:
         ranks = Ranks(*map(int, numbers))
     except ValueError:
         ranks = Ranks(-1)
-    if not 0 <= ranks.rank < ranks.size or not 0 <= ranks.local_rank < ranks.local_size <= ranks.size:
+    if (
+        not 0 <= ranks.rank < ranks.size
+        or not 0 <= ranks.local_rank < ranks.local_size <= ranks.size
+    ):
         given = ", ".join(f"{name}={environment[name]}" for name in NUMBERS)
-        raise UsageError(f"The environment's {given} are no place among ranks.", "Let torchrun set them.")
+        raise UsageError(
+            f"The environment's {given} are no place among ranks.", "Let torchrun set them."
+        )
     return ranks
 
 
@@ -182,13 +200,16 @@ def check_alone(command: str) -> None:
         if not ranks.first:
             raise SystemExit(UsageError.exit_code)  # the first one tells
         raise UsageError(
-            f"charrnn {command} runs in one process, and {ranks.size} were started.", "Start it without torchrun."
+            f"charrnn {command} runs in one process, and {ranks.size} were started.",
+            "Start it without torchrun.",
         )
 
 
 @contextmanager
 def joined(device: str, backend: str) -> Iterator[Ranks]:
-    """Meet the other ranks, if torchrun has started this process as one of several. They part when they end.
+    """Meet the other ranks, if torchrun has started this process as one of several.
+
+    They part when they end.
 
     Args:
         device: What `choose_device` takes. Each rank of a machine gets a GPU of its own.
@@ -210,7 +231,9 @@ def joined(device: str, backend: str) -> Iterator[Ranks]:
     except CharRNNError as error:
         if ranks.first:
             raise
-        raise SystemExit(error.exit_code) from None  # all ranks come to the same error, and the first one tells
+        raise SystemExit(
+            error.exit_code
+        ) from None  # all ranks come to the same error, and the first one tells
 
 
 def _backend(ranks: Ranks, device: str, backend: str) -> str:
@@ -221,7 +244,10 @@ def _backend(ranks: Ranks, device: str, backend: str) -> str:
 
     on_gpu = choose_device(device).type == "cuda"
     if backend == "nccl" and not on_gpu:
-        raise MachineError("--backend nccl needs a GPU for each rank.", "On CPUs, use --backend gloo or leave it out.")
+        raise MachineError(
+            "--backend nccl needs a GPU for each rank.",
+            "On CPUs, use --backend gloo or leave it out.",
+        )
     if on_gpu:
         if ranks.local_rank >= torch.cuda.device_count():
             raise MachineError(
@@ -238,18 +264,22 @@ def _meet(ranks: Ranks, backend: str) -> None:
 
     if not distributed.is_available():
         raise MachineError(
-            "This installation of torch cannot train among several ranks.", "Install another build of it."
+            "This installation of torch cannot train among several ranks.",
+            "Install another build of it.",
         )
     seconds = _meeting_seconds()
     limit = timedelta(seconds=seconds)
     try:
         store, _, _ = next(distributed.rendezvous("env://", ranks.rank, ranks.size, timeout=limit))  # type: ignore[attr-defined]
-        # torchrun keeps its store when it begins anew, and with it the addresses of those that are gone
+        # torchrun keeps its store when it begins anew, and with it the addresses of those that are
+        # gone
         store = PrefixStore(f"attempt {ranks.restarts} of {ranks.size}", store)
         store.set(f"here/{ranks.rank}", "")
         store.wait([f"here/{rank}" for rank in range(ranks.size)], limit)
         silence = timedelta(seconds=SILENT_SECONDS)
-        distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.size, timeout=silence)
+        distributed.init_process_group(
+            backend, store=store, rank=ranks.rank, world_size=ranks.size, timeout=silence
+        )
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise MachineError(

@@ -12,7 +12,9 @@ from types import FrameType
 from charrnn.errors import InterruptedRun
 
 # Ctrl-C, the polite kill, and a terminal that was closed (which Windows does not know).
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 # A progress bar stands there and hides the cursor, and a process that ends at once cannot tidy up.
 CLEAR_LINE, SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 
@@ -21,8 +23,9 @@ CLEAR_LINE, SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
     """Give a function that returns the number of the signal that asked to stop, or None.
 
-    The first signal is announced and remembered; the second one ends the process at once, which is safe because every
-    file is written whole before it gets its name. A signal that is ignored (nohup, a job in the background) stays so.
+    The first signal is announced and remembered; the second one ends the process at once, which is
+    safe because every file is written whole before it gets its name. A signal that is ignored
+    (nohup, a job in the background) stays so.
 
     Args:
         announce: Called in the handler; may write a line, and nothing else.
@@ -42,7 +45,10 @@ def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | N
 
 @contextmanager
 def stop_at_once() -> Iterator[None]:
-    """Let a signal raise `InterruptedRun` wherever the process is: there is nothing yet to be saved."""
+    """Let a signal raise `InterruptedRun` wherever the process is.
+
+    There is nothing yet to be saved.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise InterruptedRun("Stopped before the first step.", signal_number=number)
@@ -53,9 +59,12 @@ def stop_at_once() -> Iterator[None]:
 
 @contextmanager
 def end_at_once() -> Iterator[None]:
-    """Let a signal end the process wherever it is: there is nothing to be saved, and no file half written.
+    """Let a signal end the process wherever it is.
 
-    An exception could come in the middle of drawing a progress bar, and then nobody could stop that in good order.
+    There is nothing to be saved, and no file half written.
+
+    An exception could come in the middle of drawing a progress bar, and then nobody could stop that
+    in good order.
     """
     with _handled(lambda number, frame: leave_at_once(number)):
         yield

@@ -11,13 +11,13 @@
     records.py  texts that end by themselves, until there are enough new ones
     conversation.py  a text that is written in turns
 
-Rules are functions from logits to logits on the last axis, the vocabulary's; what a rule removes becomes -inf. They are
-applied in one order, whatever the order of the options:
+Rules are functions from logits to logits on the last axis, the vocabulary's; what a rule removes
+becomes -inf. They are applied in one order, whatever the order of the options:
 
     banned -> no_repeat -> temperature -> top_k -> top_p -> min_p -> draw
 
-so top_p sees the probabilities after the temperature, among the symbols that top_k left, and min_p those that both
-left.
+so top_p sees the probabilities after the temperature, among the symbols that top_k left, and min_p
+those that both left.
 """
 
 from charrnn.config.sampling import DRAWING, SamplingConfig

@@ -1,10 +1,10 @@
 """Beam search: the likeliest text that a bounded search finds, without chance.
 
-Of all extensions of all beams by one symbol, those with the largest total log probability stay, as many as there are
-places. A beam that meets the stop string, or has as many lines or sentences as were asked for, keeps its place and
-grows no further. The search ends when no beam can grow or at the length limit, and ranks what it has by log probability
-per symbol, so that a text which ended early does not win by being short. With a place for every possible text it is
-exhaustive.
+Of all extensions of all beams by one symbol, those with the largest total log probability stay, as
+many as there are places. A beam that meets the stop string, or has as many lines or sentences as
+were asked for, keeps its place and grows no further. The search ends when no beam can grow or at
+the length limit, and ranks what it has by log probability per symbol, so that a text which ended
+early does not win by being short. With a place for every possible text it is exhaustive.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,13 @@ class Beams:
 
 
 def search(
-    model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, beam: int, num: int = 1
+    model: StepModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: SamplingConfig,
+    *,
+    beam: int,
+    num: int = 1,
 ) -> list[Sample]:
     """Return the `num` best texts, the best first; of equals, the one found first.
 
@@ -53,7 +59,8 @@ def search(
         model: The model that predicts.
         tokenizer: The model's.
         prompt: What the texts begin with.
-        config: `length`, `stop`, `until`, `no_repeat` and `unknown`; nothing is drawn, so the others have no meaning.
+        config: `length`, `stop`, `until`, `no_repeat` and `unknown`; nothing is drawn, so the
+            others have no meaning.
         beam: Texts that are followed at once, 1 to 1,024.
         num: 1 to `beam`.
 
@@ -94,7 +101,9 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
     best = np.argsort(-totals, axis=None, kind="stable")[:places]
     best = best[np.isfinite(totals.ravel()[best])]
     rows, symbols = np.divmod(best, logits.shape[1])
-    grown = Beams(Place(beams.place.ids, state), beams.ids, beams.log_probs, beams.memory).select(rows)
+    grown = Beams(Place(beams.place.ids, state), beams.ids, beams.log_probs, beams.memory).select(
+        rows
+    )
     if grown.memory:
         grown.memory.append(symbols)
     return Beams(
@@ -106,7 +115,10 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
 
 
 def ended_text(tokenizer: Tokenizer, config: SamplingConfig, ids: Ids, *, last: bool) -> str | None:
-    """Return the text of `ids` if it ends with them, which it does at the `last` step; else None."""
+    """Return the text of `ids` if it ends with them, which it does at the `last` step.
+
+    Else None.
+    """
     ending = Ending(config)
     text = ending.feed(tokenizer.decode(ids))
     if last:

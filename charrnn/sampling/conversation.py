@@ -34,7 +34,9 @@ class Page(NamedTuple):
 
 
 class Conversation:
-    """The model's state after all that was said and written; each turn goes on from it, and can be taken back.
+    """The model's state after all that was said and written.
+
+    Each turn goes on from it, and can be taken back.
 
     Attributes:
         config: How the model's next turn is drawn.
@@ -49,14 +51,19 @@ class Conversation:
         UsageError: `seed` is negative.
     """
 
-    def __init__(self, model: StepModel, tokenizer: Tokenizer, config: SamplingConfig, seed: int) -> None:
+    def __init__(
+        self, model: StepModel, tokenizer: Tokenizer, config: SamplingConfig, seed: int
+    ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self._pages: deque[Page] = deque(maxlen=TURNS)
         self._page = self._empty = Page(begin(model), np.zeros(0, np.int64))
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        """Draw the random numbers that follow from this seed; raise `UsageError` if it is negative."""
+        """Draw the random numbers that follow from this seed.
+
+        Raise `UsageError` if it is negative.
+        """
         check_run(seed=seed)
         self._numbers = uniforms(seed, range(1))
 
@@ -65,9 +72,14 @@ class Conversation:
         self.config = replace(self.config, **settings)
 
     def say(self, text: str) -> None:
-        """Begin a turn with `text`, which may be empty; raise `TextError` at characters new to the model."""
+        """Begin a turn with `text`, which may be empty.
+
+        Raise `TextError` at characters new to the model.
+        """
         ids = encode_prompt(self.tokenizer, text, self.config.unknown)
-        place, past, unspelled = self._page  # what was said before, if the model did not go on from it
+        place, past, unspelled = (
+            self._page
+        )  # what was said before, if the model did not go on from it
         tail = open_end(self.tokenizer, ids)
         ids = np.concatenate([np.array(unspelled.ids, np.int64), ids[: tail.begin]])
         place = read(self.model, place, ids)
@@ -75,13 +87,17 @@ class Conversation:
         self._page = Page(place, np.concatenate([past, ids])[-2 * WINDOW :], tail)
 
     def write(self) -> Iterator[str]:
-        """Go on writing, in pieces as they become certain. Whoever stops reading them keeps what was written till then.
+        """Go on writing, in pieces as they become certain.
+
+        Whoever stops reading them keeps what was written till then.
 
         A stop string is not shown, but the model has read it: what comes next comes after it.
         """
         (last, state), past, tail = self._page
         speller = Speller(self.tokenizer, self.config, tail.characters)
-        enough = replace(self.config, length=len(tail.ids) + most_symbols(self.tokenizer, self.config.length))
+        enough = replace(
+            self.config, length=len(tail.ids) + most_symbols(self.tokenizer, self.config.length)
+        )
         for step in write(
             BoundModel(self.model, tail),
             Place(last, (*state, np.array([tail.begin if tail.ids else FREE]))),
@@ -100,7 +116,10 @@ class Conversation:
         yield speller.flush()
 
     def undo(self) -> None:
-        """Take back the last turn, what was said and what was written; raise `UsageError` if there is none."""
+        """Take back the last turn, what was said and what was written.
+
+        Raise `UsageError` if there is none.
+        """
         if not self._pages:
             raise UsageError("There is nothing to take back.")
         self._page = self._pages.pop()

@@ -1,4 +1,7 @@
-"""Streams of symbols from a model: side by side, each with its own random numbers. Nothing that was yielded is kept."""
+"""Streams of symbols from a model: side by side, each with its own random numbers.
+
+Nothing that was yielded is kept.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -15,7 +18,10 @@ BLOCK = 64  # random numbers that a stream takes at once; how many does not chan
 
 
 class StepModel(Protocol):
-    """A model that reads one symbol of each stream at a time; `charrnn.model.numpy_model.NumpyModel` is one."""
+    """A model that reads one symbol of each stream at a time.
+
+    `charrnn.model.numpy_model.NumpyModel` is one.
+    """
 
     @property
     def start(self) -> int:
@@ -27,12 +33,17 @@ class StepModel(Protocol):
         ...
 
     def step(self, ids: Ids, state: Any) -> tuple[Logits, tuple[Any, ...]]:
-        """Read ids (batch,); return logits (batch, vocab_size) and the new state, leaving `state` as it was."""
+        """Read ids (batch,).
+
+        Return logits (batch, vocab_size) and the new state, leaving `state` as it was.
+        """
         ...
 
 
 class Place(NamedTuple):
-    """Where streams stand in their texts. It does not change, so a place can be kept and returned to.
+    """Where streams stand in their texts.
+
+    It does not change, so a place can be kept and returned to.
 
     Attributes:
         ids: The last symbol of each stream, which the model has not read yet, (num,).
@@ -86,7 +97,8 @@ def read(model: StepModel, place: Place, ids: Sequence[int] | Ids) -> Place:
 def uniforms(seed: int, streams: range) -> Iterator[npt.NDArray[np.float64]]:
     """Yield a number in [0, 1) for each stream, (num,), without end.
 
-    Stream i has a generator of its own, of (`seed`, i), so that its numbers do not depend on the streams beside it.
+    Stream i has a generator of its own, of (`seed`, i), so that its numbers do not depend on the
+    streams beside it.
     """
     rngs = [np.random.default_rng((seed, stream)) for stream in streams]
     while True:
@@ -137,10 +149,12 @@ def generate_ids(
 
     Args:
         model: The model that predicts.
-        prompt_ids: What all streams begin with, after the start symbol; it is read once, and not yielded.
+        prompt_ids: What all streams begin with, after the start symbol; it is read once, and not
+            yielded.
         config: The rules; see `write`.
         seed: At least 0.
-        streams: The numbers of the streams; what a stream draws depends on its number, not on the others.
+        streams: The numbers of the streams; what a stream draws depends on its number, not on the
+            others.
         banned: Ids that are never drawn.
     """
     place = read(model, begin(model), prompt_ids).select([0] * len(streams))

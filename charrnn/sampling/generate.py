@@ -27,8 +27,10 @@ class Sample:
 
     Attributes:
         text: What was written after the prompt, without the stop string.
-        ids: The symbols drawn for it, those of the stop string and of what `until` cut off included.
-        log_probs: The natural logarithm of each symbol's probability in the model's own prediction, before any rule.
+        ids: The symbols drawn for it, those of the stop string and of what `until` cut off
+            included.
+        log_probs: The natural logarithm of each symbol's probability in the model's own prediction,
+            before any rule.
     """
 
     text: str
@@ -39,7 +41,9 @@ class Sample:
 def generate_text(
     model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int
 ) -> Iterator[str]:
-    """Write one text, in pieces as they become certain. The prompt and the stop string are not part of it.
+    """Write one text, in pieces as they become certain.
+
+    The prompt and the stop string are not part of it.
 
     Raises:
         UsageError: `seed` is negative; raised at the call, before the first piece, as the next.
@@ -49,12 +53,18 @@ def generate_text(
 
 
 def generate_texts(
-    model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
+    model: StepModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: SamplingConfig,
+    *,
+    seed: int,
+    num: int,
 ) -> Iterator[Iterator[str]]:
     """Yield `num` texts, each in pieces, to be read one after the other.
 
-    The first is `generate_text`'s, bit for bit, since it is written alone, while it is read. The others are written
-    side by side, as many at once as can wait within a fixed amount of memory.
+    The first is `generate_text`'s, bit for bit, since it is written alone, while it is read. The
+    others are written side by side, as many at once as can wait within a fixed amount of memory.
 
     Raises:
         UsageError: `seed` or `num` is out of range; raised at the call, as the next.
@@ -64,9 +74,18 @@ def generate_texts(
 
 
 def generate_samples(
-    model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
+    model: StepModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: SamplingConfig,
+    *,
+    seed: int,
+    num: int,
 ) -> Iterator[Sample]:
-    """Yield the texts of `generate_texts`, each whole and with its log probabilities; it raises what that does."""
+    """Yield the texts of `generate_texts`, each whole and with its log probabilities.
+
+    It raises what that does.
+    """
     job = Job(model, tokenizer, prompt, config, seed=seed, num=num)
     return chain.from_iterable(map(job.samples, job.groups()))
 
@@ -88,7 +107,14 @@ class Job:
     """
 
     def __init__(
-        self, model: StepModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int, num: int
+        self,
+        model: StepModel,
+        tokenizer: Tokenizer,
+        prompt: str,
+        config: SamplingConfig,
+        *,
+        seed: int,
+        num: int,
     ) -> None:
         check_run(seed=seed, num=num)
         self.tokenizer, self.config, self.seed, self.num = tokenizer, config, seed, num
@@ -104,13 +130,19 @@ class Job:
         return max(1, min(BESIDE, HELD // most_symbols(self.tokenizer, self.config.length)))
 
     def groups(self) -> Iterator[range]:
-        """Yield the numbers of the streams that are written together: the first alone, then as many as may wait."""
+        """Yield the numbers of the streams that are written together.
+
+        The first alone, then as many as may wait.
+        """
         yield range(1)
         for first in range(1, self.num, self.beside):
             yield range(first, min(first + self.beside, self.num))
 
     def steps(self, streams: range) -> Iterator[Step]:
-        """Read the prompt, once for all groups, and write in `streams`, never the unknown symbol: it has no text."""
+        """Read the prompt, once for all groups, and write in `streams`, never the unknown symbol.
+
+        It has no text.
+        """
         if self._place is None:
             self._place = read(self.model, begin(self.model), self.prompt_ids)
         place, numbers = self._place.select([0] * len(streams)), uniforms(self.seed, streams)
@@ -119,7 +151,10 @@ class Job:
         return write(self.model, place, enough, numbers, past=self.prompt_ids, banned=banned)
 
     def texts(self) -> Iterator[Iterator[str]]:
-        """Yield each text in pieces; those of one group are written as soon as the first of it is asked for."""
+        """Yield each text in pieces.
+
+        Those of one group are written as soon as the first of it is asked for.
+        """
         for streams in self.groups():
             if len(streams) == 1:
                 yield self.pieces(streams.start)
@@ -169,7 +204,10 @@ def spell(spellers: "Sequence[Speller]", ids: Ids, pieces: list[list[str]]) -> b
 
 
 def most_symbols(tokenizer: Tokenizer, characters: int) -> int:
-    """Return how many symbols so many characters take at most: four for each, where symbols may be bytes."""
+    """Return how many symbols so many characters take at most.
+
+    Four for each, where symbols may be bytes.
+    """
     return characters if tokenizer.unknown is not None else 4 * characters
 
 
@@ -178,11 +216,13 @@ def banned_symbols(tokenizer: Tokenizer) -> tuple[int, ...]:
     return () if tokenizer.unknown is None else (tokenizer.unknown,)
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: str = "error") -> npt.NDArray[np.integer[Any]]:
+def encode_prompt(
+    tokenizer: Tokenizer, prompt: str, unknown: str = "error"
+) -> npt.NDArray[np.integer[Any]]:
     """Turn a prompt, which may be empty, into ids.
 
-    Characters that the model has never seen are an "error", or are left out ("skip"), or become the unknown symbol
-    ("replace"), as `unknown` says.
+    Characters that the model has never seen are an "error", or are left out ("skip"), or become the
+    unknown symbol ("replace"), as `unknown` says.
 
     Raises:
         TextError: There are such characters, and `unknown` is "error".
@@ -201,12 +241,19 @@ def unknown_error(strangers: Sequence[str], where: str, advice: str) -> TextErro
     named = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in strangers[:NAMED])
     more = f" and {len(strangers) - NAMED} more" if len(strangers) > NAMED else ""
     count = "1 character" if len(strangers) == 1 else f"{len(strangers)} characters"
-    return TextError(f"The {where} has {count} that the model has never seen: {named}{more}.", f"Use {advice}.")
+    return TextError(
+        f"The {where} has {count} that the model has never seen: {named}{more}.", f"Use {advice}."
+    )
 
 
-ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+ESCAPES = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
 
 
 def visible(text: str) -> str:
-    r"""Write control characters as their escapes (\x1b), but newline and tab: no text should command a terminal."""
+    r"""Write control characters as their escapes (\x1b), but newline and tab.
+
+    No text should command a terminal.
+    """
     return text.translate(ESCAPES)

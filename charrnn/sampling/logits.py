@@ -1,4 +1,7 @@
-"""The rules of sampling: what may be drawn, and the draw. The package's docstring has their order."""
+"""The rules of sampling: what may be drawn, and the draw.
+
+The package's docstring has their order.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,10 +24,15 @@ def ban(logits: Logits, banned: Sequence[int]) -> Logits:
 
 
 def apply_temperature(logits: Logits, temperature: float) -> Logits:
-    """Move the largest logit to 0 and divide by `temperature`; temperature 0 keeps the likeliest symbol alone."""
+    """Move the largest logit to 0 and divide by `temperature`.
+
+    Temperature 0 keeps the likeliest symbol alone.
+    """
     if temperature == 0:
         return keep_top_k(logits, 1)
-    with np.errstate(over="ignore"):  # a tiny temperature may send the others to -inf, which is where they belong
+    with np.errstate(
+        over="ignore"
+    ):  # a tiny temperature may send the others to -inf, which is where they belong
         scaled: Logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     return scaled
 
@@ -35,12 +43,16 @@ def keep_top_k(logits: Logits, k: int) -> Logits:
 
 
 def keep_top_p(logits: Logits, p: float) -> Logits:
-    """Keep the fewest symbols whose probabilities sum to at least `p`; of equals, those with the smaller ids.
+    """Keep the fewest symbols whose probabilities sum to at least `p`.
+
+    Of equals, those with the smaller ids.
 
     Nucleus sampling: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration".
     """
     if p >= 1:
-        return logits  # all: a sum that rounding lets reach 1 early must not cost the rarest symbols
+        return (
+            logits  # all: a sum that rounding lets reach 1 early must not cost the rarest symbols
+        )
     ranked = rank(logits)
     reached = np.cumsum(np.take_along_axis(softmax(logits), ranked, axis=-1), axis=-1)
     return keep_first(logits, ranked, 1 + (reached[..., :-1] < p).sum(axis=-1, keepdims=True))
@@ -92,7 +104,9 @@ def apply_rules(logits: Logits, config: SamplingConfig) -> Logits:
     return logits
 
 
-def draw(logits: Logits, config: SamplingConfig, uniform: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def draw(
+    logits: Logits, config: SamplingConfig, uniform: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
     """Draw one symbol for each stream, by the inverse of the cumulative distribution.
 
     Args:
@@ -108,7 +122,8 @@ def draw(logits: Logits, config: SamplingConfig, uniform: npt.NDArray[np.float64
     """
     logits = check_finite(np.asarray(logits, dtype=np.float64))
     reached = np.exp(apply_rules(logits, config)).cumsum(axis=-1)
-    # The first symbol whose sum exceeds the target: never one of probability 0, whose sum is its neighbour's.
+    # The first symbol whose sum exceeds the target: never one of probability 0, whose sum is its
+    # neighbour's.
     ids: npt.NDArray[np.int64] = (reached <= (uniform * reached[:, -1])[:, None]).sum(axis=-1)
     return ids
 
@@ -117,6 +132,8 @@ def check_finite(logits: Logits) -> Logits:
     """Move the largest of each stream to 0; raise `ModelFileError` if it is not finite."""
     peaks = logits.max(axis=-1, keepdims=True)
     if not np.isfinite(peaks).all():
-        raise ModelFileError("The model predicts numbers that are not finite: its weights have grown too large to use.")
+        raise ModelFileError(
+            "The model predicts numbers that are not finite: its weights have grown too large to use."
+        )
     moved: Logits = logits - peaks
     return moved

@@ -67,14 +67,19 @@ class Ending:
             text = self.counter.feed(text)
         text = text[: self.left]
         self.left -= len(text)
-        self.ended = self.cutter.found or self.left == 0 or (self.counter is not None and self.counter.left == 0)
+        self.ended = (
+            self.cutter.found
+            or self.left == 0
+            or (self.counter is not None and self.counter.left == 0)
+        )
         return text
 
 
 class Cutter:
     """Lets text through until one of the stop strings, holding back only what may yet turn out to be its beginning.
 
-    Of several, the one that is complete first counts, and of those that are complete at once the longest.
+    Of several, the one that is complete first counts, and of those that are complete at once the
+    longest.
 
     Attributes:
         held: The text held back: the end of what was fed, as far as a stop string begins like it.
@@ -93,9 +98,15 @@ class Cutter:
         if self.found:
             return ""
         text = self.held + piece
-        places = [(start + len(stop), start) for stop in self.stops if (start := text.find(stop)) >= 0]
+        places = [
+            (start + len(stop), start) for stop in self.stops if (start := text.find(stop)) >= 0
+        ]
         self.found = bool(places)
-        certain = min(places)[1] if places else len(text) - max(overlap(text, stop) for stop in self.stops)
+        certain = (
+            min(places)[1]
+            if places
+            else len(text) - max(overlap(text, stop) for stop in self.stops)
+        )
         self.held = "" if places else text[certain:]
         return text[:certain]
 
@@ -113,9 +124,10 @@ CLOSERS = "\"')]}\u2019\u201d\u00bb\u300d\u300f\uff09"
 class Counter:
     """Lets text through until it has so many lines or sentences.
 
-    A line ends before its line break, and one of nothing but white space is not counted. A sentence ends after . ! ? or
-    an ellipsis with white space behind it, or after their wide forms with anything behind them, closing quotes and
-    brackets included; an abbreviation looks like one. What belongs to the prompt's last line or sentence counts as one.
+    A line ends before its line break, and one of nothing but white space is not counted. A sentence
+    ends after . ! ? or an ellipsis with white space behind it, or after their wide forms with
+    anything behind them, closing quotes and brackets included; an abbreviation looks like one. What
+    belongs to the prompt's last line or sentence counts as one.
 
     Args:
         left: How many are still to come; 0 once they have.
@@ -144,6 +156,8 @@ class Counter:
     def _sentence_ends(self, character: str) -> bool:
         if self._sign and character in CLOSERS:
             return False
-        ends = bool(self._sign) and (character.isspace() or (self._sign in WIDE_ENDS and character not in WIDE_ENDS))
+        ends = bool(self._sign) and (
+            character.isspace() or (self._sign in WIDE_ENDS and character not in WIDE_ENDS)
+        )
         self._sign = character if character in ENDS + WIDE_ENDS else ""
         return ends

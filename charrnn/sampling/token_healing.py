@@ -1,9 +1,10 @@
 """A prompt may end in the middle of a word or piece, where no text that the model has read was ever cut.
 
-After `Wha` a model of pieces would go on badly: it has read `What` as one symbol, so what follows the symbols ` W` and
-`ha` is never a `t`. So the prompt's last symbols are drawn again, and the first ones drawn have to spell them: each is
-either the symbol that stood there, or one that begins with all that is left of the prompt, and may go on beyond it. The
-model's own probabilities decide between these. What is spelled again is not part of the new text.
+After `Wha` a model of pieces would go on badly: it has read `What` as one symbol, so what follows
+the symbols ` W` and `ha` is never a `t`. So the prompt's last symbols are drawn again, and the
+first ones drawn have to spell them: each is either the symbol that stood there, or one that begins
+with all that is left of the prompt, and may go on beyond it. The model's own probabilities decide
+between these. What is spelled again is not part of the new text.
 
 This is done by a model that stands before the real one, so that sampling need not know of it.
 """
@@ -54,17 +55,22 @@ def open_end(tokenizer: Tokenizer, ids: Ids) -> Tail:
         text = spellings[ids[place]] + text
         if len(text) > longest:
             break
-        longer.append(frozenset(id_ for id_, spelling in enumerate(spellings) if spelling.startswith(text)))
+        longer.append(
+            frozenset(id_ for id_, spelling in enumerate(spellings) if spelling.startswith(text))
+        )
         if longer[-1] - {int(ids[place])}:
             begin = place
     tail = tuple(int(id_) for id_ in ids[begin:])
-    return Tail(tail, tuple(longer[len(tail) - 1 :: -1]) if tail else (), len(tokenizer.decode(tail)), begin)
+    return Tail(
+        tail, tuple(longer[len(tail) - 1 :: -1]) if tail else (), len(tokenizer.decode(tail)), begin
+    )
 
 
 class BoundModel:
     """A model whose streams, once they have read a prompt up to its tail, go on as the tail says.
 
-    Its state is the model's own and, for each stream, how many symbols of the text it has read, or `FREE`.
+    Its state is the model's own and, for each stream, how many symbols of the text it has read, or
+    `FREE`.
     """
 
     def __init__(self, model: StepModel, tail: Tail) -> None:
@@ -91,9 +97,16 @@ class BoundModel:
         return logits, (*after, after_places)
 
     def _bind(self, logits: npt.NDArray[Any], place: int, last: int) -> int:
-        """Remove what must not follow the symbol `last` at `place` of a text; return the next place."""
+        """Remove what must not follow the symbol `last` at `place` of a text.
+
+        Return the next place.
+        """
         number = place - self.tail.begin
-        if place == FREE or number >= len(self.tail.ids) or (number > 0 and last != self.tail.ids[number - 1]):
+        if (
+            place == FREE
+            or number >= len(self.tail.ids)
+            or (number > 0 and last != self.tail.ids[number - 1])
+        ):
             return FREE
         if number >= 0:
             kept = logits[self.tail.allowed[number]]

@@ -1,7 +1,8 @@
 """Files that are written whole or not at all, whatever happens in between.
 
-One write is: a temporary neighbour, its bytes, fsync, rename over the old file, fsync of the folder. A reader sees the
-old file or the new one. After a crash or a power failure one of them is there, and perhaps a temporary to `sweep` away.
+One write is: a temporary neighbour, its bytes, fsync, rename over the old file, fsync of the
+folder. A reader sees the old file or the new one. After a crash or a power failure one of them is
+there, and perhaps a temporary to `sweep` away.
 """
 
 import errno
@@ -28,7 +29,8 @@ def write_whole(path: Path, data: bytes, keep: Path | None = None) -> None:
         keep: Where to move the file that stands at `path` instead of losing it.
 
     Raises:
-        MachineError: The disk refuses, or something that is not a regular file stands there; all is left as it was.
+        MachineError: The disk refuses, or something that is not a regular file stands there; all is
+            left as it was.
     """
     try:
         for target in (path,) if keep is None else (path, keep):
@@ -42,7 +44,8 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
     """Replace the file at `path` by `pieces`, joined, as `write_whole` does.
 
     Raises:
-        MachineError: See `write_whole`. What making the pieces raises goes through, and all is left as it was.
+        MachineError: See `write_whole`. What making the pieces raises goes through, and all is left
+            as it was.
     """
     try:
         only_regular(path)
@@ -55,7 +58,9 @@ def _write_and_rename(path: Path, pieces: Iterable[bytes], keep: Path | None) ->
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     ours = True
     try:  # from here on, as a signal may end this at any moment
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
         try:
             for piece in pieces:
                 write_all(descriptor, piece)
@@ -98,7 +103,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed writers left in `folder`. Nobody may be writing there."""
+    """Remove the temporary files that killed writers left in `folder`.
+
+    Nobody may be writing there.
+    """
     for path in folder.iterdir():
         if TEMPORARY.fullmatch(path.name) and not path.is_dir():
             with suppress(OSError):
@@ -112,7 +120,9 @@ def only_regular(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        raise MachineError(f"{shown(path)} is {kind_of(mode)}; charrnn replaces only regular files.")
+        raise MachineError(
+            f"{shown(path)} is {kind_of(mode)}; charrnn replaces only regular files."
+        )
 
 
 def kind_of(mode: int) -> str:
@@ -127,7 +137,10 @@ def kind_of(mode: int) -> str:
 
 
 def cannot(do: str, path: Path, error: OSError, needed: int | None = None) -> MachineError:
-    """Return the error for an operation that the machine refused; `needed`: bytes that were to be written."""
+    """Return the error for an operation that the machine refused.
+
+    `needed`: bytes that were to be written.
+    """
     room = ""
     if needed is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
         with suppress(OSError):

@@ -1,4 +1,7 @@
-"""The lock of a folder: one process writes in it at a time, and the others are told which that is."""
+"""The lock of a folder.
+
+One process writes in it at a time, and the others are told which that is.
+"""
 
 import errno
 import os
@@ -11,7 +14,9 @@ from charrnn.storage.atomic import cannot, shown
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: there, that only one run writes to a folder is the user's care
+except (
+    ImportError
+):  # Windows has no flock: there, that only one run writes to a folder is the user's care
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}  # some network file systems; as on Windows
@@ -29,7 +34,10 @@ def take_lock(folder: Path) -> int:
         try:
             if not _locked(descriptor, path):
                 holder = _signature(descriptor)
-                raise MachineError(f"{shown(folder)} is in use by {holder}.", "Wait for it, or choose another name.")
+                raise MachineError(
+                    f"{shown(folder)} is in use by {holder}.",
+                    "Wait for it, or choose another name.",
+                )
             _sign(descriptor)
         except (OSError, MachineError):
             os.close(descriptor)
@@ -57,7 +65,9 @@ def _sign(descriptor: int) -> None:
     """Write into the lock file who holds it, for the message that another process will show."""
     since = time.strftime("%Y-%m-%d %H:%M")
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on host {platform.node()} since {since}\n".encode())
+    os.write(
+        descriptor, f"process {os.getpid()} on host {platform.node()} since {since}\n".encode()
+    )
 
 
 def _signature(descriptor: int) -> str:

@@ -1,4 +1,6 @@
-"""The run folder: all that a run leaves behind, its lock, and which of its saved states to go on from.
+"""The run folder.
+
+All that a run leaves behind, its lock, and which of its saved states to go on from.
 
     checkpoints/NAME/
       model.safetensors      the best model so far
@@ -6,10 +8,11 @@
       previous.safetensors   the one before it, should the newest be damaged
       metrics.jsonl          one line for each log and each evaluation
       config.json            the settings, for people and for --config
-      text.ids               the text as ids, so that a run that is continued need not encode it again
-      .lock                  who is writing here
+      text.ids               the text as ids, so that a run that is continued need not encode it
+      again .lock                  who is writing here
 
-One process writes at a time; any number may read at any time, because files are only ever replaced whole.
+One process writes at a time; any number may read at any time, because files are only ever replaced
+whole.
 """
 
 import json
@@ -85,7 +88,9 @@ class RunFolder:
             MachineError: It cannot be created or written to, or is no folder.
         """
         if os.path.lexists(self.path) and not os.path.isdir(self.path):  # noqa: PTH112 (this one never raises)
-            raise MachineError(f"{shown(self.path)} is not a folder, and a run needs one.", "Choose another name.")
+            raise MachineError(
+                f"{shown(self.path)} is not a folder, and a run needs one.", "Choose another name."
+            )
         try:
             missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             for folder in reversed(missing):
@@ -98,7 +103,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer, and remove what a killed one left half written; the system ends the lock of the dead.
+        """Be the only writer, and remove what a killed one left half written.
+
+        The system ends the lock of the dead.
 
         Raises:
             MachineError: Another process holds the lock; or it cannot be taken.
@@ -113,7 +120,9 @@ class RunFolder:
             self._lock = None
 
     def set_aside(self) -> Path | None:
-        """Move what is in the folder to a neighbour NAME.old-1, -2, ... and go on in an empty folder, locked as before.
+        """Move what is in the folder to a neighbour NAME.old-1, -2, .
+
+        And go on in an empty folder, locked as before.
 
         Returns:
             Where the old run is now, or None if there was none.
@@ -134,7 +143,10 @@ class RunFolder:
             sync_folder(here.parent)
         except OSError as error:
             raise cannot("set aside", self.path, error) from error
-        held, self._lock = self._lock, take_lock(self.path)  # the lock that we held went with the old folder
+        held, self._lock = (
+            self._lock,
+            take_lock(self.path),
+        )  # the lock that we held went with the old folder
         os.close(held)
         return old
 
@@ -144,7 +156,9 @@ class RunFolder:
         Raises:
             MachineError: See `charrnn.storage.atomic.write_whole`.
         """
-        write_whole(self.config, (json.dumps(dict(values), indent=2, allow_nan=False) + "\n").encode())
+        write_whole(
+            self.config, (json.dumps(dict(values), indent=2, allow_nan=False) + "\n").encode()
+        )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to the log: as a whole, or not at all.
@@ -181,7 +195,8 @@ class RunFolder:
 
         Args:
             step: The last one to keep.
-            evaluated: The last evaluation to keep, if the one of `step` is still to come; evaluations say "valid".
+            evaluated: The last evaluation to keep, if the one of `step` is still to come;
+                evaluations say "valid".
 
         Raises:
             MachineError: The log cannot be read or written.
@@ -213,22 +228,32 @@ class RunFolder:
         return lines
 
     def save_state(self, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-        """Save the newest training state and keep the one before it: at every moment a verified one is there.
+        """Save the newest training state and keep the one before it.
+
+        At every moment a verified one is there.
 
         Args:
             arrays: See `charrnn.storage.container.to_bytes`.
             metadata: JSON values.
 
         Raises:
-            MachineError: See `charrnn.storage.atomic.write_whole`; the states saved before are still there.
+            MachineError: See `charrnn.storage.atomic.write_whole`; the states saved before are
+                still there.
         """
-        newest_is_good = _is_good(self.last)  # if it is not, it must not push out the good one before it
+        newest_is_good = _is_good(
+            self.last
+        )  # if it is not, it must not push out the good one before it
         self._sync_metrics()
-        write_whole(self.last, to_bytes(arrays, metadata), keep=self.previous if newest_is_good else None)
+        write_whole(
+            self.last, to_bytes(arrays, metadata), keep=self.previous if newest_is_good else None
+        )
 
     def _sync_metrics(self) -> None:
         """Make the log as lasting as the state that is about to be saved."""
-        with suppress(OSError), self.metrics.open("r+b") as file:  # should it fail: the state matters more
+        with (
+            suppress(OSError),
+            self.metrics.open("r+b") as file,
+        ):  # should it fail: the state matters more
             os.fsync(file.fileno())
 
     def load_state(self) -> tuple[Arrays, dict[str, Any], list[str]] | None:
@@ -251,7 +276,8 @@ class RunFolder:
                 damage.append(error.message)
         if damage:
             raise ModelFileError(
-                " ".join(damage), "Restore one from a copy, or start over with --fresh, which moves them aside."
+                " ".join(damage),
+                "Restore one from a copy, or start over with --fresh, which moves them aside.",
             )
         return None
 

@@ -1,7 +1,7 @@
 """What a person sees. Results go to standard output; everything else goes to standard error.
 
-On a terminal the training shows a live bar; in a pipe, or with TERM=dumb, plain lines. NO_COLOR is obeyed. Text that a
-model or a file made is never read as markup.
+On a terminal the training shows a live bar; in a pipe, or with TERM=dumb, plain lines. NO_COLOR is
+obeyed. Text that a model or a file made is never read as markup.
 """
 
 import json
@@ -28,13 +28,22 @@ def interactive(stream: Any) -> bool:
 def stderr_console() -> Console:
     """Return the console for messages; FORCE_COLOR may colour it, but never makes it move."""
     live = interactive(sys.stderr)
-    return Console(stderr=True, force_interactive=live, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Console(
+        stderr=True,
+        force_interactive=live,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+    )
 
 
 def show_error(error: CharRNNError) -> None:
     """Write what is wrong and what to do, on one line each."""
     console = stderr_console()
-    console.print(f"charrnn: {visible(error.message)}", style="bold red" if error.exit_code < 128 else "bold")
+    console.print(
+        f"charrnn: {visible(error.message)}", style="bold red" if error.exit_code < 128 else "bold"
+    )
     if error.hint:
         console.print(f"  {visible(error.hint)}")
 
@@ -50,19 +59,28 @@ def write_json(value: Any) -> None:
 
 
 def write_text(text: str) -> None:
-    """Write generated text on standard output at once; on a terminal, control characters become visible."""
+    """Write generated text on standard output at once.
+
+    On a terminal, control characters become visible.
+    """
     sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
-COLOURS = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
+COLOURS = (
+    "black on bright_cyan",
+    "black on bright_yellow",
+    "black on bright_green",
+    "black on bright_magenta",
+)
 
 
 def write_coloured(pieces: list[tuple[int, str, bool]]) -> bool:
     r"""Write pieces of text on standard output in alternating colours, if it is a terminal that has any.
 
     Args:
-        pieces: For each its number, its text with everything visible, and whether it is to be marked.
+        pieces: For each its number, its text with everything visible, and whether it is to be
+            marked.
 
     Returns:
         Whether it was written.
@@ -71,7 +89,9 @@ def write_coloured(pieces: list[tuple[int, str, bool]]) -> bool:
     if not console.is_terminal or console.color_system is None or console.no_color:
         return False
     for number, (_, text, marked) in enumerate(pieces):
-        console.print(text, style="bold white on red" if marked else COLOURS[number % len(COLOURS)], end="")
+        console.print(
+            text, style="bold white on red" if marked else COLOURS[number % len(COLOURS)], end=""
+        )
         if text.endswith("\\n"):
             console.print()
     console.print()
@@ -112,8 +132,14 @@ def megabytes(count: float) -> str:
 
 def switched_on(config: Mapping[str, Any]) -> list[str]:
     """Name the parts that a model's configuration switches on."""
-    squashing = [config["activation"]] if config["cell"] == "rnn" and config["activation"] != "tanh" else []
-    names = [name.replace("_", " ") for name in ("layer_norm", "residual", "tied", "adaptive") if config[name]]
+    squashing = (
+        [config["activation"]] if config["cell"] == "rnn" and config["activation"] != "tanh" else []
+    )
+    names = [
+        name.replace("_", " ")
+        for name in ("layer_norm", "residual", "tied", "adaptive")
+        if config[name]
+    ]
     return squashing + names + ([f"attention {config['attention']}"] if config["attention"] else [])
 
 
@@ -144,7 +170,10 @@ def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
         rows.append({"name": "model, dynamic evaluation"} | dynamic)
     rows += facts["baselines"]
     if len(rows) > 1:
-        shown = [[row["name"], f"{row['bits_per_char']:.4f}", f"{row['bits_per_byte']:.4f}"] for row in rows]
+        shown = [
+            [row["name"], f"{row['bits_per_char']:.4f}", f"{row['bits_per_byte']:.4f}"]
+            for row in rows
+        ]
         sys.stdout.write("\n")
         write_columns([["", "bits/char", "bits/byte"], *shown])
     if dynamic:
@@ -154,9 +183,19 @@ def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
         write_table([("dynamic evaluation", said), ("signature", dynamic["signature"])])
 
 
-def write_comparison(models: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> None:
+def write_comparison(
+    models: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
+) -> None:
     """Write models side by side, and the baselines below them, on standard output."""
-    head = ["", "parameters", "tokens/char", "perplexity/token", "bits/char", "bits/byte", "chars/s"]
+    head = [
+        "",
+        "parameters",
+        "tokens/char",
+        "perplexity/token",
+        "bits/char",
+        "bits/byte",
+        "chars/s",
+    ]
     rows = [head]
     for model in models:
         perplexity = model["perplexity"]
@@ -172,7 +211,17 @@ def write_comparison(models: Sequence[Mapping[str, Any]], baselines: Sequence[Ma
             ]
         )
     for cost in baselines:
-        rows.append([cost["name"], "", "", "", f"{cost['bits_per_char']:.4f}", f"{cost['bits_per_byte']:.4f}", ""])
+        rows.append(
+            [
+                cost["name"],
+                "",
+                "",
+                "",
+                f"{cost['bits_per_char']:.4f}",
+                f"{cost['bits_per_byte']:.4f}",
+                "",
+            ]
+        )
     write_columns(rows)
 
 
@@ -198,7 +247,10 @@ def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("model", ", ".join([shape, *switched_on(config)])),
         ("parameters", f"{facts['parameters']:,}"),
         ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
-        ("trained on", f"{text.get('name')}, {text.get('train', 0):,} characters, {facts.get('epochs', 0):g} epochs"),
+        (
+            "trained on",
+            f"{text.get('name')}, {text.get('train', 0):,} characters, {facts.get('epochs', 0):g} epochs",
+        ),
         ("step", f"{facts.get('step', 0):,}"),
     ]
     if records := facts.get("train", {}).get("records"):

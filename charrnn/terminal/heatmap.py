@@ -1,4 +1,7 @@
-"""A text in the colours of its surprise: bits for each character, as a background or, without colours, in brackets."""
+"""A text in the colours of its surprise.
+
+Bits for each character, as a background or, without colours, in brackets.
+"""
 
 import sys
 
@@ -7,7 +10,8 @@ from rich.text import Text
 
 from charrnn.sampling import visible
 
-# From so many bits for a character on, this style. Black on light and white on dark, whatever the terminal's own are.
+# From so many bits for a character on, this style. Black on light and white on dark, whatever the
+# terminal's own are.
 SCALE = (
     (0.0, ""),
     (2.0, "black on color(230)"),
@@ -20,10 +24,15 @@ MARKED = 6.0  # bits from which a character is put in brackets where there are n
 
 
 class Heat:
-    """Writes a text on standard output as it comes; NO_COLOR, TERM=dumb and pipes get brackets instead of colours."""
+    """Writes a text on standard output as it comes.
+
+    NO_COLOR, TERM=dumb and pipes get brackets instead of colours.
+    """
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.console = Console(
+            file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self.coloured = self.console.color_system is not None and not self.console.no_color
         self.line = Text()
         self.marking = False
@@ -34,7 +43,9 @@ class Heat:
             self.line.append(f"[...] cost {MARKED:g} bits or more for each character.\n\n")
         else:
             self.line.append("bits for each character: ")
-            for (low, style), high in zip(SCALE, [*(low for low, _ in SCALE[1:]), None], strict=True):
+            for (low, style), high in zip(
+                SCALE, [*(low for low, _ in SCALE[1:]), None], strict=True
+            ):
                 self.line.append(f" {low:g}-{high:g} " if high else f" {low:g} or more ", style)
             self.line.append("\n\n")
         self._flush()

@@ -14,19 +14,28 @@ WIDTH, HEIGHT = 64, 14
 
 
 def lag_table(reaches: Mapping[str, "Reach"]) -> list[str]:
-    """Return the lines of a table: the norm at lags 1, 2, 4, ... and at the last, a column for each model."""
+    """Return the lines of a table: the norm at lags 1, 2, 4, ...
+
+    And at the last, a column for each model.
+    """
     last = min(len(reach.norms) for reach in reaches.values())
     lags = sorted({1 << power for power in range(last.bit_length())} | {last})
     width = max(10, *(len(name) for name in reaches))
     head = "  ".join(["lag".rjust(5), *(name.rjust(width) for name in reaches)])
     rows = (
-        "  ".join([f"{lag:5}", *(f"{reach.norms[lag - 1]:{width}.3e}" for reach in reaches.values())]) for lag in lags
+        "  ".join(
+            [f"{lag:5}", *(f"{reach.norms[lag - 1]:{width}.3e}" for reach in reaches.values())]
+        )
+        for lag in lags
     )
     return [head, *rows]
 
 
 def plot(reaches: Mapping[str, "Reach"]) -> list[str]:
-    """Return the lines of a plot of the norms over the lags, on a logarithmic scale; a mark for each model."""
+    """Return the lines of a plot of the norms over the lags, on a logarithmic scale.
+
+    A mark for each model.
+    """
     last = min(len(reach.norms) for reach in reaches.values())
     columns = min(WIDTH, last)
     lags = [1 + round(column * (last - 1) / max(1, columns - 1)) for column in range(columns)]
@@ -42,9 +51,17 @@ def plot(reaches: Mapping[str, "Reach"]) -> list[str]:
             if height is not None and height >= low:
                 grid[round((high - height) / (high - low) * (HEIGHT - 1))][column] = mark
     labels = [f"1e{high:+03}", *[""] * (HEIGHT - 2), f"1e{low:+03}"]
-    lines = [f"{label:>6} |{''.join(row)}".rstrip() for label, row in zip(labels, grid, strict=True)]
-    axis = f"{'':>6} +{'-' * columns}", f"{'':>7} 1{last:>{columns - 1}}  steps back" if columns > 1 else f"{'':>7} 1"
-    names = [f"{'':>7} {mark} {name}" for mark, name in zip(MARKS * (1 + len(curves)), reaches, strict=False)]
+    lines = [
+        f"{label:>6} |{''.join(row)}".rstrip() for label, row in zip(labels, grid, strict=True)
+    ]
+    axis = (
+        f"{'':>6} +{'-' * columns}",
+        f"{'':>7} 1{last:>{columns - 1}}  steps back" if columns > 1 else f"{'':>7} 1",
+    )
+    names = [
+        f"{'':>7} {mark} {name}"
+        for mark, name in zip(MARKS * (1 + len(curves)), reaches, strict=False)
+    ]
     return [*lines, *axis, *names]
 
 
@@ -68,7 +85,12 @@ def reach_lines(reach: "Reach") -> list[tuple[str, str]]:
             for name, value in reach.singular_values.items()
             if name.split(".")[0] == layer
         ]
-        rows.append((f"layer {layer} norm", f"{', '.join(values)} (largest singular value of the recurrent matrix)"))
+        rows.append(
+            (
+                f"layer {layer} norm",
+                f"{', '.join(values)} (largest singular value of the recurrent matrix)",
+            )
+        )
     return rows
 
 
@@ -76,12 +98,17 @@ def verdict(reach: "Reach") -> str:
     """Name vanishing and exploding where they are, with the rule that says so."""
     said = []
     if reach.explodes_at is not None:
-        said.append(f"explodes: more than {EXPLODED:g} times its norm at lag 1 at lag {reach.explodes_at}")
+        said.append(
+            f"explodes: more than {EXPLODED:g} times its norm at lag 1 at lag {reach.explodes_at}"
+        )
     if reach.vanishes_at is not None:
-        said.append(f"vanishes: less than {VANISHED:.0%} of its norm at lag 1 from lag {reach.vanishes_at} on")
+        said.append(
+            f"vanishes: less than {VANISHED:.0%} of its norm at lag 1 from lag {reach.vanishes_at} on"
+        )
     left = reach.norms[-1] / reach.norms[0] if reach.norms[0] else 0.0
     return (
-        "; ".join(said) or f"reaches all {len(reach.norms)} steps back, where {left:.1%} of its norm at lag 1 is left"
+        "; ".join(said)
+        or f"reaches all {len(reach.norms)} steps back, where {left:.1%} of its norm at lag 1 is left"
     )
 
 

@@ -1,4 +1,7 @@
-"""What a person sees of a text being read, if that takes more than a moment: a bar, or in a pipe plain lines."""
+"""What a person sees of a text being read, if that takes more than a moment.
+
+A bar, or in a pipe plain lines.
+"""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +37,10 @@ class ReadingView:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Leave the terminal as it was."""
         if self.bar is not None:
@@ -47,7 +53,9 @@ class ReadingView:
     def measured(self, done: int, total: int | None) -> None:
         """Show that `done` bytes of about `total` were read."""
         if time.monotonic() >= self.next_line:
-            self._show(f"Reading {megabytes(done if total is None else max(done, total))}", done, total)
+            self._show(
+                f"Reading {megabytes(done if total is None else max(done, total))}", done, total
+            )
 
     def passing(self, what: str, text: Text) -> Iterator[str]:
         """Yield the chunks of a text, and show how far it was read, and what for."""
@@ -66,7 +74,9 @@ class ReadingView:
                 self._move_bar(what, done, total)
             else:
                 self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-                self.console.print(f"{what} ..." if total is None else f"{what} ... {min(1, done / total):.0%}")
+                self.console.print(
+                    f"{what} ..." if total is None else f"{what} ... {min(1, done / total):.0%}"
+                )
 
     def _move_bar(self, what: str, done: int, total: int | None) -> None:
         self.next_line = time.monotonic() + 0.1
@@ -76,7 +86,9 @@ class ReadingView:
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
             )
-            self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
+            self.bar = Progress(
+                *columns, console=self.console, transient=True, refresh_per_second=4
+            )
             self.task = self.bar.add_task(what)
             self.bar.start()
         self.bar.update(self.task, description=what, completed=done, total=total)

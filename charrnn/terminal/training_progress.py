@@ -1,4 +1,7 @@
-"""What a person sees of a training: on a terminal a live bar, in a pipe or with TERM=dumb plain lines."""
+"""What a person sees of a training.
+
+On a terminal a live bar, in a pipe or with TERM=dumb plain lines.
+"""
 
 import os
 import time
@@ -46,7 +49,10 @@ class TrainingView:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Leave the terminal as it was."""
         if self.progress is not None:
@@ -64,9 +70,15 @@ class TrainingView:
             self.console.print(f"warning: {visible(text)}", style="yellow")
 
     def announce_stop(self) -> None:
-        """Answer a signal at once. It may come in the middle of drawing, so this writes directly."""
+        """Answer a signal at once.
+
+        It may come in the middle of drawing, so this writes directly.
+        """
         if not self.silent:
-            os.write(2, b"\nStopping after this step, and saving... (again to stop now, without saving)\n")
+            os.write(
+                2,
+                b"\nStopping after this step, and saving... (again to stop now, without saving)\n",
+            )
 
     def reading(self) -> ReadingView:
         """Return what shows how far a text was read."""
@@ -80,10 +92,14 @@ class TrainingView:
             f"{tokenizer.size:,} {tokenizer.kind} symbols"
         )
         if train.starts is not None and valid.starts is not None:
-            self.say(f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate")
+            self.say(
+                f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate"
+            )
         unknown = occurrences(valid.ids, tokenizer.unknown) if tokenizer.unknown is not None else 0
         if unknown:
-            self.say(f"        {unknown:,} characters of the validation text do not occur in the training text")
+            self.say(
+                f"        {unknown:,} characters of the validation text do not occur in the training text"
+            )
 
     def show_plan(self, plan: "Plan") -> None:
         """Say what will be trained, and how."""
@@ -93,7 +109,9 @@ class TrainingView:
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
         self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
-        seq_len = f"{train.seq_len_start} to {train.seq_len}" if train.seq_len_start else train.seq_len
+        seq_len = (
+            f"{train.seq_len_start} to {train.seq_len}" if train.seq_len_start else train.seq_len
+        )
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
         time_needed = f", about {duration(plan.total_seconds)}" if plan.total_seconds else ""
         self.say(
@@ -106,7 +124,10 @@ class TrainingView:
         self.steps = session.plan.train.steps
         self.characters_per_token = session.data.train.characters / len(session.data.train.ids)
         self.began = self.last_line = time.monotonic()
-        self.first_step, self.first_tokens = session.trainer.progress.step, session.trainer.progress.tokens
+        self.first_step, self.first_tokens = (
+            session.trainer.progress.step,
+            session.trainer.progress.tokens,
+        )
         if self.console.is_interactive and self.console.is_terminal and not self.quiet:
             self.progress = Progress(
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
@@ -120,7 +141,9 @@ class TrainingView:
             self.task = self.progress.add_task("", total=self.steps, completed=self.first_step)
             self.progress.start()
 
-    def show(self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed | Rescheduled") -> None:
+    def show(
+        self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed | Rescheduled"
+    ) -> None:
         """Show what has happened. A terminal that is gone does not end a run: it goes on unseen."""
         painters: dict[str, Callable[[Any], None]] = {
             "Trained": self.show_trained,

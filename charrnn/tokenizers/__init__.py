@@ -19,7 +19,15 @@ KINDS: dict[str, type[Tokenizer]] = {
 }
 FIXED = ("char", "byte")  # kinds whose size is not a choice
 
-__all__ = ["FIXED", "KINDS", "CharTokenizer", "Decoder", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = [
+    "FIXED",
+    "KINDS",
+    "CharTokenizer",
+    "Decoder",
+    "Tokenizer",
+    "tokenizer_from_dict",
+    "train_tokenizer",
+]
 
 
 def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -> Tokenizer:
@@ -35,10 +43,15 @@ def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -
         TextError: The text cannot be used.
     """
     if kind not in KINDS:
-        raise UsageError(f"--tokenizer must be one of {', '.join(KINDS)}, not {kind!r}.", did_you_mean(kind, KINDS))
+        raise UsageError(
+            f"--tokenizer must be one of {', '.join(KINDS)}, not {kind!r}.",
+            did_you_mean(kind, KINDS),
+        )
     if size is not None and kind in FIXED:
         others = ", ".join(name for name in KINDS if name not in FIXED)
-        raise UsageError(f"--vocab-size does not go with --tokenizer {kind}.", f"It is for {others}.")
+        raise UsageError(
+            f"--vocab-size does not go with --tokenizer {kind}.", f"It is for {others}."
+        )
     return KINDS[kind].train(chunks, size)
 
 
@@ -49,7 +62,9 @@ def tokenizer_from_dict(values: Any) -> Tokenizer:
         ModelFileError: `values` does not describe a tokenizer of this version.
     """
     if not isinstance(values, dict):
-        raise ModelFileError(f"The tokenizer should be a table, but is of type {type(values).__name__}.")
+        raise ModelFileError(
+            f"The tokenizer should be a table, but is of type {type(values).__name__}."
+        )
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)

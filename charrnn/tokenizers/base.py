@@ -25,7 +25,10 @@ class Decoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Maps text to ids and back: `decode(encode(text)) == text`, unless `text` holds unknown symbols."""
+    """Maps text to ids and back.
+
+    `decode(encode(text)) == text`, unless `text` holds unknown symbols.
+    """
 
     @property
     def kind(self) -> str:
@@ -41,9 +44,12 @@ class Tokenizer(Protocol):
 
     @property
     def unknown_nats(self) -> float:
-        """What an unknown symbol costs on top of the model's price for it; 0 if nothing can be unknown.
+        """What an unknown symbol costs on top of the model's price for it.
 
-        It is the natural logarithm of the number of code points outside the vocabulary: a uniform choice among them.
+        0 if nothing can be unknown.
+
+        It is the natural logarithm of the number of code points outside the vocabulary: a uniform
+        choice among them.
         """
 
     def encode(self, text: str) -> Ids:
@@ -54,7 +60,9 @@ class Tokenizer(Protocol):
         """
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
-        """Yield the ids of a text that comes in pieces: joined, they are those of the joined text, wherever it was cut.
+        """Yield the ids of a text that comes in pieces.
+
+        Joined, they are those of the joined text, wherever it was cut.
 
         Raises:
             TextError: The text holds a lone surrogate.
@@ -71,7 +79,9 @@ class Tokenizer(Protocol):
         """Return what turns this tokenizer's ids into text one by one."""
 
     def spell(self, symbol: int) -> bytes:
-        """Return the UTF-8 bytes, one at least, that an id stands for: a part of a character, one, or many.
+        """Return the UTF-8 bytes, one at least, that an id stands for.
+
+        A part of a character, one, or many.
 
         The unknown symbol's are those of U+FFFD.
         """
@@ -80,7 +90,10 @@ class Tokenizer(Protocol):
         """Return the distinct characters of `text` that are unknown, in order of appearance."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that `from_dict` needs, as JSON values; the entry "kind" names the tokenizer."""
+        """Return all that `from_dict` needs, as JSON values.
+
+        The entry "kind" names the tokenizer.
+        """
 
     @classmethod
     def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
@@ -88,7 +101,8 @@ class Tokenizer(Protocol):
 
         Args:
             chunks: The training part only; what is learned does not depend on where it was cut.
-            size: Symbols to have; None is what suits the text. A kind whose size is not a choice pays no heed.
+            size: Symbols to have; None is what suits the text. A kind whose size is not a choice
+                pays no heed.
 
         Raises:
             UsageError: The text cannot fill, or not do with, that many symbols.
@@ -105,7 +119,10 @@ class Tokenizer(Protocol):
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
-    """Return the smallest unsigned type for the ids 0 .. size: `size` itself is the model's start symbol."""
+    """Return the smallest unsigned type for the ids 0 ..
+
+    Size: `size` itself is the model's start symbol.
+    """
     return np.min_scalar_type(size)
 
 

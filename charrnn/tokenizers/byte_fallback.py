@@ -1,6 +1,9 @@
-"""What the kinds share in which every id stands for some bytes: ids 0 .. 255 are the bytes themselves.
+"""What the kinds share in which every id stands for some bytes: ids 0 .
 
-So no text is beyond them: what has no symbol of its own is spelled in bytes, and decoding is one table for all.
+255 are the bytes themselves.
+
+So no text is beyond them: what has no symbol of its own is spelled in bytes, and decoding is one
+table for all.
 """
 
 import codecs
@@ -22,7 +25,10 @@ BLOCK = 1 << 16  # characters looked at together
 
 
 class SpelledTokenizer(ABC):
-    """A tokenizer to which nothing is unknown. A kind adds how text is cut, and what its symbols stand for."""
+    """A tokenizer to which nothing is unknown.
+
+    A kind adds how text is cut, and what its symbols stand for.
+    """
 
     kind: ClassVar[str]
     unknown: ClassVar[None] = None
@@ -48,7 +54,9 @@ class SpelledTokenizer(ABC):
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Return the text of `ids`, U+FFFD where they are not UTF-8; see `Tokenizer.decode`."""
-        return b"".join(map(self.spellings.__getitem__, checked_ids(ids, self.size).tolist())).decode(errors="replace")
+        return b"".join(
+            map(self.spellings.__getitem__, checked_ids(ids, self.size).tolist())
+        ).decode(errors="replace")
 
     def decoder(self) -> "SpelledDecoder":
         """Return a decoder; see `Tokenizer.decoder`."""
@@ -96,8 +104,9 @@ def cut(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
 
     Args:
         chunks: The text.
-        pattern: Without groups. It matches at every place, a bounded number of characters, and what it matches there
-            does not depend on more than two characters behind the match: so all but the last match or two are certain.
+        pattern: Without groups. It matches at every place, a bounded number of characters, and what
+            it matches there does not depend on more than two characters behind the match: so all
+            but the last match or two are certain.
     """
     held = ""
     for block in regrouped(chunks):
@@ -113,8 +122,8 @@ def cut(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
 def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
     """Return blocks spread evenly over a text, `most` characters in all at most, and the whole text's length.
 
-    A text that is no longer than `most` is returned whole; of a longer one, at least half as much as could be. Memory:
-    the sample, and one chunk.
+    A text that is no longer than `most` is returned whole; of a longer one, at least half as much
+    as could be. Memory: the sample, and one chunk.
 
     Raises:
         TextError: The text holds a surrogate.
@@ -131,7 +140,10 @@ def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
 
 
 def frequent(counts: Counter[str], share: float) -> list[str]:
-    """Return the most frequent entries that together reach `share` of all, in descending order; of equals, sorted."""
+    """Return the most frequent entries that together reach `share` of all, in descending order.
+
+    Of equals, sorted.
+    """
     ranked = sorted(counts, key=lambda entry: (-counts[entry], entry))
     reached, wanted = 0, share * counts.total()
     for number, entry in enumerate(ranked):
@@ -142,10 +154,12 @@ def frequent(counts: Counter[str], share: float) -> list[str]:
 
 
 def usual_size(length: int, factor: float, most: int) -> int:
-    """Return a vocabulary's size for a text of `length` characters: a power of two near `factor` * sqrt(length).
+    """Return a vocabulary's size for a text of `length` characters.
 
-    Distinct words grow about as the square root of a text's length (Heaps' law), and a symbol is learned from its
-    occurrences, so that a short text cannot teach many.
+    A power of two near `factor` * sqrt(length).
+
+    Distinct words grow about as the square root of a text's length (Heaps' law), and a symbol is
+    learned from its occurrences, so that a short text cannot teach many.
     """
     return int(min(most, max(512, 2 ** round(np.log2(factor * max(1, length) ** 0.5)))))
 

@@ -1,4 +1,7 @@
-"""One id per code point: the smallest vocabulary that loses nothing of the text it was made from."""
+"""One id per code point.
+
+The smallest vocabulary that loses nothing of the text it was made from.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +23,8 @@ class CharTokenizer:
     """Code points as symbols; id 0 is the unknown symbol.
 
     Attributes:
-        characters: The known code points, each once, in the order of their ids: `characters[i]` has the id i + 1.
+        characters: The known code points, each once, in the order of their ids: `characters[i]` has
+            the id i + 1.
     """
 
     kind: ClassVar[str] = "char"
@@ -38,7 +42,9 @@ class CharTokenizer:
 
     def extended(self, text: str) -> Self:
         """Return a tokenizer in which every id keeps its meaning, and the new code points of `text` come last."""
-        return type(self)(self.characters + "".join(self.unknown_characters(distinct_characters([text]))))
+        return type(self)(
+            self.characters + "".join(self.unknown_characters(distinct_characters([text])))
+        )
 
     @property
     def size(self) -> int:
@@ -53,7 +59,9 @@ class CharTokenizer:
     def encode(self, text: str) -> Ids:
         """Return one id for each code point; see `Tokenizer.encode`."""
         if text.isascii() and self.ascii_ids is not None:  # three times as fast
-            return np.frombuffer(text.encode().translate(self.ascii_ids), np.uint8).astype(self.ids.dtype, copy=False)
+            return np.frombuffer(text.encode().translate(self.ascii_ids), np.uint8).astype(
+                self.ids.dtype, copy=False
+            )
         return self.ids.take(code_points(text))  # twice as fast as brackets
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
@@ -86,7 +94,9 @@ class CharTokenizer:
         """Rebuild from what `to_dict` gave; see `Tokenizer.from_dict`."""
         characters = values.get("characters")
         if set(values) != {"kind", "characters"} or not isinstance(characters, str):
-            raise ModelFileError('The char tokenizer needs one entry beside "kind": "characters", a string.')
+            raise ModelFileError(
+                'The char tokenizer needs one entry beside "kind": "characters", a string.'
+            )
         if not 1 <= len(characters) < MAX_SIZE:
             raise ModelFileError(
                 f"The char tokenizer has {len(characters):,} characters; 1 to {MAX_SIZE - 1:,} can be."
@@ -94,19 +104,27 @@ class CharTokenizer:
         if len(set(characters)) != len(characters):
             raise ModelFileError("The char tokenizer has a character twice.")
         if any("\ud800" <= character <= "\udfff" for character in characters):
-            raise ModelFileError("The char tokenizer has a surrogate among its characters, which no text can hold.")
+            raise ModelFileError(
+                "The char tokenizer has a surrogate among its characters, which no text can hold."
+            )
         return cls(characters)
 
     @cached_property
     def ids(self) -> Ids:
-        """The id of every code point there is, (0x110000,): a table, so that encoding is one look-up."""
+        """The id of every code point there is, (0x110000,).
+
+        A table, so that encoding is one look-up.
+        """
         table = np.zeros(0x110000, dtype=id_dtype(self.size))
         table[code_points(self.characters)] = np.arange(1, self.size)
         return table
 
     @cached_property
     def ascii_ids(self) -> bytes | None:
-        """The ids of the ASCII characters, as a table for `bytes.translate`; None if they do not fit into bytes."""
+        """The ids of the ASCII characters, as a table for `bytes.translate`.
+
+        None if they do not fit into bytes.
+        """
         ids = self.ids[:256]  # what is beyond ASCII is never looked up
         return ids.astype(np.uint8).tobytes() if ids[:128].max() < 256 else None
 

@@ -1,11 +1,13 @@
 """Pieces of words that sentencepiece finds, by byte pair encoding or by a unigram language model.
 
-    Kudo and Richardson 2018, SentencePiece; Sennrich, Haddow and Birch 2016, BPE; Kudo 2018, unigram
+    Kudo and Richardson 2018, SentencePiece; Sennrich, Haddow and Birch 2016, BPE; Kudo 2018,
+    unigram
 
-By default it changes a text: it merges spaces, turns line feeds into spaces, applies NFKC and skips long lines. Here it
-is given spans of some 500 characters, line feeds and all, and told to leave them as they are. What it cannot represent
-nevertheless is spelled in bytes: each span's pieces are put together again and compared with it. So every text comes
-back, whatever is in it, and whatever the model is.
+By default it changes a text: it merges spaces, turns line feeds into spaces, applies NFKC and skips
+long lines. Here it is given spans of some 500 characters, line feeds and all, and told to leave
+them as they are. What it cannot represent nevertheless is spelled in bytes: each span's pieces are
+put together again and compared with it. So every text comes back, whatever is in it, and whatever
+the model is.
 """
 
 import base64
@@ -39,16 +41,20 @@ COVERAGE = 0.9995  # share of a text's characters that may be parts of pieces; t
 LARGEST = 1 << 14  # vocabulary that is chosen by itself
 MAX_MODEL = 1 << 25  # bytes of a sentencepiece model
 SPACE = "\u2581"  # sentencepiece's sign for a space, so that it cannot represent the sign itself
-# Spans end before a space: no piece goes on from something else to a space, so nothing is lost by cutting there.
+# Spans end before a space: no piece goes on from something else to a space, so nothing is lost by
+# cutting there.
 SPAN = re.compile(r"[^\u2581]{512,2047}?(?=(?<! ) )|[^\u2581]{1,2048}|\u2581{1,64}")
 RESERVED = "\0\u2581\u2585"  # sentencepiece drops the text that these are in, or takes them for signs of its own
 
 
 @dataclass(frozen=True)
 class PieceTokenizer(SpelledTokenizer):
-    """What both kinds share. Ids are the 256 bytes, single characters, and then pieces in sentencepiece's own order.
+    """What both kinds share.
 
-    BPE puts characters last, but frequent symbols should come first: see `charrnn.model.adaptive_softmax`.
+    Ids are the 256 bytes, single characters, and then pieces in sentencepiece's own order.
+
+    BPE puts characters last, but frequent symbols should come first: see
+    `charrnn.model.adaptive_softmax`.
 
     Attributes:
         model: The sentencepiece model, as it serialises itself.
@@ -59,9 +65,12 @@ class PieceTokenizer(SpelledTokenizer):
 
     @classmethod
     def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
-        """Train sentencepiece on a sample of the text, of `sample` characters at most; see `Tokenizer.train`.
+        """Train sentencepiece on a sample of the text, of `sample` characters at most.
 
-        If `size` is None, it is what suits the text's length (`usual_size`), or what the text can fill if that is less.
+        See `Tokenizer.train`.
+
+        If `size` is None, it is what suits the text's length (`usual_size`), or what the text can
+        fill if that is less.
         """
         blocks, length = spread_sample(chunks, cls.sample)
         text = "".join(blocks)
@@ -69,7 +78,9 @@ class PieceTokenizer(SpelledTokenizer):
             raise TextError("There is nothing to learn a vocabulary from: the text is empty.")
         wanted = usual_size(length, 2, LARGEST) if size is None else size
         if wanted <= len(BYTES):
-            raise UsageError(f"--vocab-size must be more than {len(BYTES)} for {cls.kind}, not {size}.")
+            raise UsageError(
+                f"--vocab-size must be more than {len(BYTES)} for {cls.kind}, not {size}."
+            )
         tokenizer = cls(train_sentencepiece(cls.kind, text, wanted))
         check_filled(size, tokenizer.size, cls.kind)
         return tokenizer
@@ -82,7 +93,9 @@ class PieceTokenizer(SpelledTokenizer):
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of a text in pieces; see `Tokenizer.encode_chunks`."""
         for spans in cut(chunks, SPAN):
-            yield self._ours[np.fromiter(self._encoded(spans), np.int32)].astype(id_dtype(self.size))
+            yield self._ours[np.fromiter(self._encoded(spans), np.int32)].astype(
+                id_dtype(self.size)
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as JSON values."""
@@ -97,7 +110,9 @@ class PieceTokenizer(SpelledTokenizer):
         except (ValueError, binascii.Error) as error:
             raise ModelFileError(f"The {cls.kind} tokenizer's model is not base64.") from error
         if not 0 < len(model) <= MAX_MODEL or base64.b64encode(model).decode() != values["model"]:
-            raise ModelFileError(f"The {cls.kind} tokenizer's model has {len(model):,} bytes; {MAX_MODEL:,} can be.")
+            raise ModelFileError(
+                f"The {cls.kind} tokenizer's model has {len(model):,} bytes; {MAX_MODEL:,} can be."
+            )
         tokenizer = cls(model)
         tokenizer._check()
         return tokenizer
@@ -118,13 +133,22 @@ class PieceTokenizer(SpelledTokenizer):
             empty = not all(self._table[1:])
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelFileError(f"The {self.kind} tokenizer's model is damaged.") from error
-        if size > MAX_SIZE or signs[1:] != [f"<0x{value:02X}>" for value in range(256)] or odd or empty:
-            raise ModelFileError(f"The {self.kind} tokenizer's model has not the 256 bytes and then pieces.")
+        if (
+            size > MAX_SIZE
+            or signs[1:] != [f"<0x{value:02X}>" for value in range(256)]
+            or odd
+            or empty
+        ):
+            raise ModelFileError(
+                f"The {self.kind} tokenizer's model has not the 256 bytes and then pieces."
+            )
 
     @cached_property
     def _table(self) -> tuple[bytes, ...]:
         """What each of sentencepiece's own ids stands for; 0 is its unknown piece."""
-        pieces = self._processor.id_to_piece(list(range(1 + len(BYTES), self._processor.vocab_size())))
+        pieces = self._processor.id_to_piece(
+            list(range(1 + len(BYTES), self._processor.vocab_size()))
+        )
         return (b"", *BYTES, *(piece.replace(SPACE, " ").encode() for piece in pieces))
 
     @cached_property
@@ -135,7 +159,10 @@ class PieceTokenizer(SpelledTokenizer):
         return np.argsort(np.argsort(long, kind="stable")) - 1
 
     def _encoded(self, spans: list[str]) -> Iterator[int]:
-        """Yield sentencepiece's ids of some spans, if they are what comes back; if not, it is tried with each alone."""
+        """Yield sentencepiece's ids of some spans, if they are what comes back.
+
+        If not, it is tried with each alone.
+        """
         found = self._processor.encode(spans, num_threads=1)
         back = b"".join(map(self._table.__getitem__, chain.from_iterable(found)))
         if back == "".join(spans).encode():
@@ -155,14 +182,19 @@ class BpeTokenizer(PieceTokenizer):
 
 
 class UnigramTokenizer(PieceTokenizer):
-    """A unigram language model: of all ways to cut a text, the likeliest. Its training is slower, so on a quarter."""
+    """A unigram language model: of all ways to cut a text, the likeliest.
+
+    Its training is slower, so on a quarter.
+    """
 
     kind: ClassVar[str] = "unigram"
     sample: ClassVar[int] = 1 << 22
 
 
 def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
-    """Train a model of at most `size` symbols, of which the first 256 are the bytes. Equal texts give equal models.
+    """Train a model of at most `size` symbols, of which the first 256 are the bytes.
+
+    Equal texts give equal models.
 
     Raises:
         TextError: There is nothing in the text that sentencepiece could learn from.
@@ -174,8 +206,14 @@ def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
         del counts[sign]
     characters = "".join(frequent(counts, COVERAGE)[: size - len(BYTES)])
     if not characters:
-        raise TextError(f"The text is too small to train {kind} on: it has {len(text):,} characters.")
-    known = (run for span in SPAN.findall(text) for run in re.findall(f"[{re.escape(characters)}]+", span))
+        raise TextError(
+            f"The text is too small to train {kind} on: it has {len(text):,} characters."
+        )
+    known = (
+        run
+        for span in SPAN.findall(text)
+        for run in re.findall(f"[{re.escape(characters)}]+", span)
+    )
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
@@ -197,5 +235,7 @@ def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
             minloglevel=4,
         )
     except (RuntimeError, ValueError) as error:
-        raise TextError(f"The text is too small to train {kind} on: it has {len(text):,} characters.") from error
+        raise TextError(
+            f"The text is too small to train {kind} on: it has {len(text):,} characters."
+        ) from error
     return model.getvalue()

@@ -2,14 +2,17 @@ r"""Words, and what stands between them; a word that the vocabulary lacks is spe
 
 A text is cut into units, each of 64 characters at most, so that no text has one without end:
 
-- a word: letters, digits, combining marks and underscores, with an apostrophe between two, and the space before it;
-- in scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese), each letter by itself;
+- a word: letters, digits, combining marks and underscores, with an apostrophe between two, and the
+  space before it;
+- in scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese), each letter by
+  itself;
 - a run of one kind of white space: spaces, tabs, line feeds;
 - any other signs in a row, and the space before them; so are letters beyond U+FFFF.
 
-So `Don't go,  he said` is `Don't| go|,|  |he| said`. The most frequent units are symbols. Any other unit is spelled:
-in symbols for the frequent characters beyond ASCII, and in bytes. A byte's symbol is never a word's, so a model always
-knows whether it is spelling: the byte `a` stands only inside of a spelled word.
+So `Don't go,  he said` is `Don't| go|,|  |he| said`. The most frequent units are symbols. Any other
+unit is spelled: in symbols for the frequent characters beyond ASCII, and in bytes. A byte's symbol
+is never a word's, so a model always knows whether it is spelling: the byte `a` stands only inside
+of a spelled word.
 """
 
 import re
@@ -36,8 +39,12 @@ from charrnn.tokenizers.byte_fallback import (
     usual_size,
 )
 
-SAMPLE = 1 << 24  # characters that the vocabulary is learned from at most, spread evenly over the text
-COVERAGE = 0.9995  # share of the characters beyond ASCII which have a symbol of their own in spelled words
+SAMPLE = (
+    1 << 24
+)  # characters that the vocabulary is learned from at most, spread evenly over the text
+COVERAGE = (
+    0.9995  # share of the characters beyond ASCII which have a symbol of their own in spelled words
+)
 LARGEST = 1 << 14  # vocabulary that is chosen by itself
 BETWEEN = "\0"  # stands between the units in a model file, and is no part of any
 SPACELESS = (
@@ -52,7 +59,8 @@ class WordTokenizer(SpelledTokenizer):
 
     Attributes:
         characters: Those beyond ASCII that have a symbol for spelling, the most frequent first.
-        units: Those in the vocabulary, the most frequent first, joined by `BETWEEN`; empty if there is none.
+        units: Those in the vocabulary, the most frequent first, joined by `BETWEEN`; empty if there
+            is none.
     """
 
     kind: ClassVar[str] = "word"
@@ -64,7 +72,8 @@ class WordTokenizer(SpelledTokenizer):
     def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
         """Count the units of a sample; see `Tokenizer.train`.
 
-        If `size` is None, units that occur twice are symbols, as many as suit the text's length (`usual_size`).
+        If `size` is None, units that occur twice are symbols, as many as suit the text's length
+        (`usual_size`).
         """
         sample, length = spread_sample(chunks, SAMPLE)
         counts = Counter[str]()
@@ -77,7 +86,11 @@ class WordTokenizer(SpelledTokenizer):
         if room < 1:
             raise UsageError(f"--vocab-size must be more than {len(BYTES)} for words, not {size}.")
         characters = characters[:room]
-        ranked = [unit for unit in frequent(counts, 1) if BETWEEN not in unit and (size or counts[unit] > 1)]
+        ranked = [
+            unit
+            for unit in frequent(counts, 1)
+            if BETWEEN not in unit and (size or counts[unit] > 1)
+        ]
         units = ranked[: room - len(characters)]
         check_filled(size, len(BYTES) + len(characters) + len(units), cls.kind)
         return cls("".join(characters), BETWEEN.join(units))
@@ -92,7 +105,10 @@ class WordTokenizer(SpelledTokenizer):
         find, spell = self._ids.get, self._spelled
         for units in cut(chunks, unit_pattern()):
             found = map(find, units)
-            ids = [(id_,) if id_ is not None else spell(unit) for id_, unit in zip(found, units, strict=True)]
+            ids = [
+                (id_,) if id_ is not None else spell(unit)
+                for id_, unit in zip(found, units, strict=True)
+            ]
             yield np.fromiter(chain.from_iterable(ids), id_dtype(self.size))
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,9 +121,13 @@ class WordTokenizer(SpelledTokenizer):
         check_entries(values, cls.kind, "characters", "units")
         characters, units = values["characters"], values["units"]
         if len(characters) + units.count(BETWEEN) + len(BYTES) >= MAX_SIZE:
-            raise ModelFileError(f"The word tokenizer has more than the {MAX_SIZE:,} symbols that can be.")
+            raise ModelFileError(
+                f"The word tokenizer has more than the {MAX_SIZE:,} symbols that can be."
+            )
         if any("\ud800" <= character <= "\udfff" for character in chain(characters, units)):
-            raise ModelFileError("The word tokenizer has a surrogate among its symbols, which no text can hold.")
+            raise ModelFileError(
+                "The word tokenizer has a surrogate among its symbols, which no text can hold."
+            )
         tokenizer = cls(characters, units)
         listed = tokenizer._unit_list
         if "" in listed or len(set(listed)) < len(listed) or len(set(characters)) < len(characters):
@@ -120,7 +140,9 @@ class WordTokenizer(SpelledTokenizer):
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {unit: id_ for id_, unit in enumerate(self._unit_list, len(BYTES) + len(self.characters))}
+        return {
+            unit: id_ for id_, unit in enumerate(self._unit_list, len(BYTES) + len(self.characters))
+        }
 
     @cached_property
     def _character_ids(self) -> dict[str, int]:
@@ -161,8 +183,11 @@ def word_class() -> str:
     alone = re.compile(f"[{SPACELESS}]")
     points = [
         point
-        for point in range(0x10000)  # with ranges beyond, matching is five times as slow; they count as signs
-        if (unicodedata.category(chr(point))[0] in "LMN" or point == ord("_")) and not alone.match(chr(point))
+        for point in range(
+            0x10000
+        )  # with ranges beyond, matching is five times as slow; they count as signs
+        if (unicodedata.category(chr(point))[0] in "LMN" or point == ord("_"))
+        and not alone.match(chr(point))
     ]
     runs = np.split(points, np.flatnonzero(np.diff(points) > 1) + 1)
     return "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)

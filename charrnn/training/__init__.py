@@ -1,1 +1,4 @@
-"""What changes a model: from a request to a plan, a trainer, a run and its events. Nothing here prints."""
+"""What changes a model: from a request to a plan, a trainer, a run and its events.
+
+Nothing here prints.
+"""

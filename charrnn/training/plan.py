@@ -43,13 +43,16 @@ TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a person asked for; a run is only continued by a request that is equal to the one that began it.
+    """What a person asked for.
+
+    A run is only continued by a request that is equal to the one that began it.
 
     Attributes:
         settings: Fields of `ModelConfig` and `TrainConfig` that were given.
         preset: A name in `PRESETS`; None is the standard one.
         epochs: Length of the training in passes over the text.
-        seconds: Length of the whole command in seconds, turned into steps by measuring the machine's speed.
+        seconds: Length of the whole command in seconds, turned into steps by measuring the
+            machine's speed.
         init_from: SHA-256 of the model to start from.
     """
 
@@ -61,10 +64,16 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if the length is given twice or makes no sense."""
-        lengths = {"--steps": self.settings.get("steps"), "--epochs": self.epochs, "--time": self.seconds}
+        lengths = {
+            "--steps": self.settings.get("steps"),
+            "--epochs": self.epochs,
+            "--time": self.seconds,
+        }
         given = [name for name, value in lengths.items() if value is not None]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} say twice how long to train.", "Give one of them.")
+            raise UsageError(
+                f"{' and '.join(given)} say twice how long to train.", "Give one of them."
+            )
         for name, value in (("--epochs", self.epochs), ("--time", self.seconds)):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} must be greater than 0, not {value:g}.")
@@ -73,7 +82,11 @@ class Request:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was given, as JSON values."""
-        values = {name: value for name, value in vars(self).items() if name != "settings" and value is not None}
+        values = {
+            name: value
+            for name, value in vars(self).items()
+            if name != "settings" and value is not None
+        }
         return values | dict(self.settings)
 
 
@@ -87,12 +100,15 @@ class Plan:
         device: Where it computes on this machine, for a person.
         precision: What `train.precision` comes to on this machine.
         epochs: Passes over the training text.
-        memory_bytes: Estimated memory of weights, optimizer, training and scoring; 0 if the run is under way.
-        deadline: `time.monotonic()` at which the command should end, if time is its budget; a run that is continued has
-            none.
-        ending: Seconds before the deadline in which no step is to be taken: to evaluate once more, save and leave.
+        memory_bytes: Estimated memory of weights, optimizer, training and scoring; 0 if the run is
+            under way.
+        deadline: `time.monotonic()` at which the command should end, if time is its budget; a run
+            that is continued has none.
+        ending: Seconds before the deadline in which no step is to be taken: to evaluate once more,
+            save and leave.
         most_steps: Steps that are never exceeded to fill the time.
-        total_seconds: Estimated time of the training, evaluations included; None if nothing was measured.
+        total_seconds: Estimated time of the training, evaluations included; None if nothing was
+            measured.
     """
 
     model: ModelConfig
@@ -120,7 +136,9 @@ def memory_bytes(model: ModelConfig, batches: Iterable[tuple[int, int]], scored:
     per_step = model.num_layers * model.hidden_size * (2 * NUM_GATES[model.cell] + 6) + 3 * outputs
     if span:  # values, queries and answers of each step
         per_step += 8 * model.hidden_size
-    memory = 4 * span * model.hidden_size  # what is remembered before and after, and their gradients
+    memory = (
+        4 * span * model.hidden_size
+    )  # what is remembered before and after, and their gradients
 
     def row(steps: int) -> int:
         mask = min(span + max(span, 64), span + steps) if span else 0  # of each step's window
@@ -143,7 +161,9 @@ def check_memory(needed: int, train: TrainConfig) -> None:
         )
 
 
-def check_request(request: Request, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None) -> None:
+def check_request(
+    request: Request, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None
+) -> None:
     """Raise what `make_plan` would raise about settings that do not go together, before a long text is encoded.
 
     So is a model refused that has no room even without its activations, which depend on the text.
@@ -180,7 +200,8 @@ def make_plan(
         started: `time.monotonic()` when the command began: a budget of time covers all of it.
         base: The model to start from, whose shape then holds.
         measure: Measure the speed even if no setting depends on it, for an estimate of the time.
-        ranks: Those that will train together, who all ask for the plan at once and all get the same.
+        ranks: Those that will train together, who all ask for the plan at once and all get the
+            same.
 
     Raises:
         UsageError: A setting is unknown or out of range.
@@ -210,12 +231,19 @@ def make_plan(
         (elapsed,) = ranks.most(time.monotonic() - started)
         budget = request.seconds or find_preset(request.preset or "standard").seconds
         deadline = started + budget
-        # a preset ends where more passes over the text gain nothing; a given time is used to its end
-        most = math.ceil(most_epochs(length, model.cell) / epoch) if request.seconds is None else 1 << 40
+        # a preset ends where more passes over the text gain nothing; a given time is used to its
+        # end
+        most = (
+            math.ceil(most_epochs(length, model.cell) / epoch)
+            if request.seconds is None
+            else 1 << 40
+        )
         steps, evaluations = steps_within(budget - elapsed, speed, most)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    config = replace(config, steps=steps, eval_every=settings.get("eval_every", math.ceil(steps / evaluations)))
+    config = replace(
+        config, steps=steps, eval_every=settings.get("eval_every", math.ceil(steps / evaluations))
+    )
     return Plan(
         model=replace(model, dropout=dropout_of(steps * epoch, model, length, request.settings)),
         train=config,
@@ -230,14 +258,24 @@ def make_plan(
     )
 
 
-def best_speed(measured: Callable[[], Speed], config: TrainConfig, ranks: Ranks) -> tuple[Speed, int | None]:
-    """Return the speed of training, and the number of threads to train with; None is as many as torch likes.
+def best_speed(
+    measured: Callable[[], Speed], config: TrainConfig, ranks: Ranks
+) -> tuple[Speed, int | None]:
+    """Return the speed of training, and the number of threads to train with.
 
-    Threads wait for each other at every step, so that one whose core another program uses holds up all: on a machine
-    that was busy lately, as many as its idle cores are tried too, and are taken if that is clearly faster.
+    None is as many as torch likes.
+
+    Threads wait for each other at every step, so that one whose core another program uses holds up
+    all: on a machine that was busy lately, as many as its idle cores are tried too, and are taken
+    if that is clearly faster.
     """
     speed, every, few = measured(), use_processor(None), idle_cores()
-    if config.threads is not None or ranks.size > 1 or choose_device(config.device).type != "cpu" or few >= every:
+    if (
+        config.threads is not None
+        or ranks.size > 1
+        or choose_device(config.device).type != "cpu"
+        or few >= every
+    ):
         return speed, config.threads
     use_processor(few)
     other = measured()
@@ -251,7 +289,10 @@ CLEARLY_FASTER = 0.8  # of the time of a step
 
 
 def length_of(train: Encoded) -> int:
-    """Return a text's length as presets think of it: in characters, or in bytes where these are symbols."""
+    """Return a text's length as presets think of it.
+
+    In characters, or in bytes where these are symbols.
+    """
     return max(train.characters, len(train.ids))
 
 
@@ -269,7 +310,10 @@ def with_steps(plan: Plan, steps: int, length: int, chosen: Mapping[str, Any]) -
 
 
 def mean_length(config: TrainConfig) -> float:
-    """Return the mean sequence length of a run's steps as a share of `seq_len`: 1 without a curriculum."""
+    """Return the mean sequence length of a run's steps as a share of `seq_len`.
+
+    1 without a curriculum.
+    """
     lengths = curriculum(config)
     return (1 + sum(lengths) / len(lengths) / config.seq_len) / 2 if lengths else 1.0
 
@@ -278,14 +322,19 @@ def steps_in_time(plan: Plan, step: int, now: float, pace: float) -> int:
     """Return the steps that a run under way should have, so that it ends in time.
 
     Args:
-        plan: What it was begun with. It stays as it is if time is not its budget, if there is nearly nothing to gain,
-            and towards the end, for the learning rate is to come down to its floor in peace.
+        plan: What it was begun with. It stays as it is if time is not its budget, if there is
+            nearly nothing to gain, and towards the end, for the learning rate is to come down to
+            its floor in peace.
         step: Steps taken.
         now: `time.monotonic()`.
         pace: Steps in a second, of late.
     """
     planned = plan.train.steps
-    if plan.deadline is None or step > ADJUSTED_UNTIL * planned or plan.train.seq_len_start is not None:
+    if (
+        plan.deadline is None
+        or step > ADJUSTED_UNTIL * planned
+        or plan.train.seq_len_start is not None
+    ):
         return planned
     left = (plan.deadline - plan.ending - now) * pace
     steps = min(plan.most_steps, step + max(1, int(left)))
@@ -302,18 +351,27 @@ def _shapes(
     """Return the model's configuration and the training settings as far as they do not depend on the speed."""
     check_settings(request.settings)
     chosen = shape_settings(find_preset(request.preset or "standard"), length)
-    chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell)) | dict(request.settings)
+    chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell)) | dict(
+        request.settings
+    )
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if base is not None:
         kept = base.to_dict() | {"vocab_size": tokenizer.size}
-        changed = [name for name, value in request.settings.items() if name in MODEL_FIELDS and kept[name] != value]
+        changed = [
+            name
+            for name, value in request.settings.items()
+            if name in MODEL_FIELDS and kept[name] != value
+        ]
         fixed = [name for name in changed if name != "dropout"]
         if fixed:
             name = fixed[0]
-            raise UsageError(f"{flag(name)} cannot differ from the --init-from model's, which is {kept[name]}.")
+            raise UsageError(
+                f"{flag(name)} cannot differ from the --init-from model's, which is {kept[name]}."
+            )
         shape = kept | {name: request.settings[name] for name in changed}
     elif "adaptive" not in shape:
-        # the clusters are by frequency: so the smaller id has to be of the more frequent symbol, which chars' are not
+        # the clusters are by frequency: so the smaller id has to be of the more frequent symbol,
+        # which chars' are not
         large = tokenizer.unknown is None and tokenizer.size >= ADAPTIVE_FROM
         shape["adaptive"] = large and not shape.get("tied", False)
     model = ModelConfig(**shape | {"vocab_size": tokenizer.size})
@@ -327,5 +385,9 @@ ADAPTIVE_FROM = 2000  # symbols from which a plain output layer takes half of a 
 def describe_device(config: TrainConfig, ranks: Ranks = ALONE) -> str:
     """Set the threads, and name the device that a configuration comes to on this machine."""
     threads, device = use_processor(config.threads, ranks.local_size), choose_device(config.device)
-    name = f"cpu with {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+    name = (
+        f"cpu with {threads} thread{'s' if threads > 1 else ''}"
+        if device.type == "cpu"
+        else device.type
+    )
     return name if ranks.size == 1 else f"{ranks.size} ranks, each on {name}"

@@ -19,7 +19,8 @@ from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
 from charrnn.training.plan import Plan, Request, describe_device
 from charrnn.training.run import Data, Session
 
-# what Python and torch raise when values are not of the kind, or arrays not of the shape, that they should be
+# what Python and torch raise when values are not of the kind, or arrays not of the shape, that they
+# should be
 NO_FIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -54,9 +55,15 @@ def _check_empty(folder: RunFolder) -> None:
 
 
 def resume(
-    folder: RunFolder, request: Request, data: Data, saved: tuple[Arrays, dict[str, Any]], ranks: Ranks = ALONE
+    folder: RunFolder,
+    request: Request,
+    data: Data,
+    saved: tuple[Arrays, dict[str, Any]],
+    ranks: Ranks = ALONE,
 ) -> Session:
-    """Continue a run from its saved state; all ranks do so at once, with what the first one has read.
+    """Continue a run from its saved state.
+
+    All ranks do so at once, with what the first one has read.
 
     Raises:
         UsageError: The request differs from the one that began the run.
@@ -72,10 +79,14 @@ def _go_back(session: Session) -> None:
     """Let the log end where the state does, and the clock go on from there."""
     progress = session.trainer.progress
     session.folder.cut_metrics(progress.step, progress.evaluated_step)
-    session.seconds = max((line.get("seconds", 0.0) for line in session.folder.read_metrics()), default=0.0)
+    session.seconds = max(
+        (line.get("seconds", 0.0) for line in session.folder.read_metrics()), default=0.0
+    )
 
 
-def saved_tokenizer(folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]) -> Tokenizer:
+def saved_tokenizer(
+    folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]
+) -> Tokenizer:
     """Return a saved run's tokenizer, so that nothing has to be learned, or encoded, if the run cannot be continued.
 
     Args:
@@ -106,7 +117,9 @@ def _sound(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def _check_same(folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]) -> None:
+def _check_same(
+    folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]
+) -> None:
     check_same_request(facts["request"], request.to_dict(), folder)
     was = facts["text"]["sha256"]
     if was != sha256:
@@ -118,7 +131,12 @@ def _check_same(folder: RunFolder, request: Request, name: str, sha256: str, fac
 
 
 def _resumed(
-    folder: RunFolder, request: Request, data: Data, arrays: Arrays, facts: dict[str, Any], ranks: Ranks
+    folder: RunFolder,
+    request: Request,
+    data: Data,
+    arrays: Arrays,
+    facts: dict[str, Any],
+    ranks: Ranks,
 ) -> Session:
     with _sound(folder):
         _check_same(folder, request, data.name, data.sha256, facts)
@@ -130,17 +148,28 @@ def _resumed(
 
 
 def _described(arrays: Arrays, facts: dict[str, Any], ranks: Ranks) -> tuple[Plan, Tokenizer]:
-    """Return a saved run's plan and tokenizer; raise an error of `NO_FIT` if they and its weights do not fit."""
+    """Return a saved run's plan and tokenizer.
+
+    Raise an error of `NO_FIT` if they and its weights do not fit.
+    """
     model, train = ModelConfig.from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
     tokenizer = tokenizer_from_dict(facts["tokenizer"])
     shapes = {f"model.{name}": shape for name, shape in weight_shapes(model).items()}
-    if tokenizer.size != model.vocab_size or shapes != {n: a.shape for n, a in arrays.items() if n[:6] == "model."}:
-        raise ValueError("configuration, vocabulary and weights differ")  # before anything is allocated
+    if tokenizer.size != model.vocab_size or shapes != {
+        n: a.shape for n, a in arrays.items() if n[:6] == "model."
+    }:
+        raise ValueError(
+            "configuration, vocabulary and weights differ"
+        )  # before anything is allocated
     if facts["precision"] not in ("fp32", "bf16", "fp16") or not math.isfinite(facts["epochs"]):
         raise ValueError("precision or length")
     device = describe_device(train, ranks)
     return Plan(
-        model=model, train=train, device=device, precision=facts["precision"], epochs=facts["epochs"]
+        model=model,
+        train=train,
+        device=device,
+        precision=facts["precision"],
+        epochs=facts["epochs"],
     ), tokenizer
 
 
@@ -149,7 +178,9 @@ def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFol
     names = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
     if not names:
         return
-    changes = ", ".join(f"{flag(name)} was {_told(then, name)} and is now {_told(now, name)}" for name in names)
+    changes = ", ".join(
+        f"{flag(name)} was {_told(then, name)} and is now {_told(now, name)}" for name in names
+    )
     raise UsageError(
         f"The run in {folder.path} was begun with other options: {changes}.",
         "Give the same options to continue it, or add --fresh to begin again; the old run is moved aside, not deleted.",
@@ -164,8 +195,8 @@ def _told(values: dict[str, Any], name: str) -> str:
 def starting_weights(start: SavedModel, config: ModelConfig) -> dict[str, npt.NDArray[np.float32]]:
     """Return a model's weights for a vocabulary that was extended by new symbols at its end.
 
-    A new symbol's rows are the mean of the old ones: no better guess is known, and it is on the right scale. The start
-    symbol, whose row is the last of the embedding, stays last.
+    A new symbol's rows are the mean of the old ones: no better guess is known, and it is on the
+    right scale. The start symbol, whose row is the last of the embedding, stays last.
     """
     weights = dict(start.weights)
     more = config.vocab_size - start.config.vocab_size

@@ -58,7 +58,10 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Rescheduled:
-    """The run will have another number of steps, so that it ends in time: the machine's speed has changed."""
+    """The run will have another number of steps, so that it ends in time.
+
+    The machine's speed has changed.
+    """
 
     step: int
     steps: int
@@ -85,7 +88,9 @@ class Data:
 
 
 class Session:
-    """One run: a trainer, the folder that it is recorded in, and the facts that both were made from.
+    """One run.
+
+    A trainer, the folder that it is recorded in, and the facts that both were made from.
 
     Args:
         folder: Locked by the caller, if this rank is the first; the others write nothing.
@@ -107,13 +112,23 @@ class Session:
         weights: dict[str, npt.NDArray[np.float32]] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.folder, self.request, self.plan, self.tokenizer, self.data = folder, request, plan, tokenizer, data
+        self.folder, self.request, self.plan, self.tokenizer, self.data = (
+            folder,
+            request,
+            plan,
+            tokenizer,
+            data,
+        )
         self.ranks = ranks
         model = build(plan.model, plan.train.seed)
         if weights is not None:
-            model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+            model.load_state_dict(
+                {name: torch.from_numpy(value) for name, value in weights.items()}
+            )
         device = choose_device(plan.train.device)
-        self.trainer = Trainer(model.to(device), tokenizer, data.train, data.valid, plan.train, plan.precision, ranks)
+        self.trainer = Trainer(
+            model.to(device), tokenizer, data.train, data.valid, plan.train, plan.precision, ranks
+        )
         self.seconds = 0.0
         self.pace = (time.monotonic(), 0)  # when the pace was last taken, and after which step
         self.saved: Progress | None = None
@@ -130,7 +145,8 @@ class Session:
         """Train to the end, recording and saving on the way, and yield what happens.
 
         Args:
-            should_stop: Asked after every step; the number of a signal ends the run, of all ranks, in good order.
+            should_stop: Asked after every step; the number of a signal ends the run, of all ranks,
+                in good order.
 
         Raises:
             InterruptedRun: `should_stop` gave a signal; everything is saved.
@@ -144,12 +160,15 @@ class Session:
             yield event
             if event.step - self.pace[1] >= max(1, self.plan.train.steps // PACES):
                 yield from self._keep_to_time(event.step)
-            # what only one rank knows, that a signal has come or a minute has passed, all of them act upon
+            # what only one rank knows, that a signal has come or a minute has passed, all of them
+            # act upon
             stop, save = self.ranks.most(should_stop() or 0, self._save_due(event))
             yield from self._follow_up(event, save=bool(save))
             if stop and not self.trainer.finished:
                 self.save()
-                raise InterruptedRun(f"Stopped and saved at step {event.step:,}.", signal_number=int(stop))
+                raise InterruptedRun(
+                    f"Stopped and saved at step {event.step:,}.", signal_number=int(stop)
+                )
         if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
@@ -166,12 +185,15 @@ class Session:
             yield Rescheduled(step, steps)
 
     def save(self) -> None:
-        """Write what is there to be written: the best model if it could not be saved before, and the training state.
+        """Write what is there to be written.
+
+        The best model if it could not be saved before, and the training state.
 
         All ranks save at once, for each has a part of the state; the first one writes.
 
         Raises:
-            MachineError: It cannot be written; what was saved before is still there. Or the ranks have come apart.
+            MachineError: It cannot be written; what was saved before is still there. Or the ranks
+                have come apart.
         """
         arrays, values = self.trainer.state()
         self._check_ranks(arrays)
@@ -181,22 +203,37 @@ class Session:
                 self._write(arrays, values)
             except MachineError as error:
                 failure = error
-        if failed := self.ranks.from_first(None if failure is None else (failure.message, failure.hint)):
+        if failed := self.ranks.from_first(
+            None if failure is None else (failure.message, failure.hint)
+        ):
             raise failure or MachineError(*failed)
         self.saved = replace(self.trainer.progress)
         self.saved_at = time.monotonic()
 
     def _check_ranks(self, arrays: Arrays) -> None:
-        """Raise `RanksLost` unless all ranks have the same weights: two kinds of machine may compute differently."""
+        """Raise `RanksLost` unless all ranks have the same weights.
+
+        Two kinds of machine may compute differently.
+        """
         if self.ranks.size > 1:
-            weights = b"".join(value.tobytes() for name, value in sorted(arrays.items()) if name.startswith("model."))
-            facts = {f"The SHA-256 of the weights at step {self.trainer.progress.step:,}": sha256(weights).hexdigest()}
+            weights = b"".join(
+                value.tobytes()
+                for name, value in sorted(arrays.items())
+                if name.startswith("model.")
+            )
+            facts = {
+                f"The SHA-256 of the weights at step {self.trainer.progress.step:,}": sha256(
+                    weights
+                ).hexdigest()
+            }
             hint = "Use machines of one kind, with one version of torch. What was saved before is good."
             self.ranks.check_same(facts, hint, RanksLost)
 
     def _write(self, arrays: Arrays, values: dict[str, Any]) -> None:
         self._save_best()
-        config = self.plan.train.to_dict() | self.plan.model.to_dict()  # the model's vocab_size, not what was asked for
+        config = (
+            self.plan.train.to_dict() | self.plan.model.to_dict()
+        )  # the model's vocab_size, not what was asked for
         if config != self.written_config:  # a plan changes if it is to keep to its time
             self.folder.write_config(config)
             self.written_config = config
@@ -215,7 +252,10 @@ class Session:
         self.folder.save_state(arrays, facts)
 
     def sample(self) -> str:
-        """Return a short text from the model as it is now; training goes on as if nothing had happened."""
+        """Return a short text from the model as it is now.
+
+        Training goes on as if nothing had happened.
+        """
         sampler = NumpyModel(self.plan.model, self._weights())
         rules, seed = SamplingConfig(length=SAMPLE_LENGTH), self.plan.train.seed
         separator = separator_of(self.plan.train.records)
@@ -243,7 +283,10 @@ class Session:
             "tokens": progress.tokens,
             "seconds": round(self.seconds, 3),
             "chars_per_second": round(
-                progress.tokens / max(1e-9, self.seconds) * self.data.train.characters / len(self.data.train.ids)
+                progress.tokens
+                / max(1e-9, self.seconds)
+                * self.data.train.characters
+                / len(self.data.train.ids)
             ),
             "precision": self.plan.precision,
             "ranks": self.ranks.size,
@@ -251,10 +294,17 @@ class Session:
 
     def _sample_due(self, event: Event) -> bool:
         every = self.plan.train.sample_every
-        return self.ranks.first and isinstance(event, Trained) and every is not None and event.step % every == 0
+        return (
+            self.ranks.first
+            and isinstance(event, Trained)
+            and every is not None
+            and event.step % every == 0
+        )
 
     def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        return {name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
+        return {
+            name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()
+        }
 
     def _train(self) -> Iterator[Event]:
         try:
@@ -263,11 +313,15 @@ class Session:
             good = f"The best model so far, of step {self.trainer.progress.best_step:,}, is in {self.folder.model}."
             good = good if self.trainer.progress.best_step else "No model was saved before."
             raise DivergedError(
-                f"{error.message} {good}", f"Try a lower learning rate: --fresh --lr {self.plan.train.lr / 4:g}"
+                f"{error.message} {good}",
+                f"Try a lower learning rate: --fresh --lr {self.plan.train.lr / 4:g}",
             ) from None
 
     def _follow_up(self, event: Event, *, save: bool) -> Iterator[Happening]:
-        """Do what an event calls for: log, sample, keep the model, save. On a full disk, warn and go on."""
+        """Do what an event calls for: log, sample, keep the model, save.
+
+        On a full disk, warn and go on.
+        """
         if self.ranks.first and isinstance(event, Evaluated) and event.best:
             self.unsaved_model = self._saved_model(event)
         try:
@@ -275,7 +329,9 @@ class Session:
             if isinstance(event, Evaluated):
                 self._save_best()
             elif save:
-                self.saved_at = time.monotonic()  # a save that fails is tried again after the same while
+                self.saved_at = (
+                    time.monotonic()
+                )  # a save that fails is tried again after the same while
                 self.save()
                 yield Saved(event.step)
         except MachineError as error:
@@ -295,19 +351,33 @@ class Session:
         every = self.plan.train.save_every
         if not isinstance(event, Trained) or self.trainer.finished:
             return False
-        return time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES if every is None else event.step % every == 0
+        return (
+            time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES
+            if every is None
+            else event.step % every == 0
+        )
 
     def _log(self, event: Event) -> None:
         """Add a line to the metrics log where one is due."""
         if not self.ranks.first:
             return
         if isinstance(event, Evaluated):
-            values = {"valid": event.score.nats_per_token, "bits_per_char": event.score.bits_per_char}
+            values = {
+                "valid": event.score.nats_per_token,
+                "bits_per_char": event.score.bits_per_char,
+            }
         elif event.step % self.plan.train.log_every == 0:
-            values = {"loss": event.loss, "lr": event.lr, "grad_norm": event.grad_norm, "tokens": event.tokens}
+            values = {
+                "loss": event.loss,
+                "lr": event.lr,
+                "grad_norm": event.grad_norm,
+                "tokens": event.tokens,
+            }
         else:
             return
-        self.folder.append_metrics({"step": event.step} | values | {"seconds": round(self.seconds, 3)})
+        self.folder.append_metrics(
+            {"step": event.step} | values | {"seconds": round(self.seconds, 3)}
+        )
 
     def _saved_model(self, event: Evaluated) -> SavedModel:
         about = {

@@ -1,4 +1,7 @@
-"""One step of training: gradients from a batch, shared among ranks and parts, then the weights move."""
+"""One step of training.
+
+Gradients from a batch, shared among ranks and parts, then the weights move.
+"""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -47,7 +50,9 @@ def train_step(
     autocast: AbstractContextManager[Any],
     loss_scale: float = 1.0,
 ) -> Step:
-    """Move the weights once: forward, loss, backward, clip, step. A gradient that is not finite moves nothing.
+    """Move the weights once: forward, loss, backward, clip, step.
+
+    A gradient that is not finite moves nothing.
 
     Args:
         learner: Holds the model, in training mode.
@@ -71,25 +76,36 @@ def train_step(
 class Learner:
     """Computes a model's gradients from this rank's share of each batch, and sums them over all ranks.
 
-    The gradients, and so the weights, are the same on each rank, and those of one process with the whole batch.
+    The gradients, and so the weights, are the same on each rank, and those of one process with the
+    whole batch.
 
     Args:
         model: On its device.
         ranks: Among whom a batch's rows are shared.
-        parts: Into which a share is cut, to be computed one after the other: a part's activations are in memory at
-            a time, and the ranks talk after the last.
+        parts: Into which a share is cut, to be computed one after the other: a part's activations
+            are in memory at a time, and the ranks talk after the last.
     """
 
     def __init__(self, model: CharRNN, ranks: Ranks = ALONE, parts: int = 1) -> None:
         self.model, self.ranks, self.parts = model, ranks, parts
         self.module: nn.Module = BatchLoss(model)
         if ranks.size > 1:
-            self.module = nn.parallel.DistributedDataParallel(self.module, gradient_as_bucket_view=True)
+            self.module = nn.parallel.DistributedDataParallel(
+                self.module, gradient_as_bucket_view=True
+            )
 
     def differentiate(
-        self, batch: Batch, state: State | None, *, autocast: AbstractContextManager[Any], loss_scale: float = 1.0
+        self,
+        batch: Batch,
+        state: State | None,
+        *,
+        autocast: AbstractContextManager[Any],
+        loss_scale: float = 1.0,
     ) -> tuple[float, State]:
-        """Leave the gradients in the parameters; return the batch's nats per token and this rank's carried state."""
+        """Leave the gradients in the parameters.
+
+        Return the batch's nats per token and this rank's carried state.
+        """
         own = batch.share(self.ranks.rank, self.ranks.size)
         rows, tokens = len(own.inputs), batch.tokens
         parts = min(self.parts, rows)
@@ -125,7 +141,9 @@ class BatchLoss(nn.Module):
     def forward(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """Return the summed nats of the batch's targets, and the state for the next batch, detached."""
         values, carried = self.model.hidden(batch.inputs[:, : batch.carry_at], state)
-        if batch.carry_at < batch.inputs.shape[1]:  # this window goes on beyond the place where the next one begins
+        if (
+            batch.carry_at < batch.inputs.shape[1]
+        ):  # this window goes on beyond the place where the next one begins
             rest, _ = self.model.hidden(batch.inputs[:, batch.carry_at :], carried)
             values = torch.cat([values, rest], dim=1)
         scored = slice(batch.scored_from, None)
@@ -134,7 +152,11 @@ class BatchLoss(nn.Module):
 
 def join(states: list[State]) -> State:
     """Put the states of successive rows together."""
-    return states[0] if len(states) == 1 else tuple(torch.cat(tensors) for tensors in zip(*states, strict=True))
+    return (
+        states[0]
+        if len(states) == 1
+        else tuple(torch.cat(tensors) for tensors in zip(*states, strict=True))
+    )
 
 
 def clip_gradients(model: CharRNN, config: TrainConfig, loss_scale: float) -> Tensor:

@@ -37,11 +37,17 @@ def measure_speed(
 ) -> Speed:
     """Time a few steps of a model that is then thrown away.
 
-    The median of the second half is taken: the first steps are much slower, and some are disturbed by what else the
-    machine does.
+    The median of the second half is taken: the first steps are much slower, and some are disturbed
+    by what else the machine does.
     """
     trainer = Trainer(
-        build(model, config.seed).to(choose_device(config.device)), tokenizer, train, valid, config, precision, ranks
+        build(model, config.seed).to(choose_device(config.device)),
+        tokenizer,
+        train,
+        valid,
+        config,
+        precision,
+        ranks,
     )
     begin, times, measured = time.monotonic(), list[float](), 0.0
     while len(times) < 3 or measured < MEASURED_SECONDS:
@@ -51,8 +57,11 @@ def measure_speed(
         times.append(now - before)
         (measured,) = ranks.most(now - begin)  # so all of them end after the same step
     (step,) = ranks.most(WARM * statistics.median(times[len(times) // 2 :]))
-    # Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
-    return Speed(step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids))
+    # Scoring runs the forward third of a step's work, through a quarter more tokens for the
+    # warm-up.
+    return Speed(
+        step, 0.42 * step * len(valid.ids) * trainer.batcher.steps_per_epoch() / len(train.ids)
+    )
 
 
 MEASURED_SECONDS = 2.5

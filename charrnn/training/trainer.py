@@ -1,7 +1,7 @@
 """Training: a Trainer takes the steps, evaluates, and holds exactly the state that a resume needs.
 
-`Trainer.run()` yields what happens (`Trained`, `Evaluated`); a terminal paints it, a notebook plots it, a test
-reads it. Nothing here prints, and nothing here knows about files.
+`Trainer.run()` yields what happens (`Trained`, `Evaluated`); a terminal paints it, a notebook plots
+it, a test reads it. Nothing here prints, and nothing here knows about files.
 """
 
 import math
@@ -61,7 +61,10 @@ Event = Trained | Evaluated
 
 @dataclass
 class Progress:
-    """Where a run is: with the weights, the optimizer, the batcher and the generators, all that a resume needs."""
+    """Where a run is.
+
+    With the weights, the optimizer, the batcher and the generators, all that a resume needs.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -99,7 +102,13 @@ class Trainer:
         precision: str,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.tokenizer, self.valid, self.config, self.precision = model, tokenizer, valid, config, precision
+        self.model, self.tokenizer, self.valid, self.config, self.precision = (
+            model,
+            tokenizer,
+            valid,
+            config,
+            precision,
+        )
         self.ranks = ranks
         self.batcher = make_batcher(train.ids, config, model.start, train.starts)
         if train.starts is None:  # batches of records have rows as they come
@@ -116,7 +125,8 @@ class Trainer:
         Between two events, `state()` is what a resume needs to go on with the second.
 
         Raises:
-            DivergedError: The loss or the gradient is no longer finite; the weights are those of the step before.
+            DivergedError: The loss or the gradient is no longer finite; the weights are those of
+                the step before.
         """
         while True:
             if self.evaluation_due:
@@ -163,7 +173,10 @@ class Trainer:
         return Trained(progress.step, step.loss, lr, step.grad_norm, progress.tokens)
 
     def _check(self, step: Step) -> None:
-        """Raise unless the step was finite; fp16 halves the loss's scale instead, and doubles it after a while."""
+        """Raise unless the step was finite.
+
+        Fp16 halves the loss's scale instead, and doubles it after a while.
+        """
         progress = self.progress
         if step.finite:
             progress.quiet_steps += 1
@@ -172,7 +185,11 @@ class Trainer:
         elif math.isfinite(step.loss) and progress.loss_scale > 1:
             progress.loss_scale, progress.quiet_steps = progress.loss_scale / 2, 0
         else:
-            what = f"loss became {step.loss}" if not math.isfinite(step.loss) else "gradient is no longer finite"
+            what = (
+                f"loss became {step.loss}"
+                if not math.isfinite(step.loss)
+                else "gradient is no longer finite"
+            )
             raise DivergedError(f"Training diverged: the {what} at step {progress.step + 1}.")
 
     def reschedule(self, steps: int, dropout: float) -> None:
@@ -183,14 +200,27 @@ class Trainer:
     def evaluate(self) -> Evaluated:
         """Score the validation text; training goes on as if nothing had happened."""
         protocol = ScoringProtocol.of(self.valid)
-        score = evaluate(self.model, self.tokenizer, self.valid, protocol, autocast=self.autocast, ranks=self.ranks)
+        score = evaluate(
+            self.model,
+            self.tokenizer,
+            self.valid,
+            protocol,
+            autocast=self.autocast,
+            ranks=self.ranks,
+        )
         if not math.isfinite(score.nats):
-            raise DivergedError(f"Training diverged: validation scored {score.nats} nats at step {self.progress.step}.")
+            raise DivergedError(
+                f"Training diverged: validation scored {score.nats} nats at step {self.progress.step}."
+            )
         progress, nats = self.progress, score.nats_per_token
         best = nats < progress.best_nats
         progress.evaluated_step = progress.step
         if best:
-            progress.best_nats, progress.best_step, progress.evaluations_since_best = nats, progress.step, 0
+            progress.best_nats, progress.best_step, progress.evaluations_since_best = (
+                nats,
+                progress.step,
+                0,
+            )
         else:
             progress.evaluations_since_best += 1
         return Evaluated(progress.step, score, best)
@@ -200,8 +230,13 @@ class Trainer:
         return autocast(self.precision, self.model.device)
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-        """Return everything that the next step depends on: arrays, and plain values. All ranks are asked at once."""
-        tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        """Return everything that the next step depends on: arrays, and plain values.
+
+        All ranks are asked at once.
+        """
+        tensors: dict[str, Tensor] = {
+            f"model.{name}": value for name, value in self.model.state_dict().items()
+        }
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
         best = self.progress.best_nats
@@ -216,12 +251,19 @@ class Trainer:
         if self.carried is None:
             return {}
         own = share(self.batcher.batch_size, self.ranks.rank, self.ranks.size)
-        # A half-precision state is exact in float32, and becomes the same half-precision numbers in the next step.
+        # A half-precision state is exact in float32, and becomes the same half-precision numbers in
+        # the next step.
         rows = tuple(tensor[: own.stop - own.start].float().cpu() for tensor in self.carried)
-        return {f"carried.{index}": tensor.numpy() for index, tensor in enumerate(join(self.ranks.gather(rows)))}
+        return {
+            f"carried.{index}": tensor.numpy()
+            for index, tensor in enumerate(join(self.ranks.gather(rows)))
+        }
 
     def _generators(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return each rank's random generators; the first one's have the names that those of a process alone have."""
+        """Return each rank's random generators.
+
+        The first one's have the names that those of a process alone have.
+        """
         found = {"rng.cpu": torch.get_rng_state().numpy()}
         if self.model.device.type == "cuda":
             found["rng.cuda"] = torch.cuda.get_rng_state(self.model.device).numpy()
@@ -234,10 +276,12 @@ class Trainer:
     def restore(self, arrays: dict[str, np.ndarray[Any, Any]], values: dict[str, Any]) -> None:
         """Go back to what `state` returned.
 
-        With another number of ranks than then the rows are dealt anew, and a rank that is new draws other dropout.
+        With another number of ranks than then the rows are dealt anew, and a rank that is new draws
+        other dropout.
 
         Raises:
-            ValueError: It is the state of another model, optimizer, batcher or version; so are some errors of torch.
+            ValueError: It is the state of another model, optimizer, batcher or version; so are some
+                errors of torch.
         """
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.model.load_state_dict(_under("model.", tensors))
@@ -249,27 +293,43 @@ class Trainer:
         if own in tensors and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors[own], self.model.device)
         best = values["progress"]["best_nats"]
-        self.progress = Progress(**values["progress"] | {"best_nats": math.inf if best is None else best})
+        self.progress = Progress(
+            **values["progress"] | {"best_nats": math.inf if best is None else best}
+        )
         self.batcher.restore(values["batcher"])
         kinds = {name: type(value) for name, value in vars(Progress()).items()}
-        if any(type(value) is not kinds[name] or not value >= 0 for name, value in vars(self.progress).items()):
+        if any(
+            type(value) is not kinds[name] or not value >= 0
+            for name, value in vars(self.progress).items()
+        ):
             raise ValueError("A run's progress is told by numbers that are not negative.")
         carried = _under("carried.", tensors)  # in no order: the names hold it
-        self._deal(tuple(carried[str(index)].to(self.model.device) for index in range(len(carried))))
+        self._deal(
+            tuple(carried[str(index)].to(self.model.device) for index in range(len(carried)))
+        )
 
     def _deal(self, carried: State) -> None:
-        """Take this rank's rows of the whole batch's state; none at all is the state before the first step."""
+        """Take this rank's rows of the whole batch's state.
+
+        None at all is the state before the first step.
+        """
         rows = self.batcher.batch_size
         shapes = [tensor.shape for tensor in self.model.initial_state(rows)]
         if carried and [tensor.shape for tensor in carried] != shapes:
             raise ValueError("The carried state does not fit the model.")
         own = share(rows, self.ranks.rank, self.ranks.size)
-        own = own if own.start < own.stop else slice(1)  # of a row without targets, any state will do
+        own = (
+            own if own.start < own.stop else slice(1)
+        )  # of a row without targets, any state will do
         self.carried = tuple(tensor[own] for tensor in carried) or None
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def of_rank(name: str, rank: int) -> str:
@@ -278,8 +338,13 @@ def of_rank(name: str, rank: int) -> str:
 
 
 def seed_dropout(seed: int, rank: int) -> None:
-    """Seed torch's global generator, for dropout draws from no other: in each rank with another seed."""
-    torch.manual_seed(seed if rank == 0 else int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]))
+    """Seed torch's global generator, for dropout draws from no other.
+
+    In each rank with another seed.
+    """
+    torch.manual_seed(
+        seed if rank == 0 else int(np.random.SeedSequence((seed, rank)).generate_state(1)[0])
+    )
 
 
 def check_shares(rows: int, config: TrainConfig, ranks: Ranks) -> None:
@@ -288,6 +353,10 @@ def check_shares(rows: int, config: TrainConfig, ranks: Ranks) -> None:
     if rows % shares == 0:
         return
     what = f"--batch-size {rows}" if rows == config.batch_size else f"The text's {rows} streams"
-    groups = [f"{ranks.size} ranks"] * (ranks.size > 1) + [f"{config.accumulate} parts"] * (config.accumulate > 1)
+    groups = [f"{ranks.size} ranks"] * (ranks.size > 1) + [f"{config.accumulate} parts"] * (
+        config.accumulate > 1
+    )
     near = max(shares, rows - rows % shares)
-    raise UsageError(f"{what} cannot be shared evenly among {' of '.join(groups)}.", f"Try --batch-size {near}.")
+    raise UsageError(
+        f"{what} cannot be shared evenly among {' of '.join(groups)}.", f"Try --batch-size {near}."
+    )

@@ -1,12 +1,15 @@
-"""The character LSTM that most people would write in PyTorch, trained for a given wall time: what charrnn has to beat.
+"""The character LSTM that most people would write in PyTorch, trained for a given wall time.
 
-Two LSTM layers of 256 (nn.LSTM, float32), an embedding of 64, AdamW at a constant 1e-3, gradients clipped at norm 1,
-batches of 32 sequential streams of 64 characters with the state carried. No schedule, no layer norm, no dropout, no
-bfloat16.
+What charrnn has to beat.
 
-It is meant to do well at that: it validates on the whole text as often as a tenth of its time allows and keeps the best
-result, so that too much time does it no harm. The time is that of the whole process, imports and validation included.
-The split, the treatment of unknown characters and the unit are charrnn's, so that the two numbers can be compared.
+Two LSTM layers of 256 (nn.LSTM, float32), an embedding of 64, AdamW at a constant 1e-3, gradients
+clipped at norm 1, batches of 32 sequential streams of 64 characters with the state carried. No
+schedule, no layer norm, no dropout, no bfloat16.
+
+It is meant to do well at that: it validates on the whole text as often as a tenth of its time
+allows and keeps the best result, so that too much time does it no harm. The time is that of the
+whole process, imports and validation included. The split, the treatment of unknown characters and
+the unit are charrnn's, so that the two numbers can be compared.
 """
 
 import time
@@ -37,7 +40,9 @@ class Network(nn.Module):
         self.lstm = nn.LSTM(64, 256, num_layers=2, batch_first=True)
         self.head = nn.Linear(256, symbols)
 
-    def forward(self, ids: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, ids: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Map ids (batch, time) to logits (batch, time, symbols) and the state after them."""
         outputs, state = self.lstm(self.embedding(ids), state)
         return self.head(outputs), state
@@ -61,24 +66,32 @@ def read(path: Path, valid_fraction: float) -> tuple[Tensor, Tensor, int]:
 class Validator:
     """Scores the validation text, each character once, in parallel segments that first read 256 characters before them.
 
-    After these the state is what reading the whole text would have given, to three decimals and better.
+    After these the state is what reading the whole text would have given, to three decimals and
+    better.
     """
 
     def __init__(self, train: Tensor, valid: Tensor, symbols: int) -> None:
         self.symbols = symbols
         lead = min(WARMUP, len(train) - 1)
         size = math.ceil(len(valid) / STREAMS)
-        padded = functional.pad(torch.cat([train[-lead - 1 :], valid]), (0, size * STREAMS - len(valid)))
+        padded = functional.pad(
+            torch.cat([train[-lead - 1 :], valid]), (0, size * STREAMS - len(valid))
+        )
         # Row i holds the `lead + 1` symbols before segment i, and then the segment.
         self.rows = padded.unfold(0, size + lead + 1, size)
-        counted = functional.pad(torch.ones(len(valid)), (0, size * STREAMS - len(valid))).view(STREAMS, size)
+        counted = functional.pad(torch.ones(len(valid)), (0, size * STREAMS - len(valid))).view(
+            STREAMS, size
+        )
         self.weights = functional.pad(counted, (lead, 0))
         self.unknown = int((valid == 0).sum())
         self.tokens = len(valid)
 
     @torch.inference_mode()
     def score(self, model: Network, chunks: int | None = None) -> tuple[float, float]:
-        """Return nats per character, and the same over known characters only; of the first `chunks` pieces if given."""
+        """Return nats per character, and the same over known characters only.
+
+        Of the first `chunks` pieces if given.
+        """
         total, unknown, state = 0.0, 0.0, None
         for start in range(0, self.weights.shape[1], 256)[:chunks]:
             piece = self.rows[:, start : start + 257]
@@ -87,7 +100,8 @@ class Validator:
             nats *= self.weights[:, start : start + 256]
             total += float(nats.sum())
             unknown += float(nats[piece[:, 1:] == 0].sum())
-        # An unknown character costs the unknown symbol, and then a uniform choice among the characters outside.
+        # An unknown character costs the unknown symbol, and then a uniform choice among the
+        # characters outside.
         everything = total + self.unknown * math.log(CODE_POINTS - self.symbols + 1)
         return everything / self.tokens, (total - unknown) / max(self.tokens - self.unknown, 1)
 
@@ -132,7 +146,11 @@ class Training:
     def done(self) -> dict[str, float]:
         """Return how much was learned from, and how fast."""
         epochs = self.characters / self.targets.numel()
-        return {"steps": self.steps, "epochs": epochs, "chars_per_second": self.characters / self.seconds}
+        return {
+            "steps": self.steps,
+            "epochs": epochs,
+            "chars_per_second": self.characters / self.seconds,
+        }
 
 
 def train_for(training: Training, validator: Validator, seconds: float) -> dict[str, float]:
@@ -144,7 +162,9 @@ def train_for(training: Training, validator: Validator, seconds: float) -> dict[
     last, end = time.perf_counter(), START + seconds
     while True:
         now = time.perf_counter()
-        if now + 1.05 * cost > end:  # just time for the last validation, unless it was overestimated
+        if (
+            now + 1.05 * cost > end
+        ):  # just time for the last validation, unless it was overestimated
             cost = validator.seconds(training.model)
             if now + 1.05 * cost > end:
                 break
@@ -155,12 +175,18 @@ def train_for(training: Training, validator: Validator, seconds: float) -> dict[
         training.step()
     results.append(validator.score(training.model))
     best, best_known = min(results)
-    return {"valid_nats": best, "valid_nats_known": best_known, "evaluations": len(results)} | training.done()
+    return {
+        "valid_nats": best,
+        "valid_nats_known": best_known,
+        "evaluations": len(results),
+    } | training.done()
 
 
 def main() -> None:
     """Train, and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--threads", type=int, help="all cores if not given")

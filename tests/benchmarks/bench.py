@@ -1,20 +1,23 @@
-"""Measure charrnn as a person meets it: whole commands, timed from outside, beside a baseline given the same wall time.
+"""Measure charrnn as a person meets it.
+
+Whole commands, timed from outside, beside a baseline given the same wall time.
 
     python tests/benchmarks/bench.py --text data/shakespeare.txt
-    python tests/benchmarks/bench.py --text data/shakespeare.txt --nanogpt nanoGPT --only nanogpt quick goal reset
-    python tests/benchmarks/bench.py --text data/shakespeare.txt --texts data/benchmarks/*.txt --only texts
+    python tests/benchmarks/bench.py --text data/shakespeare.txt --nanogpt nanoGPT --only nanogpt
+    quick goal reset python tests/benchmarks/bench.py --text data/shakespeare.txt --texts
+    data/benchmarks/*.txt --only texts
 
 Figures (all of them unless --only says which):
 
     nanogpt   nanoGPT's CPU recipe, if --nanogpt says where a checkout is
     quick     `charrnn train` with --preset quick
     reset     the model of `quick`, scored in blocks of 256 that know nothing of each other
-    goal      the shortest `charrnn train` of a small model that ends at 1.88 nats per character or less
-    default   `charrnn train` with no option
-    best      `charrnn train` with --preset best
-    texts     `quick` and `default` on each of --texts
+    goal      the shortest `charrnn train` of a small model that ends at 1.88 nats per character or
+    less default   `charrnn train` with no option best      `charrnn train` with --preset best texts
+    `quick` and `default` on each of --texts
 
-One process runs at a time. Progress goes to standard error, the table to standard output (and to --out FILE).
+One process runs at a time. Progress goes to standard error, the table to standard output (and to
+--out FILE).
 """
 
 import argparse
@@ -79,7 +82,10 @@ class Bench:
             "default": lambda: self.train("default", self.text),
             "best": lambda: self.train("best", self.text),
             "texts": lambda: (
-                row for path in self.texts for name in ("quick", "default") for row in self.train(name, path)
+                row
+                for path in self.texts
+                for name in ("quick", "default")
+                for row in self.train(name, path)
             ),
         }
 
@@ -87,22 +93,32 @@ class Bench:
         """Train with a preset, then the baseline for as long."""
         row = self.command(preset, text, self.run_folder(preset, text), *PRESETS[preset])
         baseline, _ = run_json(
-            *("baseline.py", "--text", text, "--seconds", f"{row['seconds']:.1f}", *self.threads), script=True
+            *("baseline.py", "--text", text, "--seconds", f"{row['seconds']:.1f}", *self.threads),
+            script=True,
         )
-        yield row | {"baseline in that time": f"{baseline['valid_nats']:.4f} ({baseline['epochs']:.1f} epochs)"}
+        yield row | {
+            "baseline in that time": f"{baseline['valid_nats']:.4f} ({baseline['epochs']:.1f} epochs)"
+        }
 
     def command(self, figure: str, text: Path, out: Path, *options: object) -> Row:
         """Run `charrnn train`; return its row."""
-        result, seconds = run_json("train", text, "--out", out, "--fresh", "--json", *options, *self.threads)
+        result, seconds = run_json(
+            "train", text, "--out", out, "--fresh", "--json", *options, *self.threads
+        )
         row = {"figure": figure, "text": text.stem, "seconds": seconds, "steps": result["step"]}
         row |= {"chars/s": result["tokens"] / result["seconds"], "parameters": result["parameters"]}
         return row | {"nats/char": result["valid_nats"], "bits/char": result["valid_bits_per_char"]}
 
     def goal(self) -> Iterator[Row]:
-        """Give a small model more and more steps until the goal is reached: the whole command counts."""
+        """Give a small model more and more steps until the goal is reached.
+
+        The whole command counts.
+        """
         for steps in GOAL_STEPS:
             options = ("--hidden-size", 128, "--steps", steps, "--eval-every", steps)
-            row = self.command(f"{GOAL} or less", self.text, self.folder / f"goal-{steps}", *options)
+            row = self.command(
+                f"{GOAL} or less", self.text, self.folder / f"goal-{steps}", *options
+            )
             if row["nats/char"] <= GOAL:
                 yield row | {"figure": f"{GOAL} or less: {' '.join(map(str, options))}"}
                 return
@@ -127,12 +143,28 @@ class Bench:
             return
         options = ("--dir", self.nanogpt_folder, "--text", self.text, "--goal", GOAL, *self.threads)
         result, _ = run_json("nanogpt.py", *options, script=True)
-        row = {"figure": "nanoGPT, its estimate", "text": self.text.stem, "seconds": result["seconds"]}
-        row |= {"steps": result["steps"], "chars/s": result["chars_per_second"], "parameters": result.get("parameters")}
+        row = {
+            "figure": "nanoGPT, its estimate",
+            "text": self.text.stem,
+            "seconds": result["seconds"],
+        }
+        row |= {
+            "steps": result["steps"],
+            "chars/s": result["chars_per_second"],
+            "parameters": result.get("parameters"),
+        }
         yield row | nats(result["valid_nats"])
         if "whole_valid_nats" in result:
-            yield row | {"figure": "nanoGPT, whole text, blocks of 64"} | nats(result["whole_valid_nats"])
-        goal = {"figure": f"nanoGPT, {GOAL} or less", "seconds": result["goal_seconds"], "steps": result["goal_step"]}
+            yield (
+                row
+                | {"figure": "nanoGPT, whole text, blocks of 64"}
+                | nats(result["whole_valid_nats"])
+            )
+        goal = {
+            "figure": f"nanoGPT, {GOAL} or less",
+            "seconds": result["goal_seconds"],
+            "steps": result["goal_step"],
+        }
         yield {"text": self.text.stem} | goal
 
     def run_folder(self, preset: str, text: Path) -> Path:
@@ -152,8 +184,12 @@ def last_tenth(path: Path) -> str:
     return text[math.floor(len(text) * (1 - Fraction(1, 10))) :]
 
 
-def run_json(*arguments: object, script: bool = False, launcher: tuple[str, ...] = ()) -> tuple[dict[str, Any], float]:
-    """Run charrnn, or a script beside this one; return the JSON object that it printed, and the seconds it took.
+def run_json(
+    *arguments: object, script: bool = False, launcher: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], float]:
+    """Run charrnn, or a script beside this one.
+
+    Return the JSON object that it printed, and the seconds it took.
 
     Args:
         arguments: Of charrnn, or the script and its own.
@@ -165,7 +201,9 @@ def run_json(*arguments: object, script: bool = False, launcher: tuple[str, ...]
     command = [sys.executable, *program, *words]
     say(f"{datetime.now():%H:%M:%S} {' '.join(words)}")
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"That ended with exit code {done.returncode}.")
@@ -175,12 +213,13 @@ def run_json(*arguments: object, script: bool = False, launcher: tuple[str, ...]
 def machine() -> str:
     """Describe what the figures were measured on."""
     cpu, wide = processor()
-    floats = f"bfloat16 instructions: {', '.join(wide)}" if wide else "no bfloat16 instructions found"
+    floats = (
+        f"bfloat16 instructions: {', '.join(wide)}" if wide else "no bfloat16 instructions found"
+    )
     load = f"load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     versions = f"Python {platform.python_version()}, torch {version('torch')}"
-    return (
-        f"{cpu}, {os.cpu_count()} cores, {floats}; {platform.system()}; {versions}; {datetime.now():%Y-%m-%d}; {load}"
-    )
+    machine = f"{cpu}, {os.cpu_count()} cores, {floats}; {platform.system()}"
+    return f"{machine}; {versions}; {datetime.now():%Y-%m-%d}; {load}"
 
 
 def processor() -> tuple[str, list[str]]:
@@ -189,7 +228,9 @@ def processor() -> tuple[str, list[str]]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine(), []
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    values = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
     flags = values.get("flags", values.get("Features", "")).split()
     return values.get("model name", platform.machine()), [flag for flag in flags if "bf16" in flag]
 
@@ -197,7 +238,9 @@ def processor() -> tuple[str, list[str]]:
 def table(rows: list[Row], head: str) -> str:
     """Return the rows as Markdown, under a line about the machine."""
     lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    lines += ["| " + " | ".join(cell(name, row.get(name)) for name in COLUMNS) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(cell(name, row.get(name)) for name in COLUMNS) + " |" for row in rows
+    ]
     return "\n".join(lines)
 
 
@@ -205,9 +248,11 @@ def cell(name: str, value: Any) -> str:
     """Return a value as its column shows it."""
     if value is None or isinstance(value, str):
         return value or ""
-    return {"seconds": f"{value:.1f}", "nats/char": f"{value:.4f}", "bits/char": f"{value:.3f}"}.get(
-        name, f"{value:,.0f}"
-    )
+    return {
+        "seconds": f"{value:.1f}",
+        "nats/char": f"{value:.4f}",
+        "bits/char": f"{value:.3f}",
+    }.get(name, f"{value:,.0f}")
 
 
 def say(line: str) -> None:
@@ -217,7 +262,9 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Measure what was asked for; the table so far is written after each row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="TEXT")
     parser.add_argument("--nanogpt", type=Path, metavar="FOLDER")

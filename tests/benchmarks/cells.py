@@ -1,15 +1,17 @@
-"""Compare the cells: on a text, at equal parameters and equal time; their speed; and on tasks whose answer is known.
+"""Compare the cells: on a text, at equal parameters and equal time; their speed.
+
+And on tasks whose answer is known.
 
     python tests/benchmarks/cells.py table --text data/shakespeare.txt --seconds 300
     python tests/benchmarks/cells.py attention --text data/benchmarks/python-lib.txt --seconds 600
     python tests/benchmarks/cells.py speed
     python tests/benchmarks/cells.py recall markov
 
-    table      every cell with and without attention: `charrnn train --time`, validation nats, speed, sampling speed
-    attention  the lstm and the minGRU with and without attention
-    speed      steps of training of the lstm and the minGRU at equal parameters and sequence length 256, taken in turn
-    recall     delayed recall: a symbol, --delay distractors, the question; share of new sequences answered correctly
-    markov     nats above the entropy of a Markov source, in percent
+    table      every cell with and without attention: `charrnn train --time`, validation nats,
+    speed, sampling speed attention  the lstm and the minGRU with and without attention speed
+    steps of training of the lstm and the minGRU at equal parameters and sequence length 256, taken
+    in turn recall     delayed recall: a symbol, --delay distractors, the question; share of new
+    sequences answered correctly markov     nats above the entropy of a Markov source, in percent
 
 One process runs at a time. Progress goes to standard error, the tables to standard output.
 """
@@ -40,8 +42,8 @@ from charrnn.training.step import Learner, train_step
 
 Row = list[str]
 SPAN = 128  # of the attention
-# Where another learning rate than the default's was better on the first nine tenths of tiny Shakespeare, of which the
-# last ninth validated.
+# Where another learning rate than the default's was better on the first nine tenths of tiny
+# Shakespeare, of which the last ninth validated.
 RATES = {"rnn tanh": 4e-3, "rnn relu": 4e-3}
 KINDS = [(cell, "tanh") for cell in CELLS] + [("rnn", "relu"), ("rnn", "sigmoid")]
 
@@ -49,7 +51,10 @@ KINDS = [(cell, "tanh") for cell in CELLS] + [("rnn", "relu"), ("rnn", "sigmoid"
 def sized(parameters: int, vocab_size: int = 66, **settings: Any) -> ModelConfig:
     """Return the configuration whose width, a multiple of 8, comes nearest to a number of parameters."""
     shape = cell_settings(settings["cell"]) | settings
-    widths = [ModelConfig(vocab_size=vocab_size, hidden_size=width, **shape) for width in range(16, 4097, 8)]
+    widths = [
+        ModelConfig(vocab_size=vocab_size, hidden_size=width, **shape)
+        for width in range(16, 4097, 8)
+    ]
     return min(widths, key=lambda config: abs(parameter_count(config) - parameters))
 
 
@@ -58,12 +63,38 @@ def trained(args: argparse.Namespace, cell: str, activation: str, span: int) -> 
     vocabulary = len(set(args.text.read_text(encoding="utf-8"))) + 1
     config = sized(args.parameters, vocabulary, cell=cell, activation=activation, attention=span)
     with tempfile.TemporaryDirectory() as folder:
-        options = {"cell": cell, "activation": activation, "attention": span, "hidden-size": config.hidden_size}
-        options |= {"time": args.seconds, "out": f"{folder}/run", "lr": RATES.get(f"{cell} {activation}")}
-        words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+        options = {
+            "cell": cell,
+            "activation": activation,
+            "attention": span,
+            "hidden-size": config.hidden_size,
+        }
+        options |= {
+            "time": args.seconds,
+            "out": f"{folder}/run",
+            "lr": RATES.get(f"{cell} {activation}"),
+        }
+        words = [
+            word
+            for name, value in options.items()
+            if value is not None
+            for word in (f"--{name}", str(value))
+        ]
         threads = ["--threads", str(args.threads)] if args.threads else []
-        command = [sys.executable, "-m", "charrnn", "train", str(args.text), "--quiet", "--json", *words, *threads]
-        facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        command = [
+            sys.executable,
+            "-m",
+            "charrnn",
+            "train",
+            str(args.text),
+            "--quiet",
+            "--json",
+            *words,
+            *threads,
+        ]
+        facts = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
         model = load(f"{folder}/run")
         model.generate(length=10)
         begin = time.perf_counter()
@@ -82,7 +113,16 @@ def trained(args: argparse.Namespace, cell: str, activation: str, span: int) -> 
     ]
 
 
-HEAD = ["cell", "attention", "shape", "parameters", "epochs", "nats/char", "training chars/s", "sampling chars/s"]
+HEAD = [
+    "cell",
+    "attention",
+    "shape",
+    "parameters",
+    "epochs",
+    "nats/char",
+    "training chars/s",
+    "sampling chars/s",
+]
 
 
 def table(args: argparse.Namespace, kinds: list[tuple[str, str]]) -> Iterator[Row]:
@@ -108,7 +148,13 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
                     step()
                     own.append(time.perf_counter() - before)
             one, other = (batch * 256 / statistics.median(own[1:]) for own in times)
-            yield [f"{parameters:,}", str(batch), f"{one:,.0f}", f"{other:,.0f}", f"{other / one:.2f}"]
+            yield [
+                f"{parameters:,}",
+                str(batch),
+                f"{one:,.0f}",
+                f"{other:,.0f}",
+                f"{other / one:.2f}",
+            ]
 
 
 def stepper(config: ModelConfig, batch: int) -> Callable[[], Any]:
@@ -116,7 +162,9 @@ def stepper(config: ModelConfig, batch: int) -> Callable[[], Any]:
     model, train = build(config, 1), TrainConfig(seq_len=256, batch_size=batch, optimizer="adamw")
     precision = choose_precision("auto", model.device)
     optimizer = Optimizer(model, train, precision)
-    ids = torch.randint(0, config.vocab_size, (batch, 257), generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(
+        0, config.vocab_size, (batch, 257), generator=torch.Generator().manual_seed(1)
+    )
     learner, context = Learner(model), autocast(precision, model.device)
     rows, state = Batch(ids[:, :-1], ids[:, 1:], False, 256), model.initial_state(batch)
     return lambda: train_step(learner, optimizer, rows, state, train, lr=1e-3, autocast=context)
@@ -141,7 +189,11 @@ def markov_table(_: argparse.Namespace) -> Iterator[Row]:
     for cell, activation in KINDS:
         more = {name: value for name, value in cell_settings(cell).items() if name == "forget_bias"}
         above = excess(source, 200_000, 1000, cell=cell, activation=activation, **more)
-        yield [f"{cell} {activation}" if cell == "rnn" else cell, f"{source.entropy:.4f}", f"{above:+.2%}"]
+        yield [
+            f"{cell} {activation}" if cell == "rnn" else cell,
+            f"{source.entropy:.4f}",
+            f"{above:+.2%}",
+        ]
 
 
 FIGURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
@@ -155,10 +207,14 @@ FIGURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
 
 def main() -> None:
     """Measure what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("figures", nargs="+", choices=FIGURES)
     parser.add_argument("--text", type=Path)
-    parser.add_argument("--seconds", type=float, default=120.0, help="for each model, or for the figure `speed`")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="for each model, or for the figure `speed`"
+    )
     parser.add_argument("--parameters", type=int, default=880_000)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--delay", type=int, default=100)

@@ -1,14 +1,16 @@
 """Measure how fast a text of any size becomes ids, and what that takes of the memory.
 
-python tests/benchmarks/encoding.py TEXT                       1 GB of TEXT, again and again, between lines that differ
-python tests/benchmarks/encoding.py TEXT MIXED --size 100      100 MB of each
-python tests/benchmarks/encoding.py TEXT --only char           one kind of tokenizer, and no other encoders
+python tests/benchmarks/encoding.py TEXT                       1 GB of TEXT, again and again,
+between lines that differ python tests/benchmarks/encoding.py TEXT MIXED --size 100      100 MB of
+each python tests/benchmarks/encoding.py TEXT --only char           one kind of tokenizer, and no
+other encoders
 
-Speeds are MB of the text as UTF-8 in a second of the processor, on one core, from a file to a file: `read` is the first
-pass (decode, count, SHA-256), `learn` the tokenizer's training, `encode` the last pass (decode, SHA-256 again, ids,
-checksum, write, fsync), `all` the three together. `seconds` is how long the three took by the clock, the disk included,
-and `of them disk` how long it takes to write and fsync as many bytes and nothing else. Other encoders get a slice of
-the text, in memory, in lines. Memory is the peak of `charrnn train --steps 1` on 1 MB of the text and on all of it.
+Speeds are MB of the text as UTF-8 in a second of the processor, on one core, from a file to a file:
+`read` is the first pass (decode, count, SHA-256), `learn` the tokenizer's training, `encode` the
+last pass (decode, SHA-256 again, ids, checksum, write, fsync), `all` the three together. `seconds`
+is how long the three took by the clock, the disk included, and `of them disk` how long it takes to
+write and fsync as many bytes and nothing else. Other encoders get a slice of the text, in memory,
+in lines. Memory is the peak of `charrnn train --steps 1` on 1 MB of the text and on all of it.
 """
 
 import argparse
@@ -45,7 +47,19 @@ COLUMNS = (
     "peak MB at 1 MB",
     "peak MB",
 )
-SETTINGS = ["--steps", "1", "--hidden-size", "64", "--num-layers", "1", "--threads", "1", "--device", "cpu", "--quiet"]
+SETTINGS = [
+    "--steps",
+    "1",
+    "--hidden-size",
+    "64",
+    "--num-layers",
+    "1",
+    "--threads",
+    "1",
+    "--device",
+    "cpu",
+    "--quiet",
+]
 PEAK = "import resource, runpy, sys; sys.argv[0] = 'charrnn'; code = 0\n"
 PEAK += "try: runpy.run_module('charrnn', run_name='__main__')\nexcept SystemExit as leaving: code = leaving.code\n"
 PEAK += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
@@ -53,14 +67,18 @@ Row = dict[str, Any]
 
 
 def write_long(source: Path, path: Path, size: int) -> Path:
-    """Write `size` bytes or a little more: a text again and again, with a line before each time that differs."""
+    """Write `size` bytes or a little more.
+
+    A text again and again, with a line before each time that differs.
+    """
     text = source.read_bytes()
     with path.open("wb") as file:
         for number in count(1):
             if file.tell() >= size:
                 return path
             file.write(
-                f"Copy {number}.\n".encode() + text[: max(1, size - file.tell())].decode(errors="ignore").encode()
+                f"Copy {number}.\n".encode()
+                + text[: max(1, size - file.tell())].decode(errors="ignore").encode()
             )
     raise AssertionError
 
@@ -101,10 +119,25 @@ def disk(path: Path) -> float:
 
 
 def peak(kind: str, path: Path, valid: Path) -> float:
-    """Return the peak memory of training for one step, in MB; a short text validates, as scoring takes its time."""
+    """Return the peak memory of training for one step, in MB.
+
+    A short text validates, as scoring takes its time.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        words = ["train", str(path), "--tokenizer", kind, "--valid", str(valid), "--out", f"{folder}/run", *SETTINGS]
-        done = subprocess.run([sys.executable, "-c", PEAK, *words], capture_output=True, text=True, check=False)
+        words = [
+            "train",
+            str(path),
+            "--tokenizer",
+            kind,
+            "--valid",
+            str(valid),
+            "--out",
+            f"{folder}/run",
+            *SETTINGS,
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *words], capture_output=True, text=True, check=False
+        )
     if done.returncode:
         sys.exit(f"charrnn {' '.join(words)}\n{done.stderr}")
     return int(done.stderr.split()[-1]) / (1 if sys.platform == "linux" else 1000) * 1024 / MB
@@ -136,15 +169,21 @@ def other_rows(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         text = file.read(SLICE).decode(errors="ignore")
     size = len(text.encode()) / MB
-    for name, make in {"a dictionary, in Python": dictionary, "sentencepiece bpe": sentencepiece}.items():
+    for name, make in {
+        "a dictionary, in Python": dictionary,
+        "sentencepiece bpe": sentencepiece,
+    }.items():
         before = time.process_time()
         encode = make(text)
         learned = time.process_time()
         for line in text.splitlines(keepends=True):
             encode(line)
-        yield {"encoder": name, "text": path.stem, "MB": size, "encode": size / (time.process_time() - learned)} | {
-            "learn": size / (learned - before) if make is dictionary else None
-        }
+        yield {
+            "encoder": name,
+            "text": path.stem,
+            "MB": size,
+            "encode": size / (time.process_time() - learned),
+        } | {"learn": size / (learned - before) if make is dictionary else None}
 
 
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
@@ -175,12 +214,16 @@ def cell(value: float | str | None) -> str:
 
 def main() -> None:
     """Measure what was asked for; a line for each row, and the table at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT")
     parser.add_argument("--size", type=int, default=1000, help="MB; 1000 if not given")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND")
     parser.add_argument(
-        "--folder", type=Path, help="where the long texts go; the system's temporary folder if not given"
+        "--folder",
+        type=Path,
+        help="where the long texts go; the system's temporary folder if not given",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args()
@@ -190,7 +233,9 @@ def main() -> None:
             rows.append(row)
             say(json.dumps(row))
             if args.json:
-                args.json.write_text(json.dumps({"machine": head, "rows": rows}) + "\n", encoding="utf-8")
+                args.json.write_text(
+                    json.dumps({"machine": head, "rows": rows}) + "\n", encoding="utf-8"
+                )
     print(table(rows, head))
 
 

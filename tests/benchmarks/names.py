@@ -3,10 +3,11 @@
     python tests/benchmarks/names.py                             preset quick
     python tests/benchmarks/names.py --options --time 30s        or any options of `charrnn train`
 
-The names follow a grammar of syllables, so that a name that nobody has seen can be told from letters in a row: every
-sample is checked against it. Figures: seconds of the whole command, nats per character of the held-out names beside
-those of the grammar itself, and of 1000 samples the share that follows the grammar, that ends by itself, that stands in
-the training text and that stands among the names held out.
+The names follow a grammar of syllables, so that a name that nobody has seen can be told from
+letters in a row: every sample is checked against it. Figures: seconds of the whole command, nats
+per character of the held-out names beside those of the grammar itself, and of 1000 samples the
+share that follows the grammar, that ends by itself, that stands in the training text and that
+stands among the names held out.
 """
 
 import argparse
@@ -32,7 +33,9 @@ VOWELS = ["a", "e", "i", "o", "u", "ia", "ea", "ai", "ie"]
 CODAS = ["", "", "", "", "n", "l", "r", "s", "m", "x"]
 ENDINGS = ["a", "en", "o", "ie", "in", "us", "el", "ette", "ard", "is", "on", "ina"]
 SYLLABLE = f"(?:{'|'.join(ONSETS)})(?:{'|'.join(VOWELS)})[nlrsmx]?"
-NAME = re.compile(f"(?:[aeio][nlr])?(?:{SYLLABLE}){{1,2}}(?:{'|'.join(ONSETS)})(?:{'|'.join(ENDINGS)})")
+NAME = re.compile(
+    f"(?:[aeio][nlr])?(?:{SYLLABLE}){{1,2}}(?:{'|'.join(ONSETS)})(?:{'|'.join(ENDINGS)})"
+)
 NUM = 1000
 
 Part = dict[str, float]  # the choices for a part of a name, and how probable each is
@@ -98,12 +101,16 @@ def measure(folder: Path, count: int, options: list[str]) -> dict[str, Any]:
     text, out = folder / "names.txt", folder / "run"
     text.write_text("\n".join(made_up_names(count)) + "\n", encoding="utf-8")
     begin = time.monotonic()
-    trained = json.loads(charrnn("train", text, "--out", out, "--records", "lines", "--json", *options))
+    trained = json.loads(
+        charrnn("train", text, "--out", out, "--records", "lines", "--json", *options)
+    )
     seconds = time.monotonic() - begin
     samples = charrnn("sample", out, "--num", NUM, "--seed", 1, "--temperature", 1).split("\n")[:-1]
     content = [text.read_text(encoding="utf-8")]
     sides = survey(content, "\n", text.name).divided(0.1)
-    train, valid = ({name.rstrip() for name in side(content)} for side in (sides.training, sides.validating))
+    train, valid = (
+        {name.rstrip() for name in side(content)} for side in (sides.training, sides.validating)
+    )
 
     def share(kept: Any) -> float:
         return sum(map(bool, kept)) / NUM
@@ -114,7 +121,9 @@ def measure(folder: Path, count: int, options: list[str]) -> dict[str, Any]:
         "epochs": round(trained["epochs"], 1),
         "best step": f"{trained['best_step']} of {trained['step']}",
         "nats/char": round(trained["valid_bits_per_char"] * math.log(2), 4),
-        "the grammar's own": round(sum(map(grammar_nats, valid)) / sum(len(name) + 1 for name in valid), 4),
+        "the grammar's own": round(
+            sum(map(grammar_nats, valid)) / sum(len(name) + 1 for name in valid), 4
+        ),
         "follow the grammar": share(NAME.fullmatch(sample) for sample in samples),
         "in the training text": share(sample in train for sample in samples),
         "held out": share(sample in valid for sample in samples),
@@ -123,7 +132,9 @@ def measure(folder: Path, count: int, options: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=4000, help="names in the list")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=["--preset", "quick"])
     given = parser.parse_args()

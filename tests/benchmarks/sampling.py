@@ -2,9 +2,11 @@
 
     python tests/benchmarks/sampling.py checkpoints/shakespeare
 
-Rows: a plain nn.LSTM loop (one stream, torch, what a tutorial writes); charrnn with one stream; with --num streams side
-by side; and the seconds from starting the process `charrnn sample` to its first character. The three speeds are
-measured in turns, several times, and the best of each is shown: other work on the machine can only make one slower.
+Rows: a plain nn.LSTM loop (one stream, torch, what a tutorial writes); charrnn with one stream;
+    with --num streams side
+by side; and the seconds from starting the process `charrnn sample` to its first character. The
+three speeds are measured in turns, several times, and the best of each is shown: other work on the
+machine can only make one slower.
 """
 
 import argparse
@@ -58,7 +60,9 @@ def first_character(path: Path) -> float:
 
 def main() -> None:
     """Measure in turns and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--num", type=int, default=256, help="streams side by side")
     parser.add_argument("--rounds", type=int, default=5)
@@ -69,7 +73,8 @@ def main() -> None:
         "nn.LSTM loop": lambda: speed(loop, 1000),
         "one stream": lambda: speed(lambda count: model.generate(length=count), 5000),
         f"{args.num} streams": lambda: speed(
-            lambda count: model.generate_many(num=args.num, length=count // args.num), 500 * args.num
+            lambda count: model.generate_many(num=args.num, length=count // args.num),
+            500 * args.num,
         ),
     }
     speeds: dict[str, float] = dict.fromkeys(rows, 0.0)

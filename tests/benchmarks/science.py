@@ -20,16 +20,26 @@ from charrnn.training.trainer import Trained, Trainer
 SYMBOLS, DISTRACTORS = 8, 8  # of the delayed recall; one more symbol asks
 
 
-def recall_batch(batch: int, delay: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return sequences (batch, delay + 2): a symbol, `delay` distractors, the question; and the symbols (batch,)."""
+def recall_batch(
+    batch: int, delay: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sequences (batch, delay + 2): a symbol, `delay` distractors, the question.
+
+    And the symbols (batch,).
+    """
     shown = rng.integers(0, SYMBOLS, (batch, 1))
     noise = rng.integers(SYMBOLS, SYMBOLS + DISTRACTORS, (batch, delay))
     question = np.full((batch, 1), SYMBOLS + DISTRACTORS)
     return torch.from_numpy(np.hstack([shown, noise, question])), torch.from_numpy(shown[:, 0])
 
 
-def recall(delay: int, steps: int, *, lr: float = 1e-2, batch: int = 32, seed: int = 1, **settings: Any) -> float:
-    """Train on delayed recall (Hochreiter & Schmidhuber 1997); return the share of new sequences answered correctly."""
+def recall(
+    delay: int, steps: int, *, lr: float = 1e-2, batch: int = 32, seed: int = 1, **settings: Any
+) -> float:
+    """Train on delayed recall (Hochreiter & Schmidhuber 1997).
+
+    Return the share of new sequences answered correctly.
+    """
     shape = {"num_layers": 1, "hidden_size": 64, "embedding_size": 16} | settings
     model = build(ModelConfig(vocab_size=SYMBOLS + DISTRACTORS + 1, **shape), seed)
     config, rng = TrainConfig(steps=steps, lr=lr, optimizer="adamw"), np.random.default_rng(seed)
@@ -86,10 +96,15 @@ class Source:
 
 
 def excess(source: Source, length: int, steps: int, *, lr: float = 1e-2, **settings: Any) -> float:
-    """Train on a source's text; return by how much a model's nats on a new text exceed the source's own, as a share."""
+    """Train on a source's text.
+
+    Return by how much a model's nats on a new text exceed the source's own, as a share.
+    """
     train, valid = source.write(length, seed=1), source.write(length, seed=2)
     tokenizer = CharTokenizer.train(train)
-    encoded = [Encoded(tokenizer.encode(text), len(text), len(text.encode())) for text in (train, valid)]
+    encoded = [
+        Encoded(tokenizer.encode(text), len(text), len(text.encode())) for text in (train, valid)
+    ]
     shape = {"num_layers": 1, "hidden_size": 32, "embedding_size": 16} | settings
     config = TrainConfig(steps=steps, lr=lr, eval_every=steps, batch_size=16, seq_len=32)
     model = build(ModelConfig(vocab_size=tokenizer.size, **shape), 1)
@@ -98,5 +113,7 @@ def excess(source: Source, length: int, steps: int, *, lr: float = 1e-2, **setti
         assert isinstance(trainer.train_once(), Trained)
     score = evaluate(model, tokenizer, encoded[1], ScoringProtocol.carried())
     states = np.frombuffer(valid.encode(), np.uint8) - ord("a")
-    own = -np.log(source.rows[states[:-1], states[1:]]).mean()  # the source's own nats on this very text
+    own = -np.log(
+        source.rows[states[:-1], states[1:]]
+    ).mean()  # the source's own nats on this very text
     return score.nats_per_token / float(own) - 1

@@ -1,10 +1,13 @@
-"""Measure scoring: its speed beside a serial pass, what dynamic evaluation gains, and what the baselines cost.
+"""Measure scoring.
 
-    python tests/benchmarks/scoring.py --model checkpoints/shakespeare --text data/shakespeare.txt --threads 1
+Its speed beside a serial pass, what dynamic evaluation gains, and what the baselines cost.
 
-Speed is that of the first million characters of the text, in one process, the model already loaded; the serial pass
-is `charrnn eval --exact`. Everything else is about the text's last tenth, which the model must not have been trained
-on. Prints a Markdown table; --json writes the figures too.
+    python tests/benchmarks/scoring.py --model checkpoints/shakespeare --text data/shakespeare.txt
+    --threads 1
+
+Speed is that of the first million characters of the text, in one process, the model already loaded;
+the serial pass is `charrnn eval --exact`. Everything else is about the text's last tenth, which the
+model must not have been trained on. Prints a Markdown table; --json writes the figures too.
 """
 
 import argparse
@@ -39,7 +42,12 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def row(figure: str, score: Score, seconds: float) -> Row:
     """Return a line of the table."""
     rate = score.characters / seconds
-    return {"figure": figure, "nats/char": score.nats / score.characters, "seconds": seconds, "chars/s": rate}
+    return {
+        "figure": figure,
+        "nats/char": score.nats / score.characters,
+        "seconds": seconds,
+        "chars/s": rate,
+    }
 
 
 def speed(model: Model, text: str) -> list[Row]:
@@ -57,7 +65,9 @@ def speed(model: Model, text: str) -> list[Row]:
         found = row(f"{name}, {encoded.characters:,} characters", score, seconds)
         if rows:
             apart = abs(found["nats/char"] - rows[0]["nats/char"])
-            found["beside"] = f"{rows[0]['seconds'] / seconds:.1f} times the serial pass, {apart:.6f} nats apart"
+            found["beside"] = (
+                f"{rows[0]['seconds'] / seconds:.1f} times the serial pass, {apart:.6f} nats apart"
+            )
         rows.append(found)
     return rows
 
@@ -66,7 +76,9 @@ def learning(model: Model, text: str) -> list[Row]:
     """Score a held-out text as it is and with dynamic evaluation."""
     network, _ = model.network()
     encoded = model.encode(text)
-    static, seconds = timed(lambda: evaluate(network, model.tokenizer, encoded, ScoringProtocol.carried()))
+    static, seconds = timed(
+        lambda: evaluate(network, model.tokenizer, encoded, ScoringProtocol.carried())
+    )
     rows = [row("held-out tenth, static", static, seconds)]
     losses = dynamic_nats(network, encoded.ids, DynamicConfig())
     found, seconds = timed(lambda: tally(losses, model.tokenizer, encoded).score)
@@ -80,14 +92,26 @@ def without_model(train: str, text: str) -> list[Row]:
     for cost in baselines.primed(train, text):
         seconds = time.perf_counter() - start
         rate = (len(train) + len(text)) / seconds
-        rows.append({"figure": cost.name, "nats/char": cost.bits_per_char * LN2, "seconds": seconds, "chars/s": rate})
+        rows.append(
+            {
+                "figure": cost.name,
+                "nats/char": cost.bits_per_char * LN2,
+                "seconds": seconds,
+                "chars/s": rate,
+            }
+        )
         start = time.perf_counter()
     return rows
 
 
 def table(rows: list[Row], head: str) -> str:
     """Return the rows as Markdown, under a line about the machine."""
-    lines = [head, "", "| figure | nats/char | bits/char | seconds | chars/s | |", "|---|---|---|---|---|---|"]
+    lines = [
+        head,
+        "",
+        "| figure | nats/char | bits/char | seconds | chars/s | |",
+        "|---|---|---|---|---|---|",
+    ]
     for line in rows:
         nats = line["nats/char"]
         cells = [
@@ -103,7 +127,9 @@ def table(rows: list[Row], head: str) -> str:
 
 def main() -> None:
     """Measure, print the table, and write the figures if that is wanted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--threads", type=int, help="all cores if not given")
@@ -118,7 +144,9 @@ def main() -> None:
     rows = [*speed(model, text), *learning(model, held_out), *without_model(train, held_out)]
     print(table(rows, head))
     if args.json:
-        args.json.write_text(json.dumps({"machine": head, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(
+            json.dumps({"machine": head, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ def python_lib() -> str:
     """The sources of Python's standard library, without its tests, cut to 10 MB: a large text."""
     library, text = Path(sysconfig.get_path("stdlib")), ""
     for path in sorted(library.rglob("*.py")):
-        if not {"site-packages", "test", "tests", "idle_test"} & set(path.relative_to(library).parts):
+        if not {"site-packages", "test", "tests", "idle_test"} & set(
+            path.relative_to(library).parts
+        ):
             text += path.read_text(encoding="utf-8", errors="ignore")
     return text[:10_000_000]
 
@@ -41,12 +43,26 @@ def python_lib() -> str:
 def messages(*languages: str) -> str:
     """What Django says to its users in other languages and scripts, from its translation files."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+        ]
         subprocess.run([*pip, "--dest", folder, DJANGO], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".po") and name.split("/")[-3] in languages]
-            return "\n".join(line for name in sorted(names) for line in translations(archive.read(name).decode()))
+            names = [
+                name
+                for name in archive.namelist()
+                if name.endswith(".po") and name.split("/")[-3] in languages
+            ]
+            return "\n".join(
+                line for name in sorted(names) for line in translations(archive.read(name).decode())
+            )
 
 
 def translations(po: str) -> Iterator[str]:
@@ -80,7 +96,9 @@ FROM_DJANGO: dict[str, Callable[[], str]] = {
 def main() -> None:
     """Write the texts that were asked for, and say how long they are."""
     makers = OFFLINE | FROM_DJANGO
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(makers)}")
     args = parser.parse_args()

@@ -2,12 +2,13 @@
 
     python tests/benchmarks/training.py --text data/shakespeare.txt
 
-A step is all of it: batch, forward, loss, backward, clip, optimizer, bookkeeping. Its work is counted as 6 operations
-for each weight of the layers and the output and each symbol; the optimizer's own work counts nothing, so Muon's share
-is time that the ratio loses. `plain` is the loop that most people would write on the same shape, in a process of its
-own: nn.LSTM, float32, AdamW, loss.item() in each step. The matrix product is measured before and after each row; the
-better one counts. Each row's time is the median of its steps. A second table shows how a step grows with layers and
-width, and that it does not grow with the text.
+A step is all of it: batch, forward, loss, backward, clip, optimizer, bookkeeping. Its work is
+counted as 6 operations for each weight of the layers and the output and each symbol; the
+optimizer's own work counts nothing, so Muon's share is time that the ratio loses. `plain` is the
+loop that most people would write on the same shape, in a process of its own: nn.LSTM, float32,
+AdamW, loss.item() in each step. The matrix product is measured before and after each row; the
+better one counts. Each row's time is the median of its steps. A second table shows how a step grows
+with layers and width, and that it does not grow with the text.
 """
 
 import argparse
@@ -45,8 +46,21 @@ ROWS: list[dict[str, Any]] = [
     {"hidden_size": 256, "batch_size": 32, "optimizer": "adamw", "cell": "rnn"},
 ]
 GROWTH: list[dict[str, Any]] = [
-    {"hidden_size": width, "batch_size": 32, "num_layers": layers, "optimizer": "adamw", "copies": copies}
-    for width, layers, copies in ((128, 2, 1), (256, 2, 1), (512, 2, 1), (256, 1, 1), (256, 4, 1), (256, 2, 10))
+    {
+        "hidden_size": width,
+        "batch_size": 32,
+        "num_layers": layers,
+        "optimizer": "adamw",
+        "copies": copies,
+    }
+    for width, layers, copies in (
+        (128, 2, 1),
+        (256, 2, 1),
+        (512, 2, 1),
+        (256, 1, 1),
+        (256, 4, 1),
+        (256, 2, 10),
+    )
 ]
 
 
@@ -69,21 +83,32 @@ def matrix_rate(precision: str) -> float:
     return 2 * SIZE**3 / median_seconds(lambda: one @ other, 0.3)
 
 
-def trainer_of(text: Encoded, tokenizer: CharTokenizer, precision: str, row: dict[str, Any]) -> Trainer:
+def trainer_of(
+    text: Encoded, tokenizer: CharTokenizer, precision: str, row: dict[str, Any]
+) -> Trainer:
     """Return a trainer for a row's settings."""
     shape = {name: row[name] for name in ("hidden_size", "num_layers", "cell") if name in row}
     rest = {name: row[name] for name in ("batch_size", "optimizer") if name in row}
     model = build(ModelConfig(vocab_size=tokenizer.size, **shape), seed=1)
     ids = np.tile(text.ids, row.get("copies", 1))
-    return Trainer(model, tokenizer, Encoded(ids, len(ids), len(ids)), text, TrainConfig(**rest), precision)
+    return Trainer(
+        model, tokenizer, Encoded(ids, len(ids), len(ids)), text, TrainConfig(**rest), precision
+    )
 
 
 def operations(trainer: Trainer) -> float:
-    """Return the work of one step: 2 operations forward and 4 backward for each weight that multiplies a symbol."""
+    """Return the work of one step.
+
+    2 operations forward and 4 backward for each weight that multiplies a symbol.
+    """
     config, batch = trainer.model.config, trainer.config.batch_size * trainer.config.seq_len
     gates, hidden = NUM_GATES[config.cell], config.hidden_size
     inputs = config.embedding_size + hidden * (config.num_layers - 1)
-    return 6.0 * batch * (gates * hidden * (inputs + hidden * config.num_layers) + hidden * config.vocab_size)
+    return (
+        6.0
+        * batch
+        * (gates * hidden * (inputs + hidden * config.num_layers) + hidden * config.vocab_size)
+    )
 
 
 def plain_loop(text: Encoded, config: ModelConfig, batch: int, length: int) -> Callable[[], object]:
@@ -124,7 +149,14 @@ def measured(number: int, trainer: Trainer, precision: str, seconds: float) -> l
     shape = trainer.model.config
     plain = f"{plain_seconds(number) / taken:.2f}" if shape.cell == "lstm" else ""
     name = f"{shape.cell} 2 x {shape.hidden_size}, batch {config.batch_size}, {config.optimizer}"
-    return [name, f"{symbols:,.0f}", f"{rate / 1e9:,.0f}", f"{limit / 1e9:,.0f}", f"{rate / limit:.2f}", plain]
+    return [
+        name,
+        f"{symbols:,.0f}",
+        f"{rate / 1e9:,.0f}",
+        f"{limit / 1e9:,.0f}",
+        f"{rate / limit:.2f}",
+        plain,
+    ]
 
 
 def read(path: Path) -> tuple[CharTokenizer, Encoded]:
@@ -140,17 +172,27 @@ def print_plain(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     (tokenizer, text), row = read(args.text), ROWS[args.plain]
     shape = ModelConfig(vocab_size=tokenizer.size, hidden_size=row["hidden_size"])
-    print(median_seconds(plain_loop(text, shape, row["batch_size"], TrainConfig().seq_len), args.seconds))
+    print(
+        median_seconds(
+            plain_loop(text, shape, row["batch_size"], TrainConfig().seq_len), args.seconds
+        )
+    )
 
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--threads", type=int, help="all cores if not given")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
-    parser.add_argument("--plain", type=int, help="only print the seconds of the plain loop's step on this row's shape")
+    parser.add_argument(
+        "--plain",
+        type=int,
+        help="only print the seconds of the plain loop's step on this row's shape",
+    )
     args = parser.parse_args()
     if args.plain is not None:
         print_plain(args)
@@ -159,9 +201,13 @@ def main() -> None:
     precision = choose_precision(args.precision, choose_device("cpu"))
     tokenizer, text = read(args.text)
     print(f"{machine()}; {precision}, {torch.get_num_threads()} threads\n")
-    print("| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |\n|---|---|---|---|---|---|")
+    print(
+        "| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |\n|---|---|---|---|---|---|"
+    )
     for number, row in enumerate(ROWS):
-        cells = measured(number, trainer_of(text, tokenizer, precision, row), precision, args.seconds)
+        cells = measured(
+            number, trainer_of(text, tokenizer, precision, row), precision, args.seconds
+        )
         print(f"| {' | '.join(cells)} |", flush=True)
         say(" ".join(cells))
     print("\n| width | layers | text, MB | ms per step | GFLOP/s |\n|---|---|---|---|---|")
@@ -169,7 +215,13 @@ def main() -> None:
         trainer = trainer_of(text, tokenizer, precision, row)
         taken = median_seconds(trainer.train_once, args.seconds / 2)
         megabytes, rate = len(text.ids) * row["copies"] / 1e6, operations(trainer) / taken / 1e9
-        shown = [row["hidden_size"], row["num_layers"], f"{megabytes:.1f}", f"{1000 * taken:.1f}", f"{rate:,.0f}"]
+        shown = [
+            row["hidden_size"],
+            row["num_layers"],
+            f"{megabytes:.1f}",
+            f"{1000 * taken:.1f}",
+            f"{rate:,.0f}",
+        ]
         print(f"| {' | '.join(map(str, shown))} |", flush=True)
 
 

@@ -1,6 +1,7 @@
 """See each system call that charrnn makes on its files, before it is made, and break it or die in it.
 
-The functions of `os` and `io` by which it makes them are wrapped, and calls on files elsewhere are let through.
+The functions of `os` and `io` by which it makes them are wrapped, and calls on files elsewhere are
+let through.
 """
 
 import fcntl
@@ -101,7 +102,10 @@ class File:
 
 @contextmanager
 def watched(folders: tuple[Path, ...], act: Act) -> Iterator[None]:
-    """Run `act(call)` before each call on a file under `folders`; what it raises, the call raises."""
+    """Run `act(call)` before each call on a file under `folders`.
+
+    What it raises, the call raises.
+    """
     watch = Watch(folders, act)
     with pytest.MonkeyPatch.context() as patch:
         for name in (*CHANGING, *ASKING):
@@ -121,7 +125,10 @@ def changes(call: Call) -> bool:
 
 
 def killing_at(number: int) -> Act:
-    """Die by SIGKILL before the `number`-th call that changes something; half of what it writes is written."""
+    """Die by SIGKILL before the `number`-th call that changes something.
+
+    Half of what it writes is written.
+    """
     left = number
 
     def act(call: Call) -> None:
@@ -137,9 +144,12 @@ def killing_at(number: int) -> Act:
 
 @dataclass
 class Failing:
-    """Fail the calls from the `first`-th on, `times` of them, with the error `error`; remember the first of them.
+    """Fail the calls from the `first`-th on, `times` of them, with the error `error`.
 
-    A close is let through: its descriptor could never be freed, and what it was to say fsync has said before.
+    Remember the first of them.
+
+    A close is let through: its descriptor could never be freed, and what it was to say fsync has
+    said before.
     """
 
     first: int

@@ -25,7 +25,10 @@ def amount(pytestconfig: pytest.Config) -> Amount:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Give a folder in memory where there is one: a thousand runs that fsync would wait for a disk most of the time."""
+    """Give a folder in memory where there is one.
+
+    A thousand runs that fsync would wait for a disk most of the time.
+    """
     memory = Path("/dev/shm")
     where = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="charrnn-", dir=where) as folder:
@@ -48,9 +51,13 @@ def command(tmp_path: Path, warm: None) -> Command:
     return Command(["train", str(text), *OPTIONS, *arguments(save_every=2)])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     counts = config.stash.get(COUNTS, Counter())
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    reports = [
+        report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])
+    ]
     counts["bad inputs tried"] += sum("test_bad_input" in report.nodeid for report in reports)
     if not counts.total():
         return

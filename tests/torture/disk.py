@@ -1,11 +1,15 @@
-"""A disk that loses its power: what was fsynced is there, and of everything else any part, or nothing.
+"""A disk that loses its power.
 
-A run's calls are recorded in their order. `Recording.crashes` then tells what the folder may hold if the power fails
-between two of them:
+What was fsynced is there, and of everything else any part, or nothing.
 
-    names    created, replaced and removed ones last once their folder was fsynced; of those since then, the first few
+A run's calls are recorded in their order. `Recording.crashes` then tells what the folder may hold
+if the power fails between two of them:
+
+    names    created, replaced and removed ones last once their folder was fsynced; of those since
+    then, the first few
              or any others
-    bytes    of a file last once the file was fsynced; those since then are lost, half written, zeros, or there
+    bytes    of a file last once the file was fsynced; those since then are lost, half written,
+    zeros, or there
 """
 
 import hashlib
@@ -36,7 +40,9 @@ class Inode:
             return self.now
         if how == "zeros":
             return self.lasting + bytes(max(0, len(self.now) - len(self.lasting)))
-        return self.lasting if how == "lost" else self.now[: (len(self.lasting) + len(self.now)) // 2]
+        return (
+            self.lasting if how == "lost" else self.now[: (len(self.lasting) + len(self.now)) // 2]
+        )
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Crash:
 
     Attributes:
         files: The folder's files.
-        state: Step of the newest training state that had been acknowledged as saved; -1 if there was none.
+        state: Step of the newest training state that had been acknowledged as saved; -1 if there
+            was none.
         model: The same for the best model.
         in_order: No name is there that is younger than one that is lost.
     """
@@ -57,7 +64,9 @@ class Crash:
 
     def digest(self) -> str:
         """Return the same digest for the same files, temporary ones aside."""
-        kept = sorted((name, data) for name, data in self.files.items() if not name.endswith(".tmp"))
+        kept = sorted(
+            (name, data) for name, data in self.files.items() if not name.endswith(".tmp")
+        )
         return hashlib.sha256(repr(kept).encode()).hexdigest()
 
     def write_to(self, folder: Path) -> None:
@@ -71,8 +80,8 @@ class Crash:
 class Recording:
     """Plays the disk below one folder, call by call; `record` is an `Act` for `calls.watched`.
 
-    A call is recorded before it is made, which is right: what a failure of the power leaves is decided before each of
-    them, and one more time at the end.
+    A call is recorded before it is made, which is right: what a failure of the power leaves is
+    decided before each of them, and one more time at the end.
     """
 
     folder: Path
@@ -99,7 +108,13 @@ class Recording:
     def moment(self) -> "Moment":
         """Return the disk as it is now."""
         inodes = [Inode(inode.lasting, inode.now) for inode in self.inodes]
-        return Moment(inodes, dict(self.lasting), [dict(change) for change in self.pending], self.state, self.model)
+        return Moment(
+            inodes,
+            dict(self.lasting),
+            [dict(change) for change in self.pending],
+            self.state,
+            self.model,
+        )
 
     def names(self) -> Names:
         """Return the names as a running program sees them."""
@@ -118,7 +133,9 @@ class Recording:
             self._appear(call.path)
 
     def _appear(self, path: Path) -> None:
-        if path != self.folder and path.name not in self.names():  # a file without a name is opened as its folder
+        if (
+            path != self.folder and path.name not in self.names()
+        ):  # a file without a name is opened as its folder
             self.pending.append({path.name: self._new()})
 
     def _inode(self, call: Call) -> Inode:

@@ -1,4 +1,7 @@
-"""Files that are wrong in ways that nobody thought of; those of `resealed` carry the right checksum nevertheless."""
+"""Files that are wrong in ways that nobody thought of.
+
+Those of `resealed` carry the right checksum nevertheless.
+"""
 
 import copy
 import hashlib
@@ -9,9 +12,51 @@ from dataclasses import dataclass
 from typing import Any
 
 ODD: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2, 7, 255, 1 << 31, 1 << 63, 10**30, -(10**30), 0.5, -0.0, 1e308, 1e-320),
-    *(float("nan"), float("inf"), "", "a", "nan", "../../etc/passwd", "\x00", "\x1b[31m", "é", "\ud800", "x" * 300),
-    *([], {}, [[]], [0], [None], {"a": 1}, {"kind": "char"}, [[[[[[[[]]]]]]]], ["a"] * 50, [1e400], {"": {}}),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2,
+        7,
+        255,
+        1 << 31,
+        1 << 63,
+        10**30,
+        -(10**30),
+        0.5,
+        -0.0,
+        1e308,
+        1e-320,
+    ),
+    *(
+        float("nan"),
+        float("inf"),
+        "",
+        "a",
+        "nan",
+        "../../etc/passwd",
+        "\x00",
+        "\x1b[31m",
+        "é",
+        "\ud800",
+        "x" * 300,
+    ),
+    *(
+        [],
+        {},
+        [[]],
+        [0],
+        [None],
+        {"a": 1},
+        {"kind": "char"},
+        [[[[[[[[]]]]]]]],
+        ["a"] * 50,
+        [1e400],
+        {"": {}},
+    ),
 ]
 BYTES = [0, 1, 0x20, 0x22, 0x2C, 0x5B, 0x5C, 0x5D, 0x7B, 0x7D, 0x7F, 0x80, 0xFF]
 
@@ -56,10 +101,21 @@ def _zero(data: bytearray, rng: random.Random) -> None:
 
 
 def _length(data: bytearray, rng: random.Random) -> None:
-    data[:8] = rng.choice((0, 1, len(data), len(data) - 8, 10**8, 10**9, 1 << 63, (1 << 64) - 1)).to_bytes(8, "little")
+    data[:8] = rng.choice(
+        (0, 1, len(data), len(data) - 8, 10**8, 10**9, 1 << 63, (1 << 64) - 1)
+    ).to_bytes(8, "little")
 
 
-WAYS: list[Callable[[bytearray, random.Random], None]] = [_flip, _flip, _set, _remove, _repeat, _insert, _zero, _length]
+WAYS: list[Callable[[bytearray, random.Random], None]] = [
+    _flip,
+    _flip,
+    _set,
+    _remove,
+    _repeat,
+    _insert,
+    _zero,
+    _length,
+]
 
 
 def mutated_json(value: Any, rng: random.Random) -> Any:
@@ -92,7 +148,9 @@ def _change(holder: Any, rng: random.Random) -> None:
     elif isinstance(holder, list):
         holder.append(copy.deepcopy(rng.choice([holder[key], rng.choice(ODD)])))
     elif way == 4:
-        holder[rng.choice(["", "x", "format", "kind", "__metadata__"])] = copy.deepcopy(rng.choice(ODD))
+        holder[rng.choice(["", "x", "format", "kind", "__metadata__"])] = copy.deepcopy(
+            rng.choice(ODD)
+        )
     else:
         holder[rng.choice(list(holder))] = copy.deepcopy(holder[key])
 
@@ -135,7 +193,9 @@ def resealed(parts: Parts, version: int = 1) -> bytes:
     """Put a checkpoint together, with the checksum that it should have."""
     metadata = json.dumps(parts.metadata, separators=(",", ":"))
     envelope = f'{{"format":{version},"sha256":"{"0" * 64}","metadata":{metadata}}}'
-    header = json.dumps({"__metadata__": {"charrnn": envelope}} | parts.tensors, separators=(",", ":")).encode()
+    header = json.dumps(
+        {"__metadata__": {"charrnn": envelope}} | parts.tensors, separators=(",", ":")
+    ).encode()
     file = len(header).to_bytes(8, "little") + header + parts.data
     return file.replace(b"0" * 64, hashlib.sha256(file).hexdigest().encode(), 1)
 
@@ -147,5 +207,9 @@ def mutated_parts(parts: Parts, rng: random.Random) -> bytes:
         return resealed(Parts(parts.tensors, mutated_json(parts.metadata, rng), parts.data))
     if what < 0.9:
         tensors = mutated_json(parts.tensors, rng)
-        return resealed(Parts(tensors if isinstance(tensors, dict) else {"": tensors}, parts.metadata, parts.data))
+        return resealed(
+            Parts(
+                tensors if isinstance(tensors, dict) else {"": tensors}, parts.metadata, parts.data
+            )
+        )
     return resealed(Parts(parts.tensors, parts.metadata, mutated_bytes(parts.data, rng)))

@@ -1,6 +1,7 @@
 """Whole commands in processes of their own, which can be killed without regret.
 
-A process is forked from this one, which has torch in memory already: importing it anew would take seconds each time.
+A process is forked from this one, which has torch in memory already: importing it anew would take
+seconds each time.
 """
 
 import gc
@@ -84,7 +85,9 @@ def run(
         return Ended(ended, pipe.read(), time.monotonic() - began)
 
 
-def _be(words: list[str], during: Callable[[], AbstractContextManager[object]], stderr: int) -> None:
+def _be(
+    words: list[str], during: Callable[[], AbstractContextManager[object]], stderr: int
+) -> None:
     """Be the forked process: never return, whatever happens."""
     code = 99
     try:

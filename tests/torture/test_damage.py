@@ -1,4 +1,7 @@
-"""Checkpoints that are cut, flipped, zeroed, lengthened or rewritten: refused every time, and in one line."""
+"""Checkpoints that are cut, flipped, zeroed, lengthened or rewritten.
+
+Refused every time, and in one line.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -43,7 +46,11 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
 
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        for words in (["info", str(path)], ["info", str(tmp_path), "--json"], ["sample", str(path), "--length", "1"]):
+        for words in (
+            ["info", str(path)],
+            ["info", str(tmp_path), "--json"],
+            ["sample", str(path), "--length", "1"],
+        ):
             assert run(words) == 4
             out, err = capsys.readouterr()
             first, *hints = err.splitlines()
@@ -67,7 +74,9 @@ def test_the_file_itself_is_good(tmp_path: Path) -> None:
     assert len(load(KEPT / "last.safetensors")[0]) > 20
 
 
-def test_cut_at_each_byte(tmp_path: Path, refuse: Refuse, counts: Counter[str], amount: Amount) -> None:
+def test_cut_at_each_byte(
+    tmp_path: Path, refuse: Refuse, counts: Counter[str], amount: Amount
+) -> None:
     for size in range(0, len(MODEL), amount(41, 1)):
         refuse(MODEL[:size])
         counts["bytes cut"] += 1
@@ -77,7 +86,9 @@ def test_cut_at_each_byte(tmp_path: Path, refuse: Refuse, counts: Counter[str], 
 
 
 @pytest.mark.parametrize("where", FLIPS)
-def test_a_bit_flipped_in_each_class_of_byte(where: str, refuse: Refuse, counts: Counter[str]) -> None:
+def test_a_bit_flipped_in_each_class_of_byte(
+    where: str, refuse: Refuse, counts: Counter[str]
+) -> None:
     for bit in range(8):
         refuse(flipped(MODEL, 8 * FLIPS[where] + bit))
         counts["bits flipped"] += 1

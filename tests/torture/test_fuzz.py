@@ -1,4 +1,7 @@
-"""A hundred thousand files that went wrong, or were made to: only charrnn's own errors, and little memory."""
+"""A hundred thousand files that went wrong, or were made to.
+
+Only charrnn's own errors, and little memory.
+"""
 
 import base64
 import json
@@ -40,7 +43,11 @@ def commands(capsys: pytest.CaptureFixture[str]) -> Commands:
 
     def ask(path: Path) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] (as the command itself does)
-        for words in (["info", str(path)], ["info", "--json", str(path)], ["sample", str(path), "--length", "2"]):
+        for words in (
+            ["info", str(path)],
+            ["info", "--json", str(path)],
+            ["sample", str(path), "--length", "2"],
+        ):
             code = run([*words])
             assert code in (0, 2, 3, 4), capsys.readouterr().err
         capsys.readouterr()
@@ -59,7 +66,9 @@ def outcome(call: Callable[[], Any]) -> Any:
     return None
 
 
-def test_model_files_with_changed_bytes(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
+def test_model_files_with_changed_bytes(
+    tmp_path: Path, counts: Counter[str], amount: Amount
+) -> None:
     rng, path = random.Random(1), tmp_path / "model.safetensors"
     for _ in range(amount(600, 35_000)):
         path.write_bytes(mutated_bytes(MODEL, rng))
@@ -67,7 +76,9 @@ def test_model_files_with_changed_bytes(tmp_path: Path, counts: Counter[str], am
         counts["files fuzzed"] += 1
 
 
-def test_state_files_with_changed_bytes(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
+def test_state_files_with_changed_bytes(
+    tmp_path: Path, counts: Counter[str], amount: Amount
+) -> None:
     rng, path = random.Random(2), tmp_path / "last.safetensors"
     for _ in range(amount(200, 15_000)):
         path.write_bytes(mutated_bytes(STATE, rng))
@@ -94,7 +105,11 @@ def test_state_files_with_changed_meaning_and_the_right_checksum(
     tmp_path: Path, counts: Counter[str], amount: Amount
 ) -> None:
     """A state is continued from only if the next step can be taken from it."""
-    rng, folder, parts = random.Random(4), tmp_path / "run", parts_of(small_state(tmp_path / "first"))
+    rng, folder, parts = (
+        random.Random(4),
+        tmp_path / "run",
+        parts_of(small_state(tmp_path / "first")),
+    )
     folder.mkdir()
     for _ in range(amount(60, 5_000)):
         (folder / "last.safetensors").write_bytes(mutated_parts(parts, rng))
@@ -142,7 +157,10 @@ def test_sentencepiece_models_with_changed_bytes(
         tokenizer = outcome(lambda: tokenizer_from_dict(values))  # noqa: B023
         if tokenizer is not None:
             believed += 1
-            assert tokenizer.decode(tokenizer.encode(TEXT[:500] + "<unk>\u2581\0")) == TEXT[:500] + "<unk>\u2581\0"
+            assert (
+                tokenizer.decode(tokenizer.encode(TEXT[:500] + "<unk>\u2581\0"))
+                == TEXT[:500] + "<unk>\u2581\0"
+            )
         counts["files fuzzed"] += 1
     assert believed > 10
     assert capfd.readouterr() == ("", "")
@@ -183,15 +201,26 @@ def test_memory_stays_near_the_size_of_the_file(tmp_path: Path, amount: Amount) 
 
 @pytest.mark.parametrize(
     "part",
-    ["[]", "0", *(pytest.param(part, marks=pytest.mark.slow) for part in ("{}", '""', '{"":[]}', "1e9", "[[]]"))],
+    [
+        "[]",
+        "0",
+        *(
+            pytest.param(part, marks=pytest.mark.slow)
+            for part in ("{}", '""', '{"":[]}', "1e9", "[[]]")
+        ),
+    ],
 )
 @pytest.mark.parametrize("where", ["metadata", "tensors"])
-def test_a_header_of_very_many_parts_is_refused_before_it_is_read(part: str, where: str, tmp_path: Path) -> None:
+def test_a_header_of_very_many_parts_is_refused_before_it_is_read(
+    part: str, where: str, tmp_path: Path
+) -> None:
     """Each empty list takes 2 bytes of a file and 64 of memory."""
     path, parts = tmp_path / "model.safetensors", parts_of(MODEL)
     many = json.loads(f"[{','.join([part] * 300_000)}]")
     if where == "metadata":
-        path.write_bytes(resealed(Parts(parts.tensors, parts.metadata | {"about": {"x": many}}, parts.data)))
+        path.write_bytes(
+            resealed(Parts(parts.tensors, parts.metadata | {"about": {"x": many}}, parts.data))
+        )
     else:
         path.write_bytes(resealed(Parts({"x": many}, parts.metadata, parts.data)))
     del many

@@ -28,7 +28,13 @@ def model_about(path: Path, about: dict[str, Any]) -> Path:
 
 @pytest.mark.parametrize(
     "about",
-    [{"text": 5}, {"text": {"train": "many"}}, {"valid": [1]}, {"valid": {"nats_per_token": "x"}}, {"step": []}],
+    [
+        {"text": 5},
+        {"text": {"train": "many"}},
+        {"valid": [1]},
+        {"valid": {"nats_per_token": "x"}},
+        {"step": []},
+    ],
 )
 def test_what_a_model_says_of_itself_may_be_nonsense(
     about: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -40,7 +46,9 @@ def test_what_a_model_says_of_itself_may_be_nonsense(
     assert run(["sample", str(path), "--length", "3"]) == 0
 
 
-def test_what_was_checked_cannot_be_said_differently(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_checked_cannot_be_said_differently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = {"sha256": "0", "config": 1, "parameters": 2, "tokenizer": "x"}
     path = model_about(tmp_path / "model.safetensors", said)
     assert run(["info", str(path), "--json"]) == 0
@@ -49,7 +57,9 @@ def test_what_was_checked_cannot_be_said_differently(tmp_path: Path, capsys: pyt
     assert all(found[name] != value for name, value in said.items())
 
 
-def test_weights_too_large_to_use_are_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_too_large_to_use_are_said_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = np.full(len(MODEL.data) // 4, 3e38, "f4").tobytes()
     path = tmp_path / "model.safetensors"
     path.write_bytes(resealed(Parts(MODEL.tensors, MODEL.metadata, data)))
@@ -67,19 +77,31 @@ CHANGES: dict[str, Change] = {
     "another size": lambda arrays, facts: facts["model"].update(hidden_size=16384, num_layers=64),
     "another vocabulary": lambda arrays, facts: facts["tokenizer"].update(characters="ab"),
     "a weight is missing": lambda arrays, facts: drop(arrays, "model.head_bias"),
-    "an optimizer's average is missing": lambda arrays, facts: drop(arrays, "optimizer.average.head_bias"),
-    "an optimizer's average has another shape": lambda arrays, facts: turn(arrays, "optimizer.average.head_weight"),
+    "an optimizer's average is missing": lambda arrays, facts: drop(
+        arrays, "optimizer.average.head_bias"
+    ),
+    "an optimizer's average has another shape": lambda arrays, facts: turn(
+        arrays, "optimizer.average.head_weight"
+    ),
     "the carried state is missing in part": lambda arrays, facts: drop(arrays, "carried.1"),
     "the carried state has another shape": lambda arrays, facts: turn(arrays, "carried.0"),
     "no random state": lambda arrays, facts: drop(arrays, "rng.cpu"),
-    "a short random state": lambda arrays, facts: arrays.update({"rng.cpu": arrays["rng.cpu"][:10]}),
-    "a place beyond the text": lambda arrays, facts: facts["trainer"]["batcher"].update(index=10**6),
-    "a place between two batches": lambda arrays, facts: facts["trainer"]["batcher"].update(index=1.5),
+    "a short random state": lambda arrays, facts: arrays.update(
+        {"rng.cpu": arrays["rng.cpu"][:10]}
+    ),
+    "a place beyond the text": lambda arrays, facts: facts["trainer"]["batcher"].update(
+        index=10**6
+    ),
+    "a place between two batches": lambda arrays, facts: facts["trainer"]["batcher"].update(
+        index=1.5
+    ),
     "a place before the text": lambda arrays, facts: facts["trainer"]["batcher"].update(epoch=-1),
     "a negative step": lambda arrays, facts: facts["trainer"]["progress"].update(step=-1),
     "half a step": lambda arrays, facts: facts["trainer"]["progress"].update(step=1.5),
     "no progress": lambda arrays, facts: drop(facts["trainer"], "progress"),
-    "a progress of another version": lambda arrays, facts: facts["trainer"]["progress"].update(mood=1),
+    "a progress of another version": lambda arrays, facts: facts["trainer"]["progress"].update(
+        mood=1
+    ),
     "another precision": lambda arrays, facts: facts.update(precision="fp64"),
     "endless epochs": lambda arrays, facts: facts.update(epochs=math.inf),
     "no request": lambda arrays, facts: drop(facts, "request"),

@@ -1,4 +1,7 @@
-"""Fail the N-th system call on the run's files, or all from it on, for N = 1, 2, 3 ... until a whole run passes."""
+"""Fail the N-th system call on the run's files, or all from it on, for N = 1, 2, 3 ...
+
+Until a whole run passes.
+"""
 
 import errno
 import hashlib
@@ -25,7 +28,10 @@ SAVING = re.compile(r"FAILED (open|write|fsync|replace) \.(last|model)\.")
 
 @dataclass(frozen=True)
 class Reference:
-    """A run in which nothing failed: what it left, and the digest of each file that it gave a good name to."""
+    """A run in which nothing failed.
+
+    What it left, and the digest of each file that it gave a good name to.
+    """
 
     results: dict[str, Any]
     written: set[str]
@@ -71,7 +77,10 @@ def test_each_call_may_fail(
 
 
 def check(ended: Ended, folder: Path, reference: Reference) -> None:
-    """Check a run in which something failed: it said so by its exit code, and believes in no file that is wrong."""
+    """Check a run in which something failed.
+
+    It said so by its exit code, and believes in no file that is wrong.
+    """
     assert ended.code in EXIT_CODES, ended.stderr
     assert "Traceback" not in ended.stderr
     if ended.code:
@@ -82,7 +91,9 @@ def check(ended: Ended, folder: Path, reference: Reference) -> None:
         assert "Cannot save" in ended.stderr
         assert ended.code == 5 or "Training goes on." in ended.stderr
     for path in folder.glob("*.safetensors"):
-        assert digest(path) in reference.written or not verifies(path), f"{path.name}\n{ended.stderr}"
+        assert digest(path) in reference.written or not verifies(path), (
+            f"{path.name}\n{ended.stderr}"
+        )
 
 
 def assert_complete(folder: Path, reference: Reference, ended: Ended) -> None:

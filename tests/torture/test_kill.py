@@ -48,12 +48,17 @@ def continued(start: Callable[[int], Ended], most: int = 10_000) -> int:
     raise AssertionError(f"The run made no progress in {most} attempts.")
 
 
-def test_killed_at_random_moments(variant: Reference, tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
+def test_killed_at_random_moments(
+    variant: Reference, tmp_path: Path, counts: Counter[str], amount: Amount
+) -> None:
     command, expected, seconds = variant
     moments, survived, number = random.Random(7), 0, 0
     while survived < amount(2, 50):
         folder = tmp_path / f"run-{number}"
-        kills = continued(lambda _: run(command.on(folder), kill_after=moments.uniform(0, 1.1 * seconds)))  # noqa: B023
+        words = command.on(folder)
+        kills = continued(
+            lambda _, words=words: run(words, kill_after=moments.uniform(0, 1.1 * seconds))
+        )
         check(folder, expected)
         survived, number = survived + kills, number + 1
         counts["kills survived"] += kills

@@ -1,6 +1,9 @@
-"""Checkpoints of each format that was ever released, kept in tests/legacy/: they are read, believed and continued.
+"""Checkpoints of each format that was ever released, kept in tests/legacy/.
 
-format-1 was made by charrnn 0.1 with the options in its command.json, stopped by Ctrl-C after step 9 of 14.
+They are read, believed and continued.
+
+format-1 was made by charrnn 0.1 with the options in its command.json, stopped by Ctrl-C after step
+9 of 14.
 """
 
 import json
@@ -26,9 +29,13 @@ def test_each_format_is_kept() -> None:
 
 
 @pytest.mark.parametrize("version", SAMPLES)
-def test_an_old_model_writes_what_it_wrote(version: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_model_writes_what_it_wrote(
+    version: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = str(LEGACY / f"format-{version}" / "run")
-    assert run(["sample", model, "the ", "--seed", "7", "--length", "40", "--temperature", "0.5"]) == 0
+    assert (
+        run(["sample", model, "the ", "--seed", "7", "--length", "40", "--temperature", "0.5"]) == 0
+    )
     assert capsys.readouterr().out == f"the {SAMPLES[version]}\n"
 
 
@@ -54,4 +61,6 @@ def test_an_old_run_is_continued(version: int, tmp_path: Path) -> None:
     assert load_model(folder / "run").about["valid"]["nats_per_token"] <= VALID[version]
     steps = [line["step"] for line in RunFolder(folder / "run").read_metrics() if "valid" in line]
     assert steps == [4, 8, 12, 14]
-    assert all(np.isfinite(array).all() for name, array in after[0].items() if name.startswith("model."))
+    assert all(
+        np.isfinite(array).all() for name, array in after[0].items() if name.startswith("model.")
+    )

@@ -1,4 +1,7 @@
-"""Ranks that are killed; and ranks on two machines: two agents of torchrun, and two network namespaces with a cable."""
+"""Ranks that are killed.
+
+And ranks on two machines: two agents of torchrun, and two network namespaces with a cable.
+"""
 
 import os
 import shutil
@@ -45,18 +48,53 @@ def remove() -> None:
     subprocess.run(["ip", "link", "del", "crnn0"], check=False, capture_output=True)
 
 
-def agents(address: str, text: Path, folders: list[Path], before: list[list[str]]) -> list[tuple[int, str]]:
-    """Run torchrun once for each folder, as on machines of their own; return exit codes and messages."""
-    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{address}:{free_port()}", "--rdzv-id", "test"]
+def agents(
+    address: str, text: Path, folders: list[Path], before: list[list[str]]
+) -> list[tuple[int, str]]:
+    """Run torchrun once for each folder, as on machines of their own.
+
+    Return exit codes and messages.
+    """
+    rendezvous = [
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        f"{address}:{free_port()}",
+        "--rdzv-id",
+        "test",
+    ]
     processes = []
     for node, (folder, prefix) in enumerate(zip(folders, before, strict=True)):
-        words = ["-m", "charrnn", "train", str(text), "--out", str(folder), *OPTIONS, "--batch-size", "4"]
+        words = [
+            "-m",
+            "charrnn",
+            "train",
+            str(text),
+            "--out",
+            str(folder),
+            *OPTIONS,
+            "--batch-size",
+            "4",
+        ]
         # without a name service, an agent does not know that an address is its own
-        local = ["--local-addr", ADDRESSES[node], "--rdzv-conf", f"is_host={1 - node}"] if prefix else []
-        command = [*prefix, *torchrun("--nnodes", "2", "--nproc-per-node", "1", *rendezvous, *local, *words)]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        local = (
+            ["--local-addr", ADDRESSES[node], "--rdzv-conf", f"is_host={1 - node}"]
+            if prefix
+            else []
+        )
+        command = [
+            *prefix,
+            *torchrun("--nnodes", "2", "--nproc-per-node", "1", *rendezvous, *local, *words),
+        ]
+        processes.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
     try:
-        return [(one.returncode, err) for one in processes for _, err in [one.communicate(timeout=SECONDS)]]
+        return [
+            (one.returncode, err)
+            for one in processes
+            for _, err in [one.communicate(timeout=SECONDS)]
+        ]
     finally:
         for one in processes:
             one.kill()
@@ -93,5 +131,8 @@ def test_ranks_are_killed_again_and_again(text: Path, tmp_path: Path) -> None:
     kills = [(0, 0), (1, 1), (5, 0), (6, 1), (11, 0), (13, 1)]
     done = killed(kills, ["train", str(text), "--out", str(tmp_path / "run"), *words], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [one.returncode for one in charrnn("train", str(text), "--out", str(tmp_path / "other"), *words)] == [0, 0]
+    assert [
+        one.returncode
+        for one in charrnn("train", str(text), "--out", str(tmp_path / "other"), *words)
+    ] == [0, 0]
     assert results(tmp_path / "run") == results(tmp_path / "other")

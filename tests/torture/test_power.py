@@ -52,13 +52,18 @@ def record(command: Command, folder: Path, killed_before: int) -> Recording:
         recording.state, recording.model = newest(folder)
     with recorded(recording):
         warm_up([*command.on(folder), "-q"])
-    assert {name: recording.inodes[inode].lasting for name, inode in recording.lasting.items()} == read_folder(folder)
+    assert {
+        name: recording.inodes[inode].lasting for name, inode in recording.lasting.items()
+    } == read_folder(folder)
     assert recording.state == newest(folder)[0] == 14
     return recording
 
 
 def newest(folder: Path) -> tuple[int, int]:
-    """Return the step of the newest training state and of the best model; -1 where there is none."""
+    """Return the step of the newest training state and of the best model.
+
+    -1 where there is none.
+    """
     state = RunFolder(folder).load_state()
     try:
         model = load_model(folder).about["step"]
@@ -68,10 +73,19 @@ def newest(folder: Path) -> tuple[int, int]:
     return -1 if state is None else state[1]["trainer"]["progress"]["step"], model
 
 
-@pytest.mark.parametrize("killed_before", [0, pytest.param(23, marks=pytest.mark.slow), 60], ids="killed at {}".format)
-@pytest.mark.parametrize("save_every", [pytest.param(1, marks=pytest.mark.slow), 2], ids="save every {}".format)
+@pytest.mark.parametrize(
+    "killed_before", [0, pytest.param(23, marks=pytest.mark.slow), 60], ids="killed at {}".format
+)
+@pytest.mark.parametrize(
+    "save_every", [pytest.param(1, marks=pytest.mark.slow), 2], ids="save every {}".format
+)
 def test_power_losses(
-    save_every: int, killed_before: int, command: Command, tmp_path: Path, counts: Counter[str], amount: Amount
+    save_every: int,
+    killed_before: int,
+    command: Command,
+    tmp_path: Path,
+    counts: Counter[str],
+    amount: Amount,
 ) -> None:
     """What was acknowledged is there, and the run ends as if the power had never failed."""
     command = Command([*command.words, *arguments(save_every=save_every)])

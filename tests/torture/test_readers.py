@@ -1,4 +1,7 @@
-"""Others read the folder while a run writes to it: they see whole files, and never an older one after a newer."""
+"""Others read the folder while a run writes to it.
+
+They see whole files, and never an older one after a newer.
+"""
 
 import os
 import traceback
@@ -16,12 +19,25 @@ from charrnn.storage.run_folder import RunFolder
 READERS = 2
 
 
-def test_readers_see_whole_files(command: Command, tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
+def test_readers_see_whole_files(
+    command: Command, tmp_path: Path, counts: Counter[str], amount: Amount
+) -> None:
     folder, ended = tmp_path / "run", tmp_path / "ended"
     saves = amount(30, 200)
     often = arguments(steps=saves, save_every=1, eval_every=1, lr=0.001)
-    warm_up([*command.words[: -len(OPTIONS) - 2], *OPTIONS, *often, "--out", str(tmp_path / "other"), "-q"])
-    readers = [reader(look, folder, ended) for look in (model_step, state_step) for _ in range(READERS)]
+    warm_up(
+        [
+            *command.words[: -len(OPTIONS) - 2],
+            *OPTIONS,
+            *often,
+            "--out",
+            str(tmp_path / "other"),
+            "-q",
+        ]
+    )
+    readers = [
+        reader(look, folder, ended) for look in (model_step, state_step) for _ in range(READERS)
+    ]
     warm_up([*command.on(folder), *often, "-q"])
     ended.touch()
     for process, pipe in readers:
@@ -44,7 +60,10 @@ def state_step(folder: Path) -> int:
 
 
 def reader(look: Callable[[Path], int], folder: Path, ended: Path) -> tuple[int, int]:
-    """Fork a process that reads until the run has ended; return its id, and a pipe in which it says how often."""
+    """Fork a process that reads until the run has ended.
+
+    Return its id, and a pipe in which it says how often.
+    """
     pipe, said = os.pipe()
     process = os.fork()
     if process:

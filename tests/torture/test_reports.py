@@ -1,4 +1,7 @@
-"""Promise 4: what is shown, logged, sampled, evaluated or saved, and how often, does not change the weights."""
+"""Promise 4.
+
+What is shown, logged, sampled, evaluated or saved, and how often, does not change the weights.
+"""
 
 import os
 import pty
@@ -28,7 +31,10 @@ WAYS = {
 
 @contextmanager
 def on_a_terminal() -> Iterator[None]:
-    """Show the progress bar: be a process whose standard error is a terminal, which another process reads."""
+    """Show the progress bar.
+
+    Be a process whose standard error is a terminal, which another process reads.
+    """
     pid, terminal = pty.fork()
     if pid:
         while data_of(terminal):
@@ -46,10 +52,18 @@ def data_of(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn"))])
+@pytest.mark.parametrize(
+    "cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn"))]
+)
 def test_reports_do_not_change_the_weights(cell: str, command: Command, tmp_path: Path) -> None:
     def final(name: str, *more: str, terminal: bool = False) -> dict[str, bytes]:
-        words = [*command.words, *arguments(cell=cell, dropout=0.3), *more, "--out", str(tmp_path / name)]
+        words = [
+            *command.words,
+            *arguments(cell=cell, dropout=0.3),
+            *more,
+            "--out",
+            str(tmp_path / name),
+        ]
         ended = run(words, on_a_terminal) if terminal else run(words)
         assert ended.code == 0, ended.stderr
         return {key: array.tobytes() for key, array in weights(tmp_path / name).items()}

@@ -16,7 +16,9 @@ from charrnn.training.trainer import Trained
 def test_a_long_run_stays_as_small_as_it_was(tmp_path: Path, warm: None, amount: Amount) -> None:
     steps = amount(300, 20_000)
     seen = []
-    with session_in(tmp_path / "run", steps=steps, eval_every=steps // 20, save_every=steps // 50) as session:
+    with session_in(
+        tmp_path / "run", steps=steps, eval_every=steps // 20, save_every=steps // 50
+    ) as session:
         for event in session.run():
             if isinstance(event, Trained) and event.step % (steps // 20) == 0:
                 gc.collect()

@@ -1,20 +1,24 @@
 """Cutting a text into batches, for truncated backpropagation through time.
 
-`sequential`: the text becomes `batch_size` parallel streams, and each batch takes the next `seq_len` symbols of every
-stream. Row i of a batch continues row i of the batch before, so the state is carried and the model learns from context
-that is longer than a gradient reaches. With batch_size 3, seq_len 4 and the text a b c ... x:
+`sequential`: the text becomes `batch_size` parallel streams, and each batch takes the next
+`seq_len` symbols of every stream. Row i of a batch continues row i of the batch before, so the
+state is carried and the model learns from context that is longer than a gradient reaches. With
+batch_size 3, seq_len 4 and the text a b c ... x:
 
-    stream 0   a b c d | e f g h            batch 0  a b c d     batch 1  e f g h     inputs are the same, one symbol
-    stream 1   i j k l | m n o p                     i j k l              m n o p     earlier: the first input of a
-    stream 2   q r s t | u v w x                     q r s t              u v w x     stream is the start symbol
+    stream 0   a b c d | e f g h            batch 0  a b c d     batch 1  e f g h     inputs are the
+    same, one symbol stream 1   i j k l | m n o p                     i j k l              m n o p
+    earlier: the first input of a stream 2   q r s t | u v w x                     q r s t
+    u v w x     stream is the start symbol
 
-    state:     zeros -> batch 0 -> detached -> batch 1 -> ... until the epoch ends; the next epoch cuts elsewhere.
+    state:     zeros -> batch 0 -> detached -> batch 1 -> ... until the epoch ends; the next epoch
+        cuts elsewhere.
 
 `random`: each row is a window from a random place, and the state starts at zero in every batch.
 
 A text that consists of records is cut into these instead; `records.py` has a picture.
 
-All are functions of (seed, position): a position is all that a resumed run needs to see the same batches again.
+All are functions of (seed, position): a position is all that a resumed run needs to see the same
+batches again.
 """
 
 import numpy as np
@@ -47,7 +51,9 @@ BATCHERS: dict[str, type[SequentialBatcher] | type[RandomBatcher]] = {
 }
 
 
-def make_batcher(ids: Ids, config: TrainConfig, start: int, starts: npt.NDArray[np.int64] | None = None) -> Batcher:
+def make_batcher(
+    ids: Ids, config: TrainConfig, start: int, starts: npt.NDArray[np.int64] | None = None
+) -> Batcher:
     """Return the batcher that `config` names, or that of records if the text consists of them.
 
     Args:

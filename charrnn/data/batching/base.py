@@ -23,11 +23,13 @@ class Batch:
 
     Attributes:
         inputs: What the model sees, (batch, time) int64.
-        targets: What it should predict at each step, (batch, time) int64: the inputs moved by one. `NO_TARGET` where a
-            record has ended.
+        targets: What it should predict at each step, (batch, time) int64: the inputs moved by one.
+            `NO_TARGET` where a record has ended.
         starts_stream: The state begins at zero here; otherwise it continues the batch before.
-        carry_at: Steps after which the state is handed to the next batch. `time`, unless windows overlap.
-        scored_from: First step whose loss counts. 0, unless the window before has scored the steps until here.
+        carry_at: Steps after which the state is handed to the next batch. `time`, unless windows
+            overlap.
+        scored_from: First step whose loss counts. 0, unless the window before has scored the steps
+            until here.
     """
 
     inputs: Tensor
@@ -52,8 +54,8 @@ class Batch:
     def share(self, index: int, count: int) -> Self:
         """Return one of `count` shares of the rows.
 
-        Of fewer rows than shares, some shares have none: they get a row in which there is nothing to predict, so that
-        whoever has such a share can go along with the others.
+        Of fewer rows than shares, some shares have none: they get a row in which there is nothing
+        to predict, so that whoever has such a share can go along with the others.
         """
         chosen = share(len(self.inputs), index, count)
         if chosen.start < chosen.stop:
@@ -81,7 +83,10 @@ class Batcher(Protocol):
         """Return where the next batch comes from, as plain numbers."""
 
     def restore(self, position: Mapping[str, int]) -> None:
-        """Go back to what `position` returned; raise `ValueError` or `TypeError` if there is no such place."""
+        """Go back to what `position` returned.
+
+        Raise `ValueError` or `TypeError` if there is no such place.
+        """
 
     def shapes(self) -> set[tuple[int, int]]:
         """Return the rows and steps of the batches in this epoch."""
@@ -96,8 +101,9 @@ Window = tuple[int, int, int, int]
 def seq_len_at(step: int, config: TrainConfig) -> int:
     """Return the sequence length of a step (0 is the first).
 
-    With a curriculum (Elman 1993, Bengio et al. 2009) the first half of the steps is cut into equal shares, one for
-    each doubling from `seq_len_start` on that is still shorter than `seq_len`; the second half has `seq_len`.
+    With a curriculum (Elman 1993, Bengio et al. 2009) the first half of the steps is cut into equal
+    shares, one for each doubling from `seq_len_start` on that is still shorter than `seq_len`; the
+    second half has `seq_len`.
     """
     lengths = curriculum(config)
     stage = 2 * step * len(lengths) // config.steps
@@ -113,24 +119,34 @@ def curriculum(config: TrainConfig) -> list[int]:
     return lengths
 
 
-def windows(length: int, config: TrainConfig, rng: np.random.Generator, first_step: int = 0) -> list[Window]:
+def windows(
+    length: int, config: TrainConfig, rng: np.random.Generator, first_step: int = 0
+) -> list[Window]:
     """Cut one stream into (begin, end, carry_at, scored_from), each target counted once.
 
-    `fixed` and `random` tile it; `full` takes it whole. With a stride T1 and seq_len T2, windows of T2 begin every T1
-    steps and each scores what the one before did not (Williams & Peng 1990, BPTT(T2; T1)): the first one scores
-    everything, the following ones their last T1 steps, through which the gradient reaches T2 steps back. `first_step`
-    is the run's step that takes the first window: a curriculum depends on it.
+    `fixed` and `random` tile it; `full` takes it whole. With a stride T1 and seq_len T2, windows of
+    T2 begin every T1 steps and each scores what the one before did not (Williams & Peng 1990,
+    BPTT(T2; T1)): the first one scores everything, the following ones their last T1 steps, through
+    which the gradient reaches T2 steps back. `first_step` is the run's step that takes the first
+    window: a curriculum depends on it.
     """
     seq_len = length if config.bptt == "full" else min(config.seq_len, length)
     if config.bptt_stride is not None and config.bptt_stride < seq_len:
         stride = config.bptt_stride
         begins = range(0, max(1, length - seq_len + stride), stride)
         ends = [min(begin + seq_len, length) for begin in begins]
-        return [(b, e, min(stride, e - b), seq_len - stride if b else 0) for b, e in zip(begins, ends, strict=True)]
+        return [
+            (b, e, min(stride, e - b), seq_len - stride if b else 0)
+            for b, e in zip(begins, ends, strict=True)
+        ]
     cuts = [0]
     while cuts[-1] < length:
         if config.seq_len_start is not None:
             seq_len = min(seq_len_at(first_step + len(cuts) - 1, config), length)
-        step = int(rng.integers(max(1, seq_len // 2), seq_len * 3 // 2 + 1)) if config.bptt == "random" else seq_len
+        step = (
+            int(rng.integers(max(1, seq_len // 2), seq_len * 3 // 2 + 1))
+            if config.bptt == "random"
+            else seq_len
+        )
         cuts.append(min(cuts[-1] + step, length))
     return [(begin, end, end - begin, 0) for begin, end in pairwise(cuts)]

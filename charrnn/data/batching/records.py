@@ -1,14 +1,19 @@
-"""Records side by side, packed by length: whole lines, titles or documents, each from a state of zero.
+"""Records side by side, packed by length.
 
-The records of an epoch are put in order of length and cut into groups; a group's rows are records of about one length,
-so little of it is padding. All rows of a group begin together, at the start symbol, and are walked along together, with
-the state carried, in windows of at most `seq_len`. With seq_len 4 and the records anna, bob, christopher, elizabeth:
+Whole lines, titles or documents, each from a state of zero.
 
-    group 0   a n n a           group 1   c h r i | s t o p | h e r      padding, here ".", is no target:
-              b o b .                     e l i z | a b e t | h . .      it changes neither loss nor gradient
+The records of an epoch are put in order of length and cut into groups; a group's rows are records
+of about one length, so little of it is padding. All rows of a group begin together, at the start
+symbol, and are walked along together, with the state carried, in windows of at most `seq_len`. With
+seq_len 4 and the records anna, bob, christopher, elizabeth:
 
-A batch holds about batch_size * seq_len symbols, so short records stand in more rows than `batch_size`. Each epoch
-groups and orders the records anew.
+    group 0   a n n a           group 1   c h r i | s t o p | h e r      padding, here ".", is no
+    target:
+              b o b .                     e l i z | a b e t | h . .      it changes neither loss nor
+              gradient
+
+A batch holds about batch_size * seq_len symbols, so short records stand in more rows than
+`batch_size`. Each epoch groups and orders the records anew.
 """
 
 from collections.abc import Mapping
@@ -50,9 +55,10 @@ class Group:
 class RecordBatcher:
     """Whole records in groups of one length; see the picture above.
 
-    A record that is longer than len(ids) / (4 * batch_size) is cut into pieces that are walked along side by side, as
-    the sequential batcher cuts a text into streams: otherwise a group would come down to its longest record, alone. A
-    piece inside a record begins with a state of zero too, but with the symbol before it instead of the start symbol.
+    A record that is longer than len(ids) / (4 * batch_size) is cut into pieces that are walked
+    along side by side, as the sequential batcher cuts a text into streams: otherwise a group would
+    come down to its longest record, alone. A piece inside a record begins with a state of zero too,
+    but with the symbol before it instead of the start symbol.
 
     Args:
         ids: The records, one after the other.
@@ -69,7 +75,9 @@ class RecordBatcher:
     @property
     def batch_size(self) -> int:
         """Rows of the batch before, which are those of the carried state."""
-        before = self.steps[self.index - 1] if self.index else self._plan(max(0, self.epoch - 1))[-1]
+        before = (
+            self.steps[self.index - 1] if self.index else self._plan(max(0, self.epoch - 1))[-1]
+        )
         return len(before[0].begins)
 
     def next_batch(self) -> Batch:
@@ -78,11 +86,16 @@ class RecordBatcher:
         places = group.begins[:, None] + np.arange(begin - 1, end)
         symbols = take(self.ids, np.clip(places, 0, len(self.ids) - 1))
         padding = places >= group.ends[:, None]
-        inputs, targets = np.where(padding, 0, symbols)[:, :-1], np.where(padding, NO_TARGET, symbols)[:, 1:]
+        inputs, targets = (
+            np.where(padding, 0, symbols)[:, :-1],
+            np.where(padding, NO_TARGET, symbols)[:, 1:],
+        )
         if begin == 0:
             inputs[group.from_start, 0] = self.start
         self._advance()
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), begin == 0, carry, scored_from)
+        return Batch(
+            torch.from_numpy(inputs), torch.from_numpy(targets), begin == 0, carry, scored_from
+        )
 
     def position(self) -> dict[str, int]:
         """Return the epoch and the index of the next batch in it."""
@@ -93,7 +106,9 @@ class RecordBatcher:
         self.epoch, self.index = index(position["epoch"]), index(position["index"])
         self.steps = self._plan(self.epoch)
         if not 0 <= self.index < len(self.steps):
-            raise ValueError(f"An epoch has {len(self.steps)} batches, and none of index {self.index}.")
+            raise ValueError(
+                f"An epoch has {len(self.steps)} batches, and none of index {self.index}."
+            )
 
     def shapes(self) -> set[tuple[int, int]]:
         """Return the rows and steps of the batches in this epoch."""
@@ -116,7 +131,9 @@ class RecordBatcher:
         shuffled = rng.permutation(len(begins))
         order = shuffled[np.argsort((begins - ends)[shuffled], kind="stable")]  # the longest first
         places = self._cut_groups((ends - begins)[order])
-        groups = [Group(begins[rows], ends[rows], from_start[rows]) for rows in np.split(order, places)]
+        groups = [
+            Group(begins[rows], ends[rows], from_start[rows]) for rows in np.split(order, places)
+        ]
         return [
             (groups[chosen], window)
             for chosen in rng.permutation(len(groups))
@@ -124,8 +141,13 @@ class RecordBatcher:
         ]
 
     def _pieces(self, rng: np.random.Generator) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
-        """Return where each piece begins and ends and whether it begins a record: long records are cut, at random."""
-        longest = max(self.config.seq_len, len(self.ids) // (SHARE_OF_STREAM * self.config.batch_size))
+        """Return where each piece begins and ends and whether it begins a record.
+
+        Long records are cut, at random.
+        """
+        longest = max(
+            self.config.seq_len, len(self.ids) // (SHARE_OF_STREAM * self.config.batch_size)
+        )
         ends = np.append(self.starts[1:], len(self.ids))
         cuts = [
             np.arange(self.starts[record] + rng.integers(1, longest + 1), ends[record], longest)
@@ -137,12 +159,14 @@ class RecordBatcher:
     def _cut_groups(self, lengths: Places) -> list[int]:
         """Return where the groups of pieces of these lengths, the longest first, begin, but for the first group.
 
-        Each has the symbols of a batch in its first window; the last has half of that at least, so that no step moves
-        the weights by what a handful of symbols say, and one and a half at most.
+        Each has the symbols of a batch in its first window; the last has half of that at least, so
+        that no step moves the weights by what a handful of symbols say, and one and a half at most.
         """
         begin, cuts = 0, list[int]()
         while True:
-            rows = max(1, self.config.batch_size * self.config.seq_len // self._width(int(lengths[begin])))
+            rows = max(
+                1, self.config.batch_size * self.config.seq_len // self._width(int(lengths[begin]))
+            )
             if len(lengths) - begin < rows + (rows + 1) // 2:
                 return cuts
             begin += rows
@@ -158,4 +182,7 @@ class RecordBatcher:
         if self.config.bptt != "fixed" or self.config.bptt_stride is not None:
             return windows(length, self.config, rng)
         width = self._width(length)
-        return [(begin, min(begin + width, length), min(width, length - begin), 0) for begin in range(0, length, width)]
+        return [
+            (begin, min(begin + width, length), min(width, length - begin), 0)
+            for begin in range(0, length, width)
+        ]

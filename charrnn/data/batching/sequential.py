@@ -39,12 +39,16 @@ class SequentialBatcher:
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to an epoch and an index."""
         self.epoch, self.index = index(position["epoch"]), index(position["index"])
-        self.first_step = index(position.get("first_step", 0))  # only a curriculum asks, and none is older than it
+        self.first_step = index(
+            position.get("first_step", 0)
+        )  # only a curriculum asks, and none is older than it
         if self.first_step < 0:
             raise ValueError(f"There are no {self.first_step} batches before an epoch.")
         self._cut()
         if not 0 <= self.index < len(self.windows):
-            raise ValueError(f"An epoch has {len(self.windows)} batches, and none of index {self.index}.")
+            raise ValueError(
+                f"An epoch has {len(self.windows)} batches, and none of index {self.index}."
+            )
 
     def shapes(self) -> set[tuple[int, int]]:
         """Return the rows and steps of the batches in this epoch."""

@@ -1,4 +1,6 @@
-"""The standard library's compressors as language models: what a text adds to the compressed training text.
+"""The standard library's compressors as language models.
+
+What a text adds to the compressed training text.
 
 A compressor remembers no further back than its window, so each is primed with what it can use:
 
@@ -29,8 +31,13 @@ def compressed(name: str, train: str, text: str) -> int:
 
 
 def gzip_size(train: bytes, text: bytes) -> int:
-    """Return the length of the deflated text, primed with the window's worth of `train`; no header, no checksum."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, train[-DEFLATE_WINDOW:])
+    """Return the length of the deflated text, primed with the window's worth of `train`.
+
+    No header, no checksum.
+    """
+    compressor = zlib.compressobj(
+        9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, train[-DEFLATE_WINDOW:]
+    )
     return len(compressor.compress(text)) + len(compressor.flush())
 
 
@@ -44,9 +51,15 @@ def xz_size(train: bytes, text: bytes) -> int:
     """Return what the text adds to the compressed `train`."""
     window = min(XZ_WINDOW, max(1 << 12, len(train) + len(text)))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
-    sizes = [len(lzma.compress(data, lzma.FORMAT_RAW, filters=filters)) for data in (train + text, train)]
+    sizes = [
+        len(lzma.compress(data, lzma.FORMAT_RAW, filters=filters)) for data in (train + text, train)
+    ]
     return max(0, sizes[0] - sizes[1])
 
 
-COMPRESSORS: dict[str, Callable[[bytes, bytes], int]] = {"gzip": gzip_size, "bz2": bz2_size, "xz": xz_size}
+COMPRESSORS: dict[str, Callable[[bytes, bytes], int]] = {
+    "gzip": gzip_size,
+    "bz2": bz2_size,
+    "xz": xz_size,
+}
 REACH = {"gzip": "32 KB", "bz2": "one block", "xz": "all"}  # what of the training text each can use

@@ -45,4 +45,7 @@ class Cost:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and what is derived from them, as JSON values."""
-        return vars(self) | {"bits_per_char": self.bits_per_char, "bits_per_byte": self.bits_per_byte}
+        return vars(self) | {
+            "bits_per_char": self.bits_per_char,
+            "bits_per_byte": self.bits_per_byte,
+        }

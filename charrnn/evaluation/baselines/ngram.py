@@ -1,12 +1,14 @@
 """Characters counted: uniform, unigram, and the interpolated n-gram of Witten & Bell (1991).
 
-The n-gram gives the symbol w after the context h, of which h' is all but the oldest symbol, the probability
+The n-gram gives the symbol w after the context h, of which h' is all but the oldest symbol, the
+probability
 
     p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h))
 
-c counts occurrences in the training text, t(h) the different symbols that follow h there, and where h has never been
-seen it is p(w | h'). Below the empty context is the uniform distribution over the characters of the training text and
-the unknown one, so every symbol has a probability above 0 and those of each context sum to 1.
+c counts occurrences in the training text, t(h) the different symbols that follow h there, and where
+h has never been seen it is p(w | h'). Below the empty context is the uniform distribution over the
+characters of the training text and the unknown one, so every symbol has a probability above 0 and
+those of each context sum to 1.
 """
 
 import math
@@ -45,7 +47,10 @@ class Alphabet:
 
     @property
     def unknown_nats(self) -> float:
-        """What an unknown character costs on top of the symbol 0: a choice among all that are unknown."""
+        """What an unknown character costs on top of the symbol 0.
+
+        A choice among all that are unknown.
+        """
         return self.tokenizer.unknown_nats
 
     def encode(self, text: str) -> Ids:
@@ -77,10 +82,14 @@ def ngram_nats(train: Ids, ids: Ids, size: int, order: int = ORDER) -> Nats:
         Nats (len(ids),). Memory and time are those of sorting both texts `order` times.
     """
     symbols = np.concatenate([train, ids]).astype(np.int64)
-    since = np.concatenate([np.arange(len(train)), np.arange(len(ids))])  # symbols before it in its own text
+    since = np.concatenate(
+        [np.arange(len(train)), np.arange(len(ids))]
+    )  # symbols before it in its own text
     held_out = np.arange(len(symbols)) >= len(train)
     probability = np.full(len(ids), 1 / size)
-    context = np.zeros_like(symbols)  # a number for the last `length` symbols before each place: equal if they are
+    context = np.zeros_like(
+        symbols
+    )  # a number for the last `length` symbols before each place: equal if they are
     for length in range(order):
         _, first, gram = np.unique(context * size + symbols, return_index=True, return_inverse=True)
         whole = since >= length

@@ -1,8 +1,8 @@
 """The recurrences of the rnn and the gru on a processor, for which torch has no fused kernel.
 
-What does not wait for the state is done for all of time at once: the product of the inputs before the loop, what the
-gradient multiplies before the loop back, the gradient of the weights after it. What is left for a step is one matrix
-product and a few element-wise operations, written into place.
+What does not wait for the state is done for all of time at once: the product of the inputs before
+the loop, what the gradient multiplies before the loop back, the gradient of the weights after it.
+What is left for a step is one matrix product and a few element-wise operations, written into place.
 
 Everything is time-major here, (time, batch, size), so that a step's numbers lie side by side.
 """
@@ -14,19 +14,26 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ACTIVATIONS = {"tanh": torch.tanh_, "relu": torch.relu_, "sigmoid": torch.sigmoid_}
-SLOPES = {"tanh": lambda h: 1 - h * h, "relu": lambda h: (h > 0).to(h.dtype), "sigmoid": lambda h: h * (1 - h)}
+SLOPES = {
+    "tanh": lambda h: 1 - h * h,
+    "relu": lambda h: (h > 0).to(h.dtype),
+    "sigmoid": lambda h: h * (1 - h),
+}
 
 
 def run_rnn(inputs: Tensor, start: Tensor, weight: Tensor, activation: str) -> Tensor:
     """Return every h' = phi(inputs + U h), (time, batch, size).
 
     Args:
-        inputs: W x + b, (time, batch, size). Its number format is that of the products and of the result.
+        inputs: W x + b, (time, batch, size). Its number format is that of the products and of the
+            result.
         start: h before the first step, (batch, size).
         weight: U, (size, size).
         activation: The name of phi.
     """
-    hidden: Tensor = RNNLoop.apply(inputs, start.to(inputs.dtype), weight.to(inputs.dtype), activation)  # type: ignore[no-untyped-call]
+    hidden: Tensor = RNNLoop.apply(
+        inputs, start.to(inputs.dtype), weight.to(inputs.dtype), activation
+    )  # type: ignore[no-untyped-call]
     return hidden
 
 
@@ -34,8 +41,8 @@ def run_gru(inputs: Tensor, start: Tensor, weight: Tensor, bias: Tensor) -> Tens
     """Return every h' of a GRU, (time, batch, size).
 
     Args:
-        inputs: W x + b for r, z and n, (time, batch, 3 * size). Its number format is that of the products and of the
-            result.
+        inputs: W x + b for r, z and n, (time, batch, 3 * size). Its number format is that of the
+            products and of the result.
         start: h before the first step, (batch, size).
         weight: U for r, z and n, (3 * size, size).
         bias: d for r, z and n, (3 * size,).
@@ -44,10 +51,16 @@ def run_gru(inputs: Tensor, start: Tensor, weight: Tensor, bias: Tensor) -> Tens
     bias = bias.to(inputs.dtype)
     # r and z add the two products; n keeps them apart, so its share of the one comes later.
     sums = torch.cat(
-        [inputs[..., : 2 * size] + bias[: 2 * size], bias[2 * size :].expand_as(inputs[..., :size])], dim=-1
+        [
+            inputs[..., : 2 * size] + bias[: 2 * size],
+            bias[2 * size :].expand_as(inputs[..., :size]),
+        ],
+        dim=-1,
     )
     candidates = inputs[..., 2 * size :]
-    hidden: Tensor = GRULoop.apply(sums, candidates, start.to(inputs.dtype), weight.to(inputs.dtype))  # type: ignore[no-untyped-call]
+    hidden: Tensor = GRULoop.apply(
+        sums, candidates, start.to(inputs.dtype), weight.to(inputs.dtype)
+    )  # type: ignore[no-untyped-call]
     return hidden
 
 
@@ -59,7 +72,9 @@ class RNNLoop(torch.autograd.Function):
         """Return h (time, batch, size)."""
         states = torch.cat([start[None], torch.empty_like(inputs)])
         transposed, squash = weight.t(), ACTIVATIONS[activation]
-        for x, before, after in zip(inputs.unbind(), states[:-1].unbind(), states[1:].unbind(), strict=True):
+        for x, before, after in zip(
+            inputs.unbind(), states[:-1].unbind(), states[1:].unbind(), strict=True
+        ):
             squash(torch.addmm(x, before, transposed, out=after))
         ctx.save_for_backward(states, weight)
         ctx.activation = activation
@@ -73,20 +88,27 @@ class RNNLoop(torch.autograd.Function):
         slopes = SLOPES[ctx.activation](states[1:])
         changes, whole = torch.empty_like(slopes), gradient[-1]
         own = [torch.zeros_like(whole), *gradient[:-1].unbind()]
-        for slope, change, earlier in reversed([*zip(slopes.unbind(), changes.unbind(), own, strict=True)]):
+        for slope, change, earlier in reversed(
+            [*zip(slopes.unbind(), changes.unbind(), own, strict=True)]
+        ):
             torch.mul(whole, slope, out=change)
-            whole = torch.addmm(earlier, change, weight)  # the gradient of the h before: its own, and through this one
+            whole = torch.addmm(
+                earlier, change, weight
+            )  # the gradient of the h before: its own, and through this one
         return changes, whole, changes.flatten(0, 1).t() @ states[:-1].flatten(0, 1), None
 
 
 class GRULoop(torch.autograd.Function):
     """h' = (1 - z) * n + z * h over time, and back.
 
-    r, z = sigmoid(sums + U h), and n = tanh(candidates + r * (sums + U h)), each with its own part of sums and U.
+    r, z = sigmoid(sums + U h), and n = tanh(candidates + r * (sums + U h)), each with its own part
+    of sums and U.
     """
 
     @staticmethod
-    def forward(ctx: Any, sums: Tensor, candidates: Tensor, start: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, sums: Tensor, candidates: Tensor, start: Tensor, weight: Tensor
+    ) -> Tensor:
         """Return h (time, batch, size)."""
         size, transposed = start.shape[1], weight.t()
         states = torch.cat([start[None], torch.empty_like(candidates)])
@@ -119,12 +141,16 @@ class GRULoop(torch.autograd.Function):
         reset, update, product = gates.split(news.shape[2], dim=2)
         to_new = (1 - update) * (1 - news * news)
         to_update = (states[:-1] - news) * update * (1 - update)
-        slopes = torch.stack([to_new * product * reset * (1 - reset), to_update, to_new * reset], dim=2)
+        slopes = torch.stack(
+            [to_new * product * reset * (1 - reset), to_update, to_new * reset], dim=2
+        )
         changes, wholes = torch.empty_like(slopes), torch.empty_like(gradient)
         wholes[-1], flat = gradient[-1], changes.flatten(2)
         earlier = [torch.empty_like(wholes[0]), *wholes[:-1].unbind()]
         own = [torch.zeros_like(wholes[0]), *gradient[:-1].unbind()]
-        parts = [part.unbind() for part in (slopes, changes, flat, update, wholes[:, :, None], wholes)]
+        parts = [
+            part.unbind() for part in (slopes, changes, flat, update, wholes[:, :, None], wholes)
+        ]
         for slope, change, product, keep, wide, whole, before, its in reversed(
             [*zip(*parts, earlier, own, strict=True)]
         ):

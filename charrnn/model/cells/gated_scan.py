@@ -1,13 +1,16 @@
 """The recurrence that minGRU and minLSTM share, over a whole sequence at once.
 
-h_t = (1 - z_t) * h_{t-1} + z_t * c_t        z_t = sigmoid(g_t): a mean of the old state and the candidate
+h_t = (1 - z_t) * h_{t-1} + z_t * c_t        z_t = sigmoid(g_t): a mean of the old state and the
+candidate
 
-Neither g nor c depends on h, so what remains for a time step is one multiplication and one addition. Both forms of it
-work in linear space, on factors between 0 and 1: nothing over- or underflows, however long the sequence.
+Neither g nor c depends on h, so what remains for a time step is one multiplication and one
+addition. Both forms of it work in linear space, on factors between 0 and 1: nothing over- or
+underflows, however long the sequence.
 
-On a processor a plain loop over time is fastest, a few steps' gates being prepared at once so that they are still in
-the cache when their steps are taken. On a GPU, where starting a step costs more than the step, the span that is summed
-up doubles instead, from 1 to 2 to 4 steps (Hillis & Steele 1986), for the whole sequence side by side.
+On a processor a plain loop over time is fastest, a few steps' gates being prepared at once so that
+they are still in the cache when their steps are taken. On a GPU, where starting a step costs more
+than the step, the span that is summed up doubles instead, from 1 to 2 to 4 steps (Hillis & Steele
+1986), for the whole sequence side by side.
 """
 
 from collections.abc import Iterator
@@ -28,7 +31,8 @@ def mix(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         start: h before the first step, (batch, size); all is computed in its number format.
 
     Returns:
-        h (batch, time, size) in the format of `products`, and the last h (batch, size) in that of `start`.
+        h (batch, time, size) in the format of `products`, and the last h (batch, size) in that of
+        `start`.
     """
     form = LoopedMix if products.device.type == "cpu" else DoublingMix
     outputs, last = form.apply(products, start)  # type: ignore[no-untyped-call]
@@ -42,7 +46,11 @@ class LoopedMix(torch.autograd.Function):
     def forward(ctx: Any, products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Return h (batch, time, size) and the last h."""
         batch, time, size = *products.shape[:2], start.shape[1]
-        outputs, hidden, room = products.new_empty(batch, time, size), start, start.new_empty(3, BLOCK, batch, size)
+        outputs, hidden, room = (
+            products.new_empty(batch, time, size),
+            start,
+            start.new_empty(3, BLOCK, batch, size),
+        )
         for block in blocks(time):
             update, candidate, steps = read_gates(products, block, room)
             for gate, value, step in zip(update.sigmoid_(), candidate, steps, strict=True):
@@ -56,13 +64,19 @@ class LoopedMix(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of `products` and `start`."""
         products, outputs, start = ctx.saved_tensors
-        changes, size, room = torch.empty_like(products), start.shape[1], start.new_empty(4, BLOCK, *start.shape)
+        changes, size, room = (
+            torch.empty_like(products),
+            start.shape[1],
+            start.new_empty(4, BLOCK, *start.shape),
+        )
         for block in reversed([*blocks(products.shape[1])]):
             update, candidate, whole, keep = read_gates(products, block, room)
             torch.sub(1, update.sigmoid_(), out=keep)
             whole.copy_(gradient[:, block].transpose(0, 1))
             whole[-1] += later
-            for time in reversed(range(len(whole) - 1)):  # what reaches h: by its output, and by the h after it
+            for time in reversed(
+                range(len(whole) - 1)
+            ):  # what reaches h: by its output, and by the h after it
                 whole[time].addcmul_(keep[time + 1], whole[time + 1])
             later = keep[0] * whole[0]
             candidate[1:] -= outputs[:, block.start : block.stop - 1].transpose(0, 1)
@@ -79,9 +93,12 @@ def blocks(time: int) -> Iterator[slice]:
 
 
 def read_gates(products: Tensor, block: slice, room: Tensor) -> Tensor:
-    """Copy g and c of some steps to the first places of `room`; return as much of it as there are steps.
+    """Copy g and c of some steps to the first places of `room`.
 
-    `room` is (places, BLOCK, batch, size), and reused for all blocks: fresh memory costs more than what is done in it.
+    Return as much of it as there are steps.
+
+    `room` is (places, BLOCK, batch, size), and reused for all blocks: fresh memory costs more than
+    what is done in it.
     """
     places, size = room[:, : block.stop - block.start], room.shape[-1]
     places[0].copy_(products[:, block, :size].transpose(0, 1))
@@ -112,7 +129,9 @@ class DoublingMix(torch.autograd.Function):
         gate, candidate = products.to(start.dtype).chunk(2, dim=-1)
         update = torch.sigmoid(gate)
         keep = 1 - update
-        own = torch.cat([gradient[:, :-1].to(start.dtype), (gradient[:, -1] + later)[:, None]], dim=1)
+        own = torch.cat(
+            [gradient[:, :-1].to(start.dtype), (gradient[:, -1] + later)[:, None]], dim=1
+        )
         after = torch.cat([keep[:, 1:], torch.zeros_like(keep[:, :1])], dim=1)
         whole = doubled(after.flip(1), own.flip(1)).flip(1)
         before = torch.cat([start[:, None], outputs[:, :-1]], dim=1)
@@ -121,10 +140,16 @@ class DoublingMix(torch.autograd.Function):
 
 
 def doubled(keep: Tensor, values: Tensor) -> Tensor:
-    """Return h_t = keep_t * h_{t-1} + values_t for all t, from h = 0; arguments and result are (batch, time, size)."""
+    """Return h_t = keep_t * h_{t-1} + values_t for all t, from h = 0.
+
+    Arguments and result are (batch, time, size).
+    """
     span, time = 1, values.shape[1]
     while span < time:
-        values = torch.cat([values[:, :span], torch.addcmul(values[:, span:], keep[:, span:], values[:, :-span])], 1)
+        values = torch.cat(
+            [values[:, :span], torch.addcmul(values[:, span:], keep[:, span:], values[:, :-span])],
+            1,
+        )
         keep = torch.cat([keep[:, :span], keep[:, span:] * keep[:, :-span]], dim=1)
         span *= 2
     return values

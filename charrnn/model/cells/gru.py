@@ -1,4 +1,6 @@
-"""Gated recurrent unit (Cho et al. 2014), in the form with the reset gate after the recurrent product.
+"""Gated recurrent unit (Cho et al.
+
+2014), in the form with the reset gate after the recurrent product.
 
 r = sigmoid(W_r x + b_r + U_r h + d_r)          reset gate
 z = sigmoid(W_z x + b_z + U_z h + d_z)          update gate: how much of the old state stays
@@ -29,7 +31,10 @@ class GRU(Cell):
         update.fill_(config.forget_bias)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        """Run over (batch, time, input_size).
+
+        Return (batch, time, hidden_size) and the last (h,).
+        """
         if inputs.device.type == "cpu":
             weight, recurrent, bias, recurrent_bias = self.rnn.parameters()
             products = functional.linear(inputs.transpose(0, 1), weight, bias)

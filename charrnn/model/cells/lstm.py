@@ -25,12 +25,16 @@ class LSTM(Cell):
         super().__init__()
         self.rnn = nn.LSTM(input_size, config.hidden_size, batch_first=True)
         initialise(self.rnn, orthogonal=config.orthogonal)
-        # A forget gate that starts open lets gradients pass from the first step on (Jozefowicz et al. 2015).
+        # A forget gate that starts open lets gradients pass from the first step on (Jozefowicz et
+        # al. 2015).
         _, forget, _, _ = torch.split(self.rnn.get_parameter("bias_ih_l0").data, config.hidden_size)
         forget.fill_(config.forget_bias)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h, c)."""
+        """Run over (batch, time, input_size).
+
+        Return (batch, time, hidden_size) and the last (h, c).
+        """
         hidden, memory = state
         outputs, (hidden, memory) = self.rnn(inputs, (hidden[None], memory[None]))
         return outputs, (hidden[0], memory[0])

@@ -24,9 +24,14 @@ class MinGRU(Cell):
         super().__init__()
         self.weight, self.bias = initialise_inputs(input_size, config.hidden_size, gates=2)
         update, _ = torch.split(self.bias.data, config.hidden_size)
-        update.fill_(-config.forget_bias)  # shut it lets the old state stay, so it takes the opposite sign
+        update.fill_(
+            -config.forget_bias
+        )  # shut it lets the old state stay, so it takes the opposite sign
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        """Run over (batch, time, input_size).
+
+        Return (batch, time, hidden_size) and the last (h,).
+        """
         outputs, last = mix(functional.linear(inputs, self.weight, self.bias), state[0])
         return outputs, (last,)

@@ -1,6 +1,7 @@
 """The simple recurrent network (Elman 1990).
 
-h' = phi(W x + U h + b)        phi is tanh, sigmoid, or relu (started as in Le et al. 2015, but orthogonal)
+h' = phi(W x + U h + b)        phi is tanh, sigmoid, or relu (started as in Le et al. 2015, but
+orthogonal)
 """
 
 from torch import Tensor, nn
@@ -20,13 +21,20 @@ class RNN(Cell):
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
         self.activation = config.activation
-        self.fused = config.activation != "sigmoid"  # of which torch has no kernel: the loop then runs on every device
+        self.fused = (
+            config.activation != "sigmoid"
+        )  # of which torch has no kernel: the loop then runs on every device
         nonlinearity = config.activation if self.fused else "tanh"
-        self.rnn = nn.RNN(input_size, config.hidden_size, nonlinearity=nonlinearity, batch_first=True)
+        self.rnn = nn.RNN(
+            input_size, config.hidden_size, nonlinearity=nonlinearity, batch_first=True
+        )
         initialise(self.rnn, orthogonal=config.orthogonal)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over (batch, time, input_size); return (batch, time, hidden_size) and the last (h,)."""
+        """Run over (batch, time, input_size).
+
+        Return (batch, time, hidden_size) and the last (h,).
+        """
         if self.fused and inputs.device.type != "cpu":
             outputs, hidden = self.rnn(inputs, state[0][None])
             return outputs, (hidden[0],)
