@@ -2,8 +2,10 @@
 
 Train recurrent language models on a text, sample from them, and learn how well they predict.
 
-    from charrnn import load
+    from charrnn import load, train
 
+    for event in train("shakespeare.txt", seconds=60):
+        print(event)
     model = load("checkpoints/shakespeare")
     print(model.generate("ROMEO:", length=200, seed=1))
     print(model.score("To be, or not to be").bits_per_char)
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.api import Model, load
+    from charrnn.api import Model, load, train
+    from charrnn.config.sampling import SamplingConfig
     from charrnn.config.schema import ModelConfig, TrainConfig
     from charrnn.errors import (
         CharRNNError,
@@ -29,8 +32,7 @@ if TYPE_CHECKING:
         TextError,
         UsageError,
     )
-    from charrnn.evaluation.scoring import Score, ScoringProtocol
-    from charrnn.sampling import SamplingConfig
+    from charrnn.evaluation.score import Score, ScoringProtocol
 
 _HOMES = {
     "CharRNNError": "errors",
@@ -40,13 +42,14 @@ _HOMES = {
     "Model": "api",
     "ModelConfig": "config.schema",
     "ModelFileError": "errors",
-    "SamplingConfig": "sampling",
-    "Score": "evaluation.scoring",
-    "ScoringProtocol": "evaluation.scoring",
+    "SamplingConfig": "config.sampling",
+    "Score": "evaluation.score",
+    "ScoringProtocol": "evaluation.score",
     "TextError": "errors",
     "TrainConfig": "config.schema",
     "UsageError": "errors",
     "load": "api",
+    "train": "api",
 }
 
 __all__ = [
@@ -65,6 +68,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "load",
+    "train",
 ]
 
 

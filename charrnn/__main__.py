@@ -14,8 +14,9 @@ from typing import TextIO
 import typer
 
 from charrnn.cli import app
+from charrnn.cli.options import with_flags
 from charrnn.errors import CharRNNError, MachineError, UsageError
-from charrnn.terminal import console
+from charrnn.terminal.console import show_error
 
 # How often an OpenMP thread looks for work before it sleeps. GNU's default is so high that on a
 # machine that does something else as well the threads mostly wait for each other; a much lower one
@@ -113,7 +114,7 @@ def run(arguments: list[str]) -> int:
 
 def fail(error: CharRNNError) -> int:
     """Show an error and return its exit code; standard output is given up."""
-    console.show_error(error)
+    show_error(error, with_flags)
     silence_stdout()
     return error.exit_code
 

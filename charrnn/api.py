@@ -1,35 +1,61 @@
-"""The Python door: a trained model that generates and scores. Only scoring imports torch."""
+"""The Python door: train a model, load one, let it write, ask how well it predicts.
+
+Only training and scoring import torch.
+"""
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config.schema import ModelConfig, flag
-from charrnn.data.records import encode_text, saved_separator
-from charrnn.data.text import Encoded, strangers
+from charrnn.config.sampling import DRAWING_FIELDS, SamplingConfig
+from charrnn.config.schema import ModelConfig
+from charrnn.data.encoding import Encoded, encode_text, refuse_unknown
+from charrnn.data.formats import TextFormat, saved_format
+from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import TextError, UsageError
+from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.numpy_model import NumpyModel
-from charrnn.sampling import (
-    DRAWING,
-    Sample,
-    SamplingConfig,
-    check_beginning,
-    ending_records,
-    generate_records,
-    generate_samples,
-    generate_text,
-    generate_texts,
-    search,
-    unknown_error,
-)
-from charrnn.storage.container import SavedModel, load_model
+from charrnn.sampling.beam_search import search
+from charrnn.sampling.generate import GenerationRequest, Generator, Sample
+from charrnn.sampling.records import generate_records
+from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.tokenizers import Tokenizer
+from charrnn.training.events import RunEvent
+from charrnn.training.request import TrainRequest
+from charrnn.training.train import training_events
 
 if TYPE_CHECKING:
-    from charrnn.evaluation.gradient_flow import Reach
-    from charrnn.evaluation.scoring import Score, ScoringProtocol
-    from charrnn.model.network import CharRNN
+    from charrnn.evaluation.gradient_flow import GradientFlow
+    from charrnn.evaluation.scorer import Scorer
+
+
+def train(
+    texts: str | Path | Iterable[str | Path],
+    *,
+    should_stop: Callable[[], int | None] = lambda: None,
+    on_progress: OnProgress = no_progress,
+    **options: Any,
+) -> Iterator[RunEvent]:
+    """Train a model on a text, or continue a run that was interrupted; `charrnn train` does the same.
+
+    Nothing happens before the first event is asked for.
+
+    Args:
+        texts: Files or folders.
+        should_stop: Asked after every step; the number of a signal ends the run in good order.
+        on_progress: Is told how far the text is read: what is being done, done, total if known.
+        options: Fields of `TrainRequest`, `TrainConfig` and `ModelConfig`, such as `out`, `seconds`,
+            `preset`, `valid`, `hidden_size` or `lr`.
+
+    Yields:
+        What happens; see `charrnn.training.events`.
+
+    Raises:
+        CharRNNError: See `charrnn.training.train`.
+    """
+    request = TrainRequest.of(texts, options)
+    yield from training_events(request, should_stop=should_stop, on_progress=on_progress)
 
 
 def load(path: str | Path) -> "Model":
@@ -51,13 +77,13 @@ class Model:
         saved: What a model file holds.
 
     Attributes:
-        separator: What ends a record, if the model was trained on records: each text that it writes
-            is one then, or ends before, and each that it scores is read from a state of zero.
+        format: How the text that it was trained on is organised. Trained on records, each text that
+            it writes is one or a part of one, and each that it scores is read from zero state.
     """
 
     def __init__(self, saved: SavedModel) -> None:
         self.saved = saved
-        self.separator = saved_separator(saved.about)
+        self.format: TextFormat = saved_format(saved.about)
 
     @property
     def config(self) -> ModelConfig:
@@ -75,63 +101,54 @@ class Model:
         return self.saved.about
 
     @cached_property
-    def sampler(self) -> NumpyModel:
-        """The model as it predicts one symbol after the other, on the CPU."""
-        return NumpyModel(self.config, self.saved.weights)
+    def generator(self) -> Generator:
+        """The model as it writes, one symbol after the other, on the CPU."""
+        model = NumpyModel(self.config, self.saved.weights)
+        return Generator(model, self.tokenizer, self.format.separator)
 
     def generate(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> str:
         """Return new text after `prompt`, which is not repeated.
 
         Args:
-            prompt: What to go on from; empty begins as a text begins.
+            prompt: What to go on from; empty starts as a text starts.
             seed: The same seed gives the same text.
-            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p,
-                no_repeat, stop, until, unknown.
+            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p, no_repeat,
+                stop, until, unknown.
 
         Raises:
             UsageError: A setting is out of range.
-            TextError: The prompt has characters that the model has never seen.
+            TextError: The prompt has characters that the model does not know.
         """
         return "".join(self.stream(prompt, seed=seed, **settings))
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
-        """Yield the text of `generate` piece by piece, as it is made.
-
-        Memory does not grow with its length.
-        """
-        config = self._rules(prompt, settings)
-        return generate_text(self.sampler, self.tokenizer, prompt, config, seed=seed)
+        """Yield the text of `generate` piece by piece; memory does not grow with its length."""
+        return next(self.stream_many(prompt, num=1, seed=seed, **settings))
 
     def stream_many(
         self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any
     ) -> Iterator[Iterator[str]]:
-        """Yield `num` texts, each in pieces, to be read one after the other.
+        """Yield `num` texts in pieces, to be read one after the other.
 
         The first is that of `stream`.
         """
-        config = self._rules(prompt, settings)
-        return generate_texts(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
+        return self._request(prompt, settings, seed=seed, num=num).texts()
 
     def generate_many(
         self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any
     ) -> list[str]:
-        """Return `num` texts, of which the first is that of `generate`.
-
-        The settings are its too.
-        """
-        return [
-            "".join(pieces) for pieces in self.stream_many(prompt, num=num, seed=seed, **settings)
-        ]
+        """Return `num` texts, of which the first is that of `generate`; the settings are its too."""
+        texts = self.stream_many(prompt, num=num, seed=seed, **settings)
+        return ["".join(pieces) for pieces in texts]
 
     def samples(
         self, prompt: str = "", *, num: int = 1, seed: int = 0, **settings: Any
     ) -> Iterator[Sample]:
         """Yield the texts of `generate_many`, each with its symbols and their log probabilities."""
-        config = self._rules(prompt, settings)
-        return generate_samples(self.sampler, self.tokenizer, prompt, config, seed=seed, num=num)
+        return self._request(prompt, settings, seed=seed, num=num).all_samples()
 
     def search(self, prompt: str = "", *, beam: int, num: int = 1, **settings: Any) -> list[Sample]:
-        """Return the `num` likeliest texts that a beam search finds, the likeliest per symbol first; no chance in it.
+        """Return the `num` likeliest texts that a beam search finds, the likeliest per symbol first.
 
         Args:
             prompt: What to go on from.
@@ -141,16 +158,14 @@ class Model:
 
         Raises:
             UsageError: A setting is out of range, or is about drawing.
-            TextError: The prompt has characters that the model has never seen.
+            TextError: The prompt has characters that the model does not know.
         """
         for name in settings:
-            if name in DRAWING:
+            if name in DRAWING_FIELDS:
                 raise UsageError(
-                    f"--beam looks for the likeliest text and draws nothing: {flag(name)} has no meaning with it."
+                    f"`beam` draws nothing, so `{name}` cannot be used with it.", "Leave one out."
                 )
-        return search(
-            self.sampler, self.tokenizer, prompt, self._rules(prompt, settings), beam=beam, num=num
-        )
+        return search(self.generator, prompt, SamplingConfig(**settings), beam=beam, num=num)
 
     def records(
         self,
@@ -161,11 +176,9 @@ class Model:
         known: Container[str] = (),
         **settings: Any,
     ) -> Iterator[str]:
-        """Yield `num` whole records that begin with `prompt`, which is part of them.
+        """Yield `num` whole records that start with `prompt`, which is part of them.
 
-        Their separator is not.
-
-        The arguments and errors are those of `record_samples`.
+        Their separator is not. The arguments and errors are those of `record_samples`.
         """
         samples = self.record_samples(prompt, num=num, seed=seed, known=known, **settings)
         return (prompt + sample.text for sample in samples)
@@ -179,10 +192,10 @@ class Model:
         known: Container[str] = (),
         **settings: Any,
     ) -> Iterator[Sample]:
-        """Yield what follows `prompt` in `num` records, each with its symbols and their log probabilities.
+        """Yield what follows `prompt` in `num` records, with symbols and their log probabilities.
 
         Args:
-            prompt: How each begins; empty leaves it to the model.
+            prompt: How each starts; empty leaves it to the model.
             num: At least 1. Fewer come if nearly all that the model writes is known.
             seed: The same seed gives the same records.
             known: Records that are left out, such as those of the training text.
@@ -191,118 +204,81 @@ class Model:
         Raises:
             UsageError: The model was not trained on records, the prompt goes beyond one, or a
                 setting is out of range.
-            TextError: The prompt has characters that the model has never seen.
+            TextError: The prompt has characters that the model does not know.
         """
-        if self.separator is None:
-            raise UsageError(
-                "This model was not trained on records.", "Train one with --records lines."
-            )
-        config, end = SamplingConfig(**settings), self.separator
-        return generate_records(
-            self.sampler,
-            self.tokenizer,
-            prompt,
-            config,
-            separator=end,
-            seed=seed,
-            num=num,
-            known=known,
-        )
+        if self.format.separator is None:
+            hint = "Train one with `records` lines."
+            raise UsageError("This model was not trained on records.", hint)
+        config = SamplingConfig(**settings)
+        return generate_records(self.generator, prompt, config, seed=seed, num=num, known=known)
+
+    def _request(
+        self, prompt: str, settings: dict[str, Any], *, seed: int, num: int
+    ) -> GenerationRequest:
+        config = SamplingConfig(**settings)
+        return GenerationRequest(self.generator, prompt, config, seed=seed, num=num)
 
     def score(
         self,
         text: str | Encoded,
         *,
-        protocol: "ScoringProtocol | None" = None,
+        protocol: ScoringProtocol | None = None,
         unknown: str = "charge",
         device: str = "cpu",
         precision: str = "fp32",
-    ) -> "Score":
+    ) -> Score:
         """Return how well the model predicts `text`.
 
         Args:
             text: At least one character; or its ids, for a text of any size (see
-                `charrnn.data.id_cache.encode_once`).
+                `charrnn.data.id_cache.encode_to_tempfile`).
             protocol: How the state runs through it; by default carried from beginning to end, or by
                 record.
-            unknown: "charge" prices characters that the model has never seen; "error" refuses them,
-                but for ids, where they can no longer be named: see `refuse_strangers`.
+            unknown: "charge" prices characters that the model does not know; "error" refuses them,
+                but for ids, where they can no longer be named: see
+                `charrnn.data.encoding.refuse_unknown`.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
 
         Raises:
             TextError: The text is empty, or has unknown characters and `unknown` is "error".
         """
-        from charrnn.evaluation.scoring import ScoringProtocol, evaluate
-
         encoded = self.encode(text, unknown=unknown) if isinstance(text, str) else text
-        model, autocast = self.network(device=device, precision=precision)
-        return evaluate(
-            model,
-            self.tokenizer,
-            encoded,
-            protocol or ScoringProtocol.of(encoded),
-            autocast=autocast,
-        )
+        return self.scorer(device=device, precision=precision).score(encoded, protocol).score
 
     def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
-        """Return a text as `charrnn.evaluation.scoring` takes it.
-
-        The arguments and errors are those of `score`.
-        """
+        """Return a text as ids; the arguments and errors are those of `score`."""
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error":
-            self.refuse_strangers([text])
-        return encode_text(self.tokenizer, text, self.separator)
+            refuse_unknown(self.tokenizer, [text], "text")
+        return encode_text(self.tokenizer, text, self.format)
 
-    def reach(self, text: str | Encoded, *, lags: int = 200) -> "Reach":
+    def gradient_flow(self, text: str | Encoded, *, lags: int = 200) -> "GradientFlow":
         """Return how far back the model's gradients reach on `text`.
 
         Args:
             text: Of at least `lags` + 1 symbols, or with a record of `lags`; or its ids, for a text
-                of any size (see `charrnn.data.id_cache.encode_once`).
+                of any size (see `charrnn.data.id_cache.encode_to_tempfile`).
             lags: Steps to look back, 1 .. 10,000.
 
         Raises:
             UsageError: `lags` is out of range.
             TextError: The text is too short.
         """
-        from charrnn.evaluation.gradient_flow import measure_reach
+        encoded = self.encode(text) if isinstance(text, str) else text
+        return self.scorer().gradient_flow(encoded, lags)
 
-        encoded = (
-            encode_text(self.tokenizer, text, self.separator) if isinstance(text, str) else text
-        )
-        return measure_reach(self.network()[0], encoded.ids, encoded.starts, lags=lags)
-
-    def refuse_strangers(self, chunks: Iterable[str]) -> None:
-        """Raise `TextError` if a text has characters that the model has never seen."""
-        if unknown := strangers(self.tokenizer, chunks):
-            raise unknown_error(unknown, "text", "--unknown charge to price them honestly")
-
-    def _rules(self, prompt: str, settings: dict[str, Any]) -> SamplingConfig:
-        """Return the rules by which a text is written after `prompt`."""
-        check_beginning(prompt, self.separator)
-        return ending_records(SamplingConfig(**settings), self.separator)
-
-    def network(
-        self, *, device: str = "cpu", precision: str = "fp32"
-    ) -> "tuple[CharRNN, Callable[[], Any]]":
-        """Return a new torch model with these weights, and what makes the context for it to run in.
+    def scorer(
+        self, *, device: str = "cpu", precision: str = "fp32", threads: int | None = None
+    ) -> "Scorer":
+        """Return a torch model with these weights that scores texts.
 
         Args:
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
+            threads: CPU threads; None is torch's default.
         """
-        import torch
+        from charrnn.evaluation.scorer import Scorer
 
-        from charrnn.model.network import CharRNN
-        from charrnn.runtime.device import autocast, choose_device, choose_precision
-
-        place = choose_device(device)
-        kind = choose_precision(precision, place)
-        model = CharRNN(self.config)
-        model.load_state_dict(
-            {name: torch.from_numpy(value) for name, value in self.saved.weights.items()}
-        )
-        return model.eval().to(place), lambda: autocast(kind, place)
+        return Scorer(self.saved, device=device, precision=precision, threads=threads)

@@ -8,9 +8,9 @@
     ├── DivergedError     6   training produced a loss or gradient that is not finite
     └── InterruptedRun  130   a signal asked the run to stop, and it was saved
 
-Each error carries one line that says what and where, and an optional hint that says what to do.
-Only `charrnn.cli` turns an error into an exit code; a library user catches `CharRNNError` broadly
-or a leaf narrowly.
+Each error has one line that says what and where, and an optional hint that says what to do. A setting
+stands in backticks by its name, `seq_len`; the command line shows it as --seq-len. Only the command
+line turns an error into an exit code.
 """
 
 from collections.abc import Iterable
@@ -28,10 +28,13 @@ class CharRNNError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, meant: tuple[str, Iterable[str]] | None = None
+    ) -> None:
+        """Take what was given and what there is as `meant`, for a hint that names what is nearest."""
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = (did_you_mean(*meant) if meant else "") or hint
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -56,10 +59,7 @@ class ModelFileError(CharRNNError):
 
 
 class MachineError(CharRNNError):
-    """The machine refuses.
-
-    Disk full, no permission, a folder in use, a device that is not there.
-    """
+    """The machine refuses: disk full, no permission, a folder in use, a missing device."""
 
     exit_code = 5
 
@@ -83,6 +83,6 @@ class InterruptedRun(CharRNNError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Name the choice nearest to `word` as a question, or return an empty string if none is near."""
+    """Ask whether the choice nearest to `word` was meant; empty if none is near."""
     near = get_close_matches(word, list(choices), n=1)
     return f"Did you mean {near[0]!r}?" if near else ""

@@ -22,6 +22,7 @@ class FakeTokenizer:
     size = len(LETTERS) + 1
     unknown: int | None = 0
     unknown_nats = 0.0
+    dtype = np.dtype(np.uint8)
 
     def encode(self, text: str) -> np.ndarray:
         return np.array([LETTERS.find(character) + 1 for character in text], dtype=np.uint8)

@@ -1,58 +1,76 @@
-"""The command line: options in, one call down, events out.
-
-`charrnn.__main__` turns errors into exit codes.
+"""The command line: one file a command, its options and what it does.
 
 Nothing here imports torch at the top, so that help, usage errors and sampling start at once.
+`charrnn.__main__` turns errors into exit codes.
 """
 
-from typing import Annotated
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from charrnn import commands
-from charrnn.cli.files import data, info, tokenize
+from charrnn.cli.compare import compare
+from charrnn.cli.data import data
+from charrnn.cli.eval import evaluate
 from charrnn.cli.gradients import gradients
+from charrnn.cli.info import info
 from charrnn.cli.novelty import novelty
+from charrnn.cli.options import as_command
 from charrnn.cli.sample import sample
-from charrnn.cli.score import compare, evaluate
+from charrnn.cli.tokenize import tokenize
 from charrnn.cli.train import train
+from charrnn.runtime.rendezvous import check_alone
+from charrnn.version import __version__
 
 app = typer.Typer(
-    help="Train recurrent language models on a text, sample from them, and learn how well they predict.",
-    epilog="Exit codes: 0 ok, 1 a bug in charrnn, 2 usage, 3 the input text, 4 a model file, 5 the machine "
-    "(disk, permission, device), 6 training diverged, 130 interrupted, 143 terminated.",
+    help="Train recurrent language models on a text, sample from them, and learn how well they "
+    "predict.",
+    epilog="Exit codes: 0 ok, 1 a bug in charrnn, 2 usage, 3 the input text, 4 a model file, 5 the "
+    "machine (disk, permission, device), 6 training diverged, 130 interrupted, 143 terminated.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-
-app.command(
-    epilog="Examples: charrnn train shakespeare.txt   |   charrnn train notes/ --preset quick --cell gru"
-)(train)
-app.command(
-    epilog='Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7'
-)(sample)
-app.command(
-    "eval",
-    epilog="Examples: charrnn eval checkpoints/shakespeare held_out.txt --dynamic   |   ... - --by-line < names.txt",
-)(evaluate)
-app.command(
-    epilog="Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train train.txt"
-)(compare)
-app.command(epilog="Example: charrnn novelty checkpoints/shakespeare shakespeare.txt")(novelty)
-app.command(
-    epilog="Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300"
-)(gradients)
-app.command(epilog="Example: charrnn info checkpoints/shakespeare")(info)
-app.command(epilog='Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"')(
-    tokenize
-)
-app.command(epilog="Example: charrnn data python-docs")(data)
+COMMANDS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "train": (
+        train,
+        "Examples: charrnn train shakespeare.txt   |   charrnn train notes/ --preset quick "
+        "--cell gru",
+    ),
+    "sample": (
+        sample,
+        'Example: charrnn sample checkpoints/shakespeare "ROMEO:" --length 300 --seed 7',
+    ),
+    "eval": (
+        evaluate,
+        "Examples: charrnn eval checkpoints/shakespeare held_out.txt --dynamic   |   ... - "
+        "--by-line < names.txt",
+    ),
+    "compare": (
+        compare,
+        "Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train "
+        "train.txt",
+    ),
+    "novelty": (novelty, "Example: charrnn novelty checkpoints/shakespeare shakespeare.txt"),
+    "gradients": (
+        gradients,
+        "Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300",
+    ),
+    "info": (info, "Example: charrnn info checkpoints/shakespeare"),
+    "tokenize": (
+        tokenize,
+        'Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"',
+    ),
+    "data": (data, "Example: charrnn data python-docs"),
+}
+for name, (function, example) in COMMANDS.items():
+    app.command(name, epilog=example)(as_command(function))
 
 
 def show_version(wanted: bool) -> None:
     """Write the version and leave."""
     if wanted:
-        commands.version()
+        sys.stdout.write(f"charrnn {__version__}\n")
         raise typer.Exit
 
 
@@ -66,6 +84,6 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Train recurrent language models on a text, sample from them, and learn how well they predict."""
+    """Train recurrent language models on a text, sample from them, learn how well they predict."""
     if context.invoked_subcommand not in (None, "train"):
-        commands.check_alone(str(context.invoked_subcommand))
+        check_alone(str(context.invoked_subcommand))

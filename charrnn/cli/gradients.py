@@ -1,31 +1,81 @@
-"""The options of `charrnn gradients`."""
+"""`charrnn gradients`: how far back learning reaches."""
 
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import typer
+from charrnn.api import load
+from charrnn.cli.options import with_flags
+from charrnn.config.fields import argument, option
+from charrnn.data.split import TextPart
+from charrnn.data.text import read_text
+from charrnn.errors import UsageError
+from charrnn.evaluation.report import encode_part
+from charrnn.evaluation.request import COMPUTE, TextOptions
+from charrnn.runtime.signals import exit_at_once
+from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.reading_progress import ReadingProgress
+from charrnn.terminal.tables import write_columns, write_table
 
-from charrnn import commands
-from charrnn.cli.options import COMPUTE, Encoding, Json, setting, whole
+HEAD = "Norm of the gradient of the loss at time t with respect to the state at t - lag"
 
 
-def gradients(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL... TEXT",
-            help="Run folders or model files, and at the end a UTF-8 file, a folder, or - for standard input.",
-            show_default=False,
-        ),
-    ],
-    lags: Annotated[
-        int,
-        typer.Option(
-            help="Steps to look back.", parser=whole, metavar="N", rich_help_panel=COMPUTE
-        ),
-    ] = 200,
-    threads: Annotated[int | None, setting("threads", COMPUTE, int)] = None,
-    encoding: Encoding = "utf-8",
-    json_: Json = False,
-) -> None:
-    """Show how far back learning reaches: the gradient of a prediction by states further and further in the past."""
-    commands.gradients(paths, lags=lags, encoding=encoding, threads=threads, as_json=json_)
+@dataclass(frozen=True, kw_only=True)
+class GradientsOptions:
+    """What `charrnn gradients` was asked."""
+
+    paths: tuple[str, ...] = argument(
+        "Run folders or model files and, last, a UTF-8 file, a folder, or - for standard input",
+        "MODEL... TEXT",
+    )
+    lags: int = option(200, "Steps to look back", group=COMPUTE)
+    reading: TextOptions
+    json: bool = option(False, "Write the result as one JSON object")
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` unless there are a text and models, each given once."""
+        if len(self.paths) < 2:
+            raise UsageError(
+                f"There is one path, {self.paths[0]!r}; a model and a text are needed.",
+                "charrnn gradients checkpoints/shakespeare held_out.txt",
+            )
+        models = self.paths[:-1]
+        if len(set(models)) < len(models):
+            twice = next(path for path in models if models.count(path) > 1)
+            raise UsageError(f"The model {twice!r} is given twice.")
+
+
+def gradients(options: GradientsOptions) -> None:
+    """Show how far back learning reaches: the gradient of a prediction by states in the past."""
+    *paths, text_path = options.paths
+    names = model_names(paths)
+    models = {name: load(Path(path)) for name, path in zip(names, paths, strict=True)}
+    with exit_at_once(), ReadingProgress(stderr_console()) as progress:
+        encoding = options.reading.encoding
+        text = read_text([text_path], encoding=encoding, on_progress=progress)
+        flows = {}
+        for name, model in models.items():
+            encoded = encode_part(model.saved, TextPart.whole(text, model.format))
+            scorer = model.scorer(threads=options.reading.threads)
+            flows[name] = scorer.gradient_flow(encoded, options.lags)
+    for note in text.notes:
+        show_note(with_flags(note))
+    if options.json:
+        told = zip(paths, flows.items(), strict=True)
+        facts = {name: {"path": path} | flow.to_dict() for path, (name, flow) in told}
+        write_json({"text": text.name, "models": facts})
+        return
+    from charrnn.terminal.plots import flow_rows, lag_table, plot
+
+    sys.stdout.write(f"{HEAD}\n")
+    write_columns(*lag_table(flows))
+    sys.stdout.write("\n".join(["", *plot(flows), "", ""]))
+    for name, flow in flows.items():
+        write_table(flow_rows(flow), name)
+
+
+def model_names(paths: Sequence[str]) -> list[str]:
+    """Return a name for each model: the last part of its path, or all where those are not unique."""
+    short = [Path(path).resolve().name for path in paths]
+    return short if len(set(short)) == len(short) else list(paths)

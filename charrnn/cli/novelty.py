@@ -1,60 +1,112 @@
-"""The options of `charrnn novelty`."""
+"""`charrnn novelty`: does a model write, or recite its training text?"""
 
-from typing import Annotated
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import typer
+from charrnn.api import Model, load
+from charrnn.cli.options import with_flags
+from charrnn.config.fields import argument, option, settings_of
+from charrnn.config.sampling import SamplingConfig
+from charrnn.config.schema import DATA
+from charrnn.data.split import TextSplit, split_text
+from charrnn.data.text import TEXTS, OnProgress, read_text
+from charrnn.errors import TextError, UsageError
+from charrnn.evaluation.novelty import copied
+from charrnn.evaluation.request import MODEL
+from charrnn.runtime.signals import exit_at_once
+from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.reading_progress import ReadingProgress
+from charrnn.terminal.tables import write_novelty, write_table
 
-from charrnn import commands
-from charrnn.cli.options import DATA, Encoding, Json, ModelPath, Texts, decimal, whole
-from charrnn.cli.sample import MinP, NoRepeat, Temperature, TopK, TopP, given_settings
+MAX_SHOWN = 300  # characters of a passage
 
 
-def novelty(
-    model: ModelPath,
-    texts: Texts,
-    valid_fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the text that training held out (default: what the model's training did).",
-            parser=decimal,
-            metavar="X",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    valid: Annotated[
-        str | None,
-        typer.Option(
-            help="The held-out text, if it was one of its own.",
-            metavar="TEXT",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    encoding: Encoding = "utf-8",
-    length: Annotated[
-        int,
-        typer.Option(
-            "--length", "-n", help="Symbols to write for the comparison.", parser=whole, metavar="N"
-        ),
-    ] = 10_000,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    no_repeat: NoRepeat = None,
-    seed: Annotated[
-        int, typer.Option(help="The same seed gives the same sample.", parser=whole, metavar="N")
-    ] = 1,
-    json_: Json = False,
-) -> None:
-    """Say how much of a sample stands word for word in the training text, beside text that was held out."""
-    options = commands.NoveltyOptions(
-        texts=texts,
-        valid=valid,
-        valid_fraction=valid_fraction,
-        encoding=encoding,
-        settings=given_settings(locals()),
-        seed=seed,
+@dataclass(frozen=True, kw_only=True)
+class NoveltyOptions:
+    """What `charrnn novelty` was asked; `settings` are fields of `SamplingConfig`."""
+
+    model: Path = argument(MODEL, "MODEL")
+    texts: tuple[str, ...] = argument(TEXTS, "TEXT")
+    valid_fraction: float | None = option(
+        None,
+        "Fraction of the text that training held out",
+        group=DATA,
+        default_note="what the model's training did",
     )
-    commands.novelty(model, options, as_json=json_)
+    valid: str | None = option(
+        None, "The held-out text, if it was one of its own", group=DATA, metavar="TEXT"
+    )
+    encoding: str = option("utf-8", "Encoding of the text", group=DATA, metavar="NAME")
+    length: int = option(10_000, "Characters to write for the comparison", flags=("--length", "-n"))
+    settings: dict[str, Any] = settings_of(
+        SamplingConfig, without=("length", "stop", "until", "unknown")
+    )
+    seed: int = option(1, "The same seed gives the same sample")
+    json: bool = option(False, "Write the result as one JSON object")
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` if the options contradict each other."""
+        if self.valid is not None and self.valid_fraction is not None:
+            message = "`valid` and `valid_fraction` both say what was held out."
+            raise UsageError(message, "Give one of them.")
+
+
+def novelty(options: NoveltyOptions) -> None:
+    """Say how much of a sample stands word for word in the training text, beside held-out text."""
+    model, settings = load(options.model), {"length": options.length} | options.settings
+    with exit_at_once(), ReadingProgress(stderr_console()) as progress:
+        split = training_and_held_out(model, options, progress)
+        training, held_out = split.train.read(), split.valid.read()
+    for note in split.notes:
+        show_note(with_flags(note))
+    sample = written(model, options.seed, settings)
+    if not sample:
+        message = "There is no text to compare: the model's sample is empty."
+        raise TextError(message, "Try another `seed`.")
+    columns = {
+        "sample": copied(sample, training),
+        "held out": copied(held_out[: len(sample)], training),
+    }
+    if options.json:
+        told = {name.replace(" ", "_"): asdict(one) for name, one in columns.items()}
+        rules = SamplingConfig(**settings).to_dict()
+        facts = {"seed": options.seed, "settings": rules, "model": model.saved.sha256}
+        write_json(told | facts)
+        return
+    write_novelty(columns)
+    passages = [(name, one.passage[:MAX_SHOWN]) for name, one in columns.items()]
+    write_table([(f"copied in the {name}", repr(passage)) for name, passage in passages])
+
+
+def written(model: Model, seed: int, settings: dict[str, Any]) -> str:
+    """Return a sample: one text, or records until they are as long as was asked for."""
+    separator = model.format.separator
+    if separator is None:
+        return model.generate(seed=seed, **settings)
+    length, text = SamplingConfig(**settings).length, ""
+    records = model.records(num=length, seed=seed, **settings)
+    while len(text) < length:
+        text += next(records) + separator
+    return text[:length]
+
+
+def training_and_held_out(
+    model: Model, options: NoveltyOptions, on_progress: OnProgress
+) -> TextSplit:
+    """Return the text that the model learned from, and what was held out of it."""
+    encoding, given = options.encoding, options.valid_fraction
+    text = read_text(options.texts, encoding=encoding, on_progress=on_progress)
+    valid = None
+    if options.valid is not None:
+        valid = read_text([options.valid], encoding=encoding, on_progress=on_progress)
+    fraction = held_out_fraction(model.about) if given is None else given
+    split = split_text(text, model.format, fraction, valid)
+    return replace(split, notes=(*text.notes, *(valid.notes if valid else ()), *split.notes))
+
+
+def held_out_fraction(about: dict[str, Any]) -> float:
+    """Return the fraction of the text that was held out, as far as the model knows."""
+    train = about.get("train")
+    fraction = train.get("valid_fraction") if isinstance(train, dict) else None
+    return fraction if isinstance(fraction, float) else 0.1

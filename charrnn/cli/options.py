@@ -1,27 +1,162 @@
-"""Reading what people type, and the options that are declared beside the fields of a configuration."""
+"""Options of the command line, made from what is declared beside the fields of a dataclass.
 
-from dataclasses import fields
+A command is a function of one dataclass. Each of its fields that `option` declares becomes an option,
+or, with `positional`, an argument; a field that is a dataclass itself adds its own; and a field with
+`settings` takes the fields of some configurations, and holds those that were given.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from charrnn.config.presets import CELL_SETTLED, SETTLED
-from charrnn.config.schema import DynamicConfig, ModelConfig, TrainConfig, flag
-from charrnn.sampling import SamplingConfig
+from charrnn.config.fields import Setting
+from charrnn.training.request import TrainRequest
 
-SPECS = {
-    spec.name: spec
-    for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig)
-    for spec in fields(kind)
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def as_command(function: Callable[[Any], None]) -> Callable[..., None]:
+    """Return what Typer takes for a command: a function of keywords, with their options."""
+    (kind,) = (hint for name, hint in get_type_hints(function).items() if name != "return")
+    parameters = list(parameters_of(kind))
+
+    def command(**given: Any) -> None:
+        function(build(kind, given))
+
+    command.__name__, command.__doc__ = function.__name__, with_flags(function.__doc__ or "")
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def parameters_of(kind: type) -> Iterator[inspect.Parameter]:
+    """Yield a parameter for each option of a dataclass of options."""
+    hints = get_type_hints(kind)
+    for spec in fields(kind):
+        if "setting" in spec.metadata:
+            yield parameter(spec, hints[spec.name], given_only=False)
+        elif "kinds" in spec.metadata:
+            for one, hint in settings_in(spec):
+                yield parameter(one, hint, given_only=True)
+        elif is_dataclass(hints[spec.name]):
+            yield from parameters_of(hints[spec.name])
+
+
+def settings_in(spec: Field[Any]) -> Iterator[tuple[Field[Any], Any]]:
+    """Yield the fields of configurations that can be given, those in a group, and their types."""
+    for config in spec.metadata["kinds"]:
+        hints = get_type_hints(config)
+        for one in fields(config):
+            if one.metadata["setting"].group and one.name not in spec.metadata["without"]:
+                yield one, hints[one.name]
+
+
+def build(kind: type, given: dict[str, Any]) -> Any:
+    """Return the dataclass of what was given on the command line."""
+    hints, values = get_type_hints(kind), dict[str, Any]()
+    for spec in fields(kind):
+        if "setting" in spec.metadata:
+            values[spec.name] = _as_field(given[spec.name], hints[spec.name], spec)
+        elif "kinds" in spec.metadata:
+            settings = {one.name: given[one.name] for one, _ in settings_in(spec)}
+            values[spec.name] = {n: one for n, one in settings.items() if one not in (None, [])}
+        elif is_dataclass(hints[spec.name]):
+            values[spec.name] = build(hints[spec.name], given)
+    return kind(**values)
+
+
+def _as_field(value: Any, hint: Any, spec: Field[Any]) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(value or ())
+    return spec.default if value is None and spec.default is not MISSING else value
+
+
+def parameter(spec: Field[Any], hint: Any, *, given_only: bool) -> inspect.Parameter:
+    """Return the option of a field.
+
+    Args:
+        spec: The field.
+        hint: Its type.
+        given_only: It is None unless it is given.
+    """
+    setting: Setting = spec.metadata["setting"]
+    kind = base_type(hint)
+    required = setting.positional and spec.default is MISSING
+    default = ... if required else None if given_only or kind is bool else spec.default
+    default = None if default == () else default
+    annotation: Any = list[str] if get_origin(hint) is tuple else kind
+    if not required:
+        annotation = annotation | None
+    info: dict[str, Any] = {"help": help_text(spec, given_only), "show_default": False}
+    if kind is not bool:
+        info |= {"metavar": metavar(setting, kind), "parser": parser(setting, kind)}
+    if setting.positional:
+        declared: Any = typer.Argument(default, **info)
+    else:
+        both = kind is bool and (given_only or spec.default is not False)
+        names = setting.flags or (flag(spec.name) + f"/{flag(f'no_{spec.name}')}" * both,)
+        declared = typer.Option(default, *names, rich_help_panel=setting.group or None, **info)
+    return inspect.Parameter(
+        spec.name, inspect.Parameter.KEYWORD_ONLY, default=declared, annotation=annotation
+    )
+
+
+def base_type(hint: Any) -> type:
+    """Return a field's type without None: `int` of `int | None`, `str` of `tuple[str, ...]`."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kind: type = next(one for one in kinds if one is not NoneType)
+    inner: type = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return inner
+
+
+def metavar(setting: Setting, kind: type) -> str:
+    """Return what stands for a value in the help."""
+    names = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+    return setting.metavar or "|".join(setting.choices) or names[kind]
+
+
+def parser(setting: Setting, kind: type) -> Callable[[Any], Any] | None:
+    """Return what reads a value."""
+    if setting.metavar == "TIME":
+        return duration
+    return {int: whole, float: decimal}.get(kind)
+
+
+def help_text(spec: Field[Any], given_only: bool) -> str:
+    """Return a field's meaning, and what holds if it is not given."""
+    setting: Setting = spec.metadata["setting"]
+    default = spec.default
+    shown = "on" if default is True else "off" if default is False and given_only else default
+    nothing = default in (None, (), MISSING) or (default is False and not given_only)
+    note = setting.default_note or ("" if nothing else f"{shown}")
+    return with_flags(f"{setting.meaning}{f' (default: {note})' if note else ''}.")
+
+
+OWN_FLAGS: dict[str, str] = {
+    spec.name: next(flag for flag in spec.metadata["setting"].flags if flag.startswith("--"))
+    for spec in fields(TrainRequest)
+    if "setting" in spec.metadata and spec.metadata["setting"].flags
 }
 
 
-def whole(text: str | int) -> int:
-    """Read a whole number; 1_000 and 1e3 are fine.
+def with_flags(text: str) -> str:
+    """Write settings, which stand in backticks, as the command line calls them."""
+    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda found: flag(found[1]), text)
 
-    A default, which is a number already, comes here too.
-    """
+
+def flag(name: str) -> str:
+    """Return what the command line calls a setting."""
+    return OWN_FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def whole(text: str | int) -> int:
+    """Read a whole number; 1_000 and 1e3 are fine. A default, which is one already, comes too."""
     try:
         return int(text)
     except ValueError:
@@ -39,13 +174,10 @@ def decimal(text: str | float) -> float:
         raise typer.BadParameter(f"{text!r} is not a number.") from None
 
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str) -> float:
-    """Read a duration: 90, 90s, 5m, 1.5h, 1h30m."""
+def duration(text: str | float) -> float:
+    """Read a duration in seconds: 90, 90s, 5m, 1.5h, 1h30m."""
     total, number = 0.0, ""
-    given = text.strip().lower()
+    given = str(text).strip().lower()
     for character in given + ("" if given[-1:] in UNITS else "s"):
         if character in UNITS and number:
             total, number = total + decimal(number) * UNITS[character], ""
@@ -54,101 +186,3 @@ def seconds(text: str) -> float:
     if number or total <= 0:
         raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 5m or 1h30m.")
     return total
-
-
-def setting(name: str, panel: str, kind: type = str, *flags: str, metavar: str = "") -> Any:
-    """Declare the option of a configuration's field.
-
-    Its help and choices stand beside the field.
-    """
-    spec, meaning = SPECS[name].metadata, SPECS[name].metadata["meaning"]
-    parser = {int: whole, float: decimal}.get(kind)
-    metavar = (
-        metavar or "|".join(spec["choices"]) or {int: "N", float: "X", str: "TEXT", bool: ""}[kind]
-    )
-    names = flags or (flag(name) + (f"/{flag(f'no_{name}')}" if kind is bool else ""),)
-    extra: dict[str, Any] = {} if kind is bool else {"parser": parser, "metavar": metavar}
-    return typer.Option(
-        *names,
-        help=f"{meaning}{default_shown(name)}.",
-        rich_help_panel=panel,
-        show_default=False,
-        **extra,
-    )
-
-
-def default_shown(name: str) -> str:
-    """Say what holds if an option is not given."""
-    default = SPECS[name].default
-    if name in SETTLED:
-        return " (default: what fits the text and the time)"
-    if default is None or default == ():
-        return ""
-    more = ", but what suits the cell for mingru and minlstm" if name in CELL_SETTLED else ""
-    return (
-        f" (default: {'on' if default is True else 'off' if default is False else default}{more})"
-    )
-
-
-MODEL, DATA, LEARN, LENGTH, REPORT = (
-    "Model",
-    "Text and batches",
-    "Learning",
-    "Length",
-    "Reports and files",
-)
-WRITE, COMPUTE = "Writing", "Computing"
-BASELINES, DYNAMIC, DETAIL = "Baselines", "Dynamic evaluation", "Where the text surprises the model"
-Texts = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="TEXT",
-        help="UTF-8 files (.gz, .bz2, .xz too), folders, or - for standard input.",
-        show_default=False,
-    ),
-]
-ModelPath = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run folder or a model file.", show_default=False)
-]
-Encoding = Annotated[
-    str,
-    typer.Option(
-        help="Encoding of the text, if it is not UTF-8.", metavar="NAME", rich_help_panel=DATA
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")]
-ScoredShare = Annotated[
-    float | None,
-    typer.Option(
-        help="Score only this share of the text, as training divides it: 0.1 is what it held out.",
-        parser=decimal,
-        metavar="X",
-        show_default=False,
-    ),
-]
-Primer = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--train",
-        help="Text that the baselines learn from; what --valid-fraction leaves, if not given.",
-        metavar="TEXT",
-        rich_help_panel=BASELINES,
-        show_default=False,
-    ),
-]
-Baselines = Annotated[
-    bool | None,
-    typer.Option(
-        help="Also score uniform, unigram, n-gram, gzip, bz2, xz (default: up to 4 million characters).",
-        rich_help_panel=BASELINES,
-        show_default=False,
-    ),
-]
-FullPrecision = Annotated[
-    str,
-    typer.Option(
-        help="Number format of the matrix products.",
-        metavar="fp32|bf16|fp16|auto",
-        rich_help_panel=COMPUTE,
-    ),
-]

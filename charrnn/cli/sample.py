@@ -1,114 +1,57 @@
-"""The options of `charrnn sample`."""
+"""`charrnn sample`: let a model write, as it was trained: one long text, or records."""
 
-from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterable
 
-import typer
-
-from charrnn import commands
-from charrnn.cli.options import WRITE, Json, ModelPath, setting, whole
-from charrnn.sampling import SamplingConfig
-
-RULES = "How it chooses"
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        help="The same seed gives the same text; a new one is drawn, and told, if not given.",
-        parser=whole,
-        metavar="N",
-        show_default=False,
-    ),
-]
-Length = Annotated[int | None, setting("length", WRITE, int, "--length", "-n")]
-Temperature = Annotated[float | None, setting("temperature", RULES, float, "--temperature", "-t")]
-TopK = Annotated[int | None, setting("top_k", RULES, int)]
-TopP = Annotated[float | None, setting("top_p", RULES, float)]
-MinP = Annotated[float | None, setting("min_p", RULES, float)]
-NoRepeat = Annotated[int | None, setting("no_repeat", RULES, int)]
+from charrnn.api import Model, load
+from charrnn.cli.sample_options import SampleOptions, describe, read_prompt
+from charrnn.cli.sample_records import sample_records
+from charrnn.errors import UsageError
+from charrnn.terminal.console import write_json, write_text
 
 
-def sample(
-    model: ModelPath,
-    prompt: Annotated[
-        str, typer.Argument(help="Text to go on from; - reads it from standard input.")
-    ] = "",
-    prompt_file: Annotated[
-        Path | None,
-        typer.Option(help="Go on from what this file holds.", metavar="FILE", show_default=False),
-    ] = None,
-    length: Length = None,
-    stop: Annotated[list[str] | None, setting("stop", WRITE)] = None,
-    until: Annotated[str | None, setting("until", WRITE)] = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    no_repeat: NoRepeat = None,
-    beam: Annotated[
-        int | None,
-        typer.Option(
-            help="Draw nothing: follow so many texts at once to the likeliest, and write --num of them.",
-            parser=whole,
-            metavar="N",
-            show_default=False,
-            rich_help_panel=RULES,
-        ),
-    ] = None,
-    seed: Seed = None,
-    num: Annotated[int, typer.Option(help="Texts to write.", parser=whole, metavar="N")] = 1,
-    unknown: Annotated[str | None, setting("unknown", WRITE)] = None,
-    training_text: Annotated[
-        str | None,
-        typer.Option(
-            help="Mark the records that stand in this text, for a model trained with --records.",
-            metavar="TEXT",
-            rich_help_panel=WRITE,
-            show_default=False,
-        ),
-    ] = None,
-    novel: Annotated[
-        bool,
-        typer.Option(
-            "--novel",
-            help="Leave out the records that stand in --training-text.",
-            rich_help_panel=WRITE,
-        ),
-    ] = False,
-    echo: Annotated[
-        bool,
-        typer.Option(
-            "--echo/--no-echo",
-            help="Write the prompt before the text (default: on).",
-            show_default=False,
-        ),
-    ] = True,
-    interactive: Annotated[
-        bool,
-        typer.Option(
-            "--interactive", "-i", help="Write in turns with you; /help there lists the commands."
-        ),
-    ] = False,
-    json_: Json = False,
-) -> None:
+def sample(options: SampleOptions) -> None:
     """Write new text to standard output, as it is made."""
-    options = commands.SampleOptions(
-        prompt=prompt,
-        prompt_file=prompt_file,
-        settings=given_settings(locals()),
-        seed=seed,
-        num=num,
-        beam=beam,
-        echo=echo,
-        interactive=interactive,
-        training_text=training_text,
-        novel=novel,
-        as_json=json_,
-    )
-    commands.sample(model, options)
+    model = load(options.model)
+    prompt = read_prompt(options.prompt, options.prompt_file)
+    if model.format.separator is not None:
+        sample_records(model, prompt, options)
+        return
+    if options.training_text is not None:
+        hint = "Train one with charrnn train `records` lines."
+        raise UsageError("`training_text` is for models of records.", hint)
+    if options.interactive:
+        from charrnn.cli.interactive import converse
+
+        options.tell_seed()
+        converse(model, prompt, options.settings, options.how["seed"])
+    elif options.beam is not None or options.json:
+        sample_whole(model, prompt, options)
+    else:
+        texts = model.stream_many(prompt, num=options.num, **options.how, **options.settings)
+        options.tell_seed()  # all that was asked is checked by now
+        write_texts(texts, prompt, options)
 
 
-def given_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings among a command's options that were given."""
-    names = [spec.name for spec in fields(SamplingConfig) if spec.name in options]
-    return {name: options[name] for name in names if options[name] not in (None, [])}
+def sample_whole(model: Model, prompt: str, options: SampleOptions) -> None:
+    """Write texts that have to be complete before the first is written."""
+    how, settings = options.how, options.settings
+    if options.beam is not None:
+        samples = model.search(prompt, num=options.num, **how, **settings)
+    else:
+        drawn = model.samples(prompt, num=options.num, **how, **settings)
+        options.tell_seed()
+        samples = list(drawn)
+    if options.json:
+        write_json(describe(model, prompt, options, samples))
+    else:
+        write_texts(([one.text] for one in samples), prompt, options)
+
+
+def write_texts(texts: Iterable[Iterable[str]], prompt: str, options: SampleOptions) -> None:
+    """Write texts as they are made, each after the prompt."""
+    shown = prompt if options.echo else ""
+    for number, pieces in enumerate(texts, 1):
+        write_text(f"--- {number} ---\n{shown}" if options.num > 1 else shown)
+        for piece in pieces:
+            write_text(piece)
+        write_text("\n")

@@ -1,195 +1,127 @@
-"""The options of `charrnn train`."""
+"""`charrnn train`: read, plan or continue, train, and say what to do next."""
 
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from charrnn import commands
-from charrnn.cli.options import (
-    DATA,
-    LEARN,
-    LENGTH,
-    MODEL,
-    REPORT,
-    SPECS,
-    Encoding,
-    Texts,
-    decimal,
-    seconds,
-    setting,
-)
-from charrnn.config.presets import PRESETS
+from charrnn.cli.config_file import read_config
+from charrnn.cli.options import with_flags
+from charrnn.config.fields import option
+from charrnn.config.schema import REPORT
+from charrnn.errors import InterruptedRun
+from charrnn.model.shapes import parameter_count
+from charrnn.runtime.rendezvous import group_from
+from charrnn.runtime.signals import stop_requests
+from charrnn.terminal.console import write_json
+from charrnn.terminal.tables import duration, megabytes, write_table
+from charrnn.terminal.training_progress import TrainingProgress
+from charrnn.training.events import Finished, Note, Planned, RunEvent
+from charrnn.training.request import TrainRequest
+from charrnn.training.train import training_events
 
 
-def train(
-    texts: Texts,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Run folder; checkpoints/NAME if not given.",
-            rich_help_panel=REPORT,
-            show_default=False,
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="Settings that fit a budget of time.",
-            metavar="|".join(PRESETS),
-            rich_help_panel=LENGTH,
-            show_default=False,
-        ),
-    ] = None,
-    epochs: Annotated[
-        float | None,
-        typer.Option(
-            help="Train for so many passes over the text.",
-            parser=decimal,
-            metavar="X",
-            rich_help_panel=LENGTH,
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[int | None, setting("steps", LENGTH, int)] = None,
-    time_: Annotated[
-        float | None,
-        typer.Option(
-            "--time",
-            help="Finish in about this time: 90s, 5m, 1h30m.",
-            parser=seconds,
-            metavar="TIME",
-            rich_help_panel=LENGTH,
-            show_default=False,
-        ),
-    ] = None,
-    patience: Annotated[int | None, setting("patience", LENGTH, int)] = None,
-    cell: Annotated[str | None, setting("cell", MODEL)] = None,
-    activation: Annotated[str | None, setting("activation", MODEL)] = None,
-    num_layers: Annotated[int | None, setting("num_layers", MODEL, int)] = None,
-    hidden_size: Annotated[int | None, setting("hidden_size", MODEL, int)] = None,
-    embedding_size: Annotated[int | None, setting("embedding_size", MODEL, int)] = None,
-    dropout: Annotated[float | None, setting("dropout", MODEL, float)] = None,
-    layer_norm: Annotated[bool | None, setting("layer_norm", MODEL, bool)] = None,
-    residual: Annotated[bool | None, setting("residual", MODEL, bool)] = None,
-    attention: Annotated[int | None, setting("attention", MODEL, int)] = None,
-    tied: Annotated[bool | None, setting("tied", MODEL, bool)] = None,
-    adaptive: Annotated[bool | None, setting("adaptive", MODEL, bool)] = None,
-    forget_bias: Annotated[float | None, setting("forget_bias", MODEL, float)] = None,
-    orthogonal: Annotated[bool | None, setting("orthogonal", MODEL, bool)] = None,
-    init_from: Annotated[
-        Path | None,
-        typer.Option(
-            help="Start from this model's weights and vocabulary.",
-            metavar="MODEL",
-            rich_help_panel=MODEL,
-            show_default=False,
-        ),
-    ] = None,
-    tokenizer: Annotated[str | None, setting("tokenizer", DATA)] = None,
-    vocab_size: Annotated[int | None, setting("vocab_size", DATA, int)] = None,
-    records: Annotated[
-        str | None,
-        setting(
-            "records", DATA, str, "--records", "--document-separator", metavar="lines|SEPARATOR"
-        ),
-    ] = None,
-    batcher: Annotated[str | None, setting("batcher", DATA)] = None,
-    batch_size: Annotated[int | None, setting("batch_size", DATA, int)] = None,
-    seq_len: Annotated[int | None, setting("seq_len", DATA, int)] = None,
-    seq_len_start: Annotated[int | None, setting("seq_len_start", DATA, int)] = None,
-    accumulate: Annotated[int | None, setting("accumulate", DATA, int)] = None,
-    bptt: Annotated[str | None, setting("bptt", DATA)] = None,
-    bptt_stride: Annotated[int | None, setting("bptt_stride", DATA, int)] = None,
-    valid: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Validate on this text, and train on all of TEXT.",
-            metavar="TEXT",
-            rich_help_panel=DATA,
-            show_default=False,
-        ),
-    ] = None,
-    valid_fraction: Annotated[float | None, setting("valid_fraction", DATA, float)] = None,
-    encoding: Encoding = "utf-8",
-    optimizer: Annotated[str | None, setting("optimizer", LEARN)] = None,
-    lr: Annotated[float | None, setting("lr", LEARN, float)] = None,
-    lr_floor: Annotated[float | None, setting("lr_floor", LEARN, float)] = None,
-    warmup: Annotated[float | None, setting("warmup", LEARN, float)] = None,
-    weight_decay: Annotated[float | None, setting("weight_decay", LEARN, float)] = None,
-    clip_norm: Annotated[float | None, setting("clip_norm", LEARN, float)] = None,
-    clip_value: Annotated[float | None, setting("clip_value", LEARN, float)] = None,
-    seed: Annotated[int | None, setting("seed", LEARN, int)] = None,
-    device: Annotated[str | None, setting("device", LEARN)] = None,
-    precision: Annotated[str | None, setting("precision", LEARN)] = None,
-    threads: Annotated[int | None, setting("threads", LEARN, int)] = None,
-    backend: Annotated[str | None, setting("backend", LEARN)] = None,
-    eval_every: Annotated[int | None, setting("eval_every", REPORT, int)] = None,
-    save_every: Annotated[int | None, setting("save_every", REPORT, int)] = None,
-    log_every: Annotated[int | None, setting("log_every", REPORT, int)] = None,
-    sample_every: Annotated[int | None, setting("sample_every", REPORT, int)] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read settings from this JSON or TOML file, such as a run's config.json.",
-            metavar="FILE",
-            rich_help_panel=REPORT,
-            show_default=False,
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Show size, memory and time; train nothing.", rich_help_panel=REPORT
-        ),
-    ] = False,
-    fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh",
-            help="Begin again; a run that is there is moved aside.",
-            rich_help_panel=REPORT,
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=REPORT
-        ),
-    ] = False,
-    json_: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="At the end, write the result as one JSON object.",
-            rich_help_panel=REPORT,
-        ),
-    ] = False,
-) -> None:
-    """Train a model on a text, or continue a run that was interrupted."""
-    options = locals()
-    given = {name: options[name] for name in SPECS if options.get(name) is not None}
-    settings = commands.read_config(config, given) if config else given
-    if (epochs, time_) != (None, None) and steps is None:
-        settings.pop("steps", None)  # the file's, which what was given here replaces
-    if valid and valid_fraction is None:
-        settings.pop("valid_fraction", None)
-    commands.train(
-        commands.TrainOptions(
-            texts=texts,
-            valid=valid or [],
-            encoding=encoding,
-            settings=settings,
-            preset=preset,
-            epochs=epochs,
-            seconds=time_,
-            init_from=init_from,
-            out=out,
-            dry_run=dry_run,
-            fresh=fresh,
-            quiet=quiet,
-            json=json_,
-        )
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `charrnn train` was asked."""
+
+    request: TrainRequest
+    config: Path | None = option(
+        None,
+        "Read settings from this JSON or TOML file, such as a run's config.json",
+        group=REPORT,
+        metavar="FILE",
     )
+    dry_run: bool = option(False, "Show size, memory and time; train nothing", group=REPORT)
+    quiet: bool = option(
+        False, "Show warnings and errors only", group=REPORT, flags=("--quiet", "-q")
+    )
+    json: bool = option(False, "At the end, write the result as one JSON object", group=REPORT)
+
+
+def train(options: TrainOptions) -> None:
+    """Train a model on a text, or continue a run that was interrupted."""
+    request = with_config(options.request, options.config)
+    main = group_from(os.environ).is_main
+    with (
+        TrainingProgress(quiet=options.quiet, silent=not main) as view,
+        stop_requests(view.announce_stop) as stop,
+    ):
+        events = training_events(
+            request, should_stop=stop, on_progress=view.reading, plan_only=options.dry_run
+        )
+        last = None
+        for event in resumable(events):
+            view.show(event)
+            last = event
+    if main and isinstance(last, Finished):
+        finish(last, view, as_json=options.json)
+    elif main and isinstance(last, Planned):
+        show_dry_run(last, as_json=options.json)
+
+
+def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:
+    """Return a request with the settings of a file, of which what was given replaces some."""
+    if path is None:
+        return request
+    settings = read_config(path, request.settings)
+    if (request.epochs, request.seconds) != (None, None) and "steps" not in request.settings:
+        settings.pop("steps", None)
+    if request.valid and "valid_fraction" not in request.settings:
+        settings.pop("valid_fraction", None)
+    return replace(request, settings=settings)
+
+
+def resumable(events: Iterator[RunEvent]) -> Iterator[RunEvent]:
+    """Pass events on; if the run is interrupted, say how to continue it."""
+    try:
+        for event in events:
+            yield as_shown(event)
+    except InterruptedRun as interruption:
+        again = [word for word in sys.argv[1:] if word != "--fresh"]
+        start = "the same torchrun, and " if group_from(os.environ).size > 1 else ""
+        interruption.hint = f"Continue with: {start}{shlex.join(['charrnn', *again])}"
+        raise
+
+
+def as_shown(event: RunEvent) -> RunEvent:
+    """Return an event with settings as flags, where it speaks of any."""
+    return replace(event, text=with_flags(event.text)) if isinstance(event, Note) else event
+
+
+def finish(event: Finished, view: TrainingProgress, *, as_json: bool) -> None:
+    """Say where the model is, how good it is, and what to type next."""
+    summary = event.summary
+    view.say(
+        f"Best model: {Path(summary['out']) / 'model.safetensors'}, step {summary['best_step']:,}, "
+        f"validation {summary['valid_nats']:.4f} nats per token, "
+        f"{summary['valid_bits_per_char']:.3f} bits per character"
+    )
+    view.say(f"Next: charrnn sample {shlex.quote(summary['out'])}")
+    if as_json:
+        write_json(summary)
+
+
+def show_dry_run(event: Planned, *, as_json: bool) -> None:
+    """Write what a run would need."""
+    plan, estimate = event.plan, event.estimate
+    facts: dict[str, Any] = {
+        "parameters": parameter_count(plan.model),
+        "memory_bytes": estimate.memory_bytes,
+        "steps": plan.train.steps,
+        "epochs": plan.epochs,
+        "seconds": estimate.seconds,
+    }
+    if as_json:
+        write_json(facts | {"model": plan.model.to_dict(), "train": plan.train.to_dict()})
+        return
+    rows = [
+        ("parameters", f"{facts['parameters']:,}"),
+        ("memory", f"about {megabytes(estimate.memory_bytes or 0)} beside torch itself"),
+        ("steps", f"{plan.train.steps:,}, {plan.epochs:.1f} epochs"),
+        ("time", f"about {duration(estimate.seconds or 0)}"),
+    ]
+    write_table(rows, "Nothing was trained or written. The run would have:")

@@ -10,8 +10,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
-from charrnn.errors import MachineError, UsageError, did_you_mean
-from charrnn.storage.atomic import cannot, write_whole
+from charrnn.errors import MachineError, UsageError
+from charrnn.storage.atomic import io_error, write_atomic
 
 DATASETS = {
     "python-docs": "The Python language reference that Python itself carries, 465,000 characters; no network needed.",
@@ -52,7 +52,7 @@ def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path
     if name not in DATASETS:
         known = ", ".join(DATASETS)
         raise UsageError(
-            f"There is no dataset {name!r}; there are {known}.", did_you_mean(name, DATASETS)
+            f"There is no dataset {name!r}; there are {known}.", meant=(name, DATASETS)
         )
     path = folder / f"{name}.txt"
     try:
@@ -61,8 +61,8 @@ def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path
             _verify(path.read_bytes(), str(path), f"Move {path} away and run the command again.")
             return path
     except OSError as error:
-        raise cannot("use", path, error) from None
-    write_whole(path, python_docs().encode() if name == "python-docs" else _download(path, opener))
+        raise io_error("use", path, error) from None
+    write_atomic(path, python_docs().encode() if name == "python-docs" else _download(path, opener))
     return path
 
 

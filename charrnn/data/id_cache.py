@@ -1,217 +1,149 @@
-"""Ids of a text of any size.
+"""Ids of a text of any size: encoded in a stream into a file, and read from there by a memory map.
 
-Encoded in a stream into a file, and read from there through a memory map.
+    ids of the training part, where its records begin, ids of the held-out part, where its records ...
+    a line of JSON: what all that was made from, its sizes, a checksum
 
-The file that a run keeps holds the ids of the training part, those of the validation part, each
-followed by where its records begin if it has some, and a line of its own: what they were made from,
-their lengths, a checksum. A file that does not fit its last line is not believed but made anew.
-
-Of a text of records, one record at a time is in memory, and 8 bytes for each that there is: where
-it begins.
+is the file that a run keeps, so that a run that is continued need not encode its text again. A file
+that does not fit its last line is not believed but made anew.
 """
 
 import hashlib
 import json
-import mmap
 import os
 import tempfile
 import zlib
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.data.text import Encoded
-from charrnn.errors import MachineError, TextError
-from charrnn.storage.atomic import cannot, only_regular, write_all, write_stream
-from charrnn.tokenizers.base import Tokenizer, id_dtype, to_bytes
+from charrnn.data.encoding import Encoded, EncodedSize, EncodedSplit, write_ids
+from charrnn.data.split import TextPart, TextSplit
+from charrnn.errors import MachineError
+from charrnn.storage.atomic import atomic_writer, check_regular, io_error, write_all
+from charrnn.tokenizers.base import Tokenizer
 
-VERSION = 2
+VERSION = 3
 CHUNK = 1 << 20  # bytes
-LONGEST_RECORD = 1000  # bytes; it is about 200
+MAX_TRAILER = 2000  # bytes; it is about 400
 PLACE = np.dtype(np.int64)  # of a record's first id
+PURPOSES = ("Encoding the training text", "Encoding the validation text")
 
-Parts = Sequence[Iterable[str]]  # texts in chunks or in records, to be read in this order
-
-
-@dataclass
-class Lengths:
-    """How long a part of a text is, as far as it was encoded."""
-
-    ids: int = 0
-    characters: int = 0
-    bytes: int = 0
-    records: int = 0
+Write = Callable[[bytes], object]
 
 
-def encode_kept(
-    tokenizer: Tokenizer,
-    parts: Callable[[], Parts],
-    path: Path,
-    text: str,
-    *,
-    records: bool = False,
-) -> list[Encoded]:
-    """Return the parts of a text as ids from the file at `path`.
+def encode_cached(tokenizer: Tokenizer, split: TextSplit, path: Path) -> EncodedSplit:
+    """Return a text as ids from the file at `path`.
 
-    Write it, whole, if it is not what they are.
+    It is written, whole, if it is not there or is not what the parts are.
 
     Args:
         tokenizer: Makes the ids.
-        parts: Opens the text, if it has to be encoded.
+        split: The text.
         path: A regular file, or nothing yet. Nobody else may be writing there.
-        text: What the parts are a function of: the text's SHA-256, and where and how it is divided.
-        records: Each chunk is a record, so no token reaches from one to the next.
 
     Raises:
-        TextError: The text cannot be read any more, or has changed; or it has no record.
+        TextError: The text cannot be read any more, or has changed; or a part has no record.
         MachineError: The file cannot be written.
     """
-    made_from = json.dumps([VERSION, text, records, np.little_endian, tokenizer.to_dict()])
-    key, dtype = hashlib.sha256(made_from.encode()).hexdigest(), id_dtype(tokenizer.size)
-    only_regular(path)
-    found = _believed(path, key, dtype)
-    if found is not None:
-        return found
-    opened = parts()
-    lengths = [Lengths() for _ in opened]
-    write_stream(path, _whole_file(_pieces(tokenizer, opened, lengths, records), lengths, key))
-    try:
-        with path.open("rb") as file:
-            return _maps(file, dtype, lengths)
-    except OSError as error:
-        raise cannot("read", path, error) from error
+    made_from = [VERSION, split.fingerprint, np.little_endian, tokenizer.to_dict()]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    check_regular(path)
+    dtype = tokenizer.dtype
+    train, valid = _load_if_valid(path, key, dtype) or _write_cache(path, key, tokenizer, split)
+    return EncodedSplit(split.name, split.sha256, split.format, tokenizer, train, valid)
 
 
-def encode_once(tokenizer: Tokenizer, parts: Parts, *, records: bool = False) -> list[Encoded]:
-    """Return the parts of a text as ids from a temporary file without a name, which ends with the process.
+def encode_uncached(tokenizer: Tokenizer, split: TextSplit) -> EncodedSplit:
+    """Return a text as ids from temporary files; see `encode_to_tempfile`."""
+    parts = zip((split.train, split.valid), PURPOSES, strict=True)
+    train, valid = (encode_to_tempfile(tokenizer, part, what) for part, what in parts)
+    return EncodedSplit(split.name, split.sha256, split.format, tokenizer, train, valid)
+
+
+def encode_to_tempfile(
+    tokenizer: Tokenizer, part: TextPart, what: str = "Encoding the text"
+) -> Encoded:
+    """Return a part of a text as ids from a temporary file without a name.
+
+    It ends with the process.
 
     Args:
         tokenizer: Makes the ids.
-        parts: The text.
-        records: Each chunk is a record, so no token reaches from one to the next.
+        part: The text.
+        what: Is told to who follows the reading.
 
     Raises:
         TextError: The text cannot be read any more, or has changed; or it has no record.
         MachineError: The file cannot be written.
     """
-    lengths = [Lengths() for _ in parts]
     try:
         with tempfile.TemporaryFile() as file:
-            for piece in _pieces(tokenizer, parts, lengths, records):
-                write_all(file.fileno(), piece)
-            return _maps(file, id_dtype(tokenizer.size), lengths)
+            size = _write_part(tokenizer, part, what, lambda data: write_all(file.fileno(), data))
+            (encoded,) = _map_ids(file, tokenizer.dtype, [size])
+            return encoded
     except OSError as error:
-        what = (
-            f"Cannot keep the encoded text in {tempfile.gettempdir()}: {error.strerror or error}."
-        )
-        raise MachineError(what, "Set TMPDIR to a folder with more room.") from None
+        folder, reason = tempfile.gettempdir(), error.strerror or error
+        raise MachineError(
+            f"Cannot keep the encoded text in {folder}: {reason}.",
+            "Set TMPDIR to a folder with more room.",
+        ) from None
 
 
-def take(ids: NDArray[np.integer[Any]], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `ids[places]`.
-
-    Of a mapped file, no more stays in this process's memory than was there before.
-    """
-    taken = ids[places].astype(np.int64)
-    _release(ids)
-    return taken
+def _write_part(tokenizer: Tokenizer, part: TextPart, what: str, write: Write) -> EncodedSize:
+    size, starts = write_ids(tokenizer, part.units(what), part.format, write)
+    if starts is not None:
+        write(starts.tobytes())
+    return size
 
 
-def occurrences(ids: NDArray[np.integer[Any]], symbol: int) -> int:
-    """Return how often `symbol` is among `ids`."""
-    count = 0
-    for begin in range(0, len(ids), CHUNK):
-        count += int(np.count_nonzero(ids[begin : begin + CHUNK] == symbol))
-        _release(ids)
-    return count
-
-
-def _release(ids: NDArray[np.integer[Any]]) -> None:
-    """Give a mapped file's pages back; the system keeps them at hand as long as it has room."""
-    if isinstance(ids.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        ids.base.madvise(mmap.MADV_DONTNEED)
-
-
-def _whole_file(pieces: Iterable[bytes], lengths: Sequence[Lengths], key: str) -> Iterator[bytes]:
+def _write_cache(path: Path, key: str, tokenizer: Tokenizer, split: TextSplit) -> list[Encoded]:
     checksum = 0
-    for piece in pieces:
-        checksum = zlib.crc32(piece, checksum)
-        yield piece
-    yield b"\n" + json.dumps(_record(key, lengths, checksum)).encode()
+    with atomic_writer(path) as write:
+
+        def write_checked(data: bytes) -> None:
+            nonlocal checksum
+            checksum = zlib.crc32(data, checksum)
+            write(data)
+
+        parts = zip((split.train, split.valid), PURPOSES, strict=True)
+        sizes = [_write_part(tokenizer, part, what, write_checked) for part, what in parts]
+        write(b"\n" + json.dumps(_trailer(key, sizes, checksum)).encode())
+    try:
+        with path.open("rb") as file:
+            return _map_ids(file, tokenizer.dtype, sizes)
+    except OSError as error:
+        raise io_error("read", path, error) from error
 
 
-def _record(key: str, lengths: Sequence[Lengths], checksum: int) -> dict[str, Any]:
-    """Return what is said about the ids; the checksum covers it, too."""
-    facts = {"key": key, "parts": [list(astuple(part)) for part in lengths]}
+def _trailer(key: str, sizes: Iterable[EncodedSize], checksum: int) -> dict[str, Any]:
+    """Return the last line; the checksum is of everything before it, and covers it too."""
+    facts = {"key": key, "parts": [asdict(size) for size in sizes]}
     return facts | {"crc32": zlib.crc32(json.dumps(facts).encode(), checksum)}
 
 
-def _pieces(
-    tokenizer: Tokenizer, parts: Parts, lengths: Sequence[Lengths], records: bool
-) -> Iterator[bytes]:
-    """Yield the file's content but for its last line, as it is in memory, and count what it stands for."""
-    for chunks, length in zip(parts, lengths, strict=True):
-        counted = _counted(chunks, length)
-        if records:
-            yield from _encoded_records(tokenizer, counted, length)
-            continue
-        for ids in tokenizer.encode_chunks(counted):
-            length.ids += len(ids)
-            yield ids.tobytes()
-
-
-def _encoded_records(
-    tokenizer: Tokenizer, records: Iterable[str], length: Lengths
-) -> Iterator[bytes]:
-    """Yield the ids of records, some thousands of these at a time, and then where each begins."""
-    starts, waiting, size = array("q"), list[bytes](), 0
-    for record in records:
-        ids = tokenizer.encode(record)
-        starts.append(length.ids)
-        length.ids += len(ids)
-        waiting.append(ids.tobytes())
-        size += ids.nbytes
-        if size >= CHUNK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if not starts:
-        raise TextError("There is no record in the text: it is blank.")
-    length.records = len(starts)
-    yield b"".join(waiting)
-    yield starts.tobytes()
-
-
-def _counted(chunks: Iterable[str], length: Lengths) -> Iterator[str]:
-    for chunk in chunks:
-        length.characters += len(chunk)
-        length.bytes += len(chunk) if chunk.isascii() else len(to_bytes(chunk))
-        yield chunk
-
-
-def _believed(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] | None:
-    """Return the ids that a file holds if its record fits them and is the one that is looked for."""
+def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] | None:
+    """Return the ids that a file holds if its last line fits them and is the one looked for."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - LONGEST_RECORD))
+            file.seek(max(0, size - MAX_TRAILER))
             line = file.read().rpartition(b"\n")[2]
-            record = json.loads(line)
-            lengths = [Lengths(*numbers) for numbers in record["parts"]]
-            room = sum(
-                length.ids * dtype.itemsize + length.records * PLACE.itemsize for length in lengths
-            )
-            if size == room + 1 + len(line) and record == _record(
-                key, lengths, _checksum(file, room)
-            ):
-                return _maps(file, dtype, lengths)
+            trailer = json.loads(line)
+            sizes = [EncodedSize(**part) for part in trailer["parts"]]
+            room = sum(_bytes_of(part, dtype) for part in sizes)
+            fits = size == room + 1 + len(line)
+            if fits and trailer == _trailer(key, sizes, _checksum(file, room)):
+                return _map_ids(file, dtype, sizes)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     return None
+
+
+def _bytes_of(size: EncodedSize, dtype: np.dtype[Any]) -> int:
+    return size.ids * dtype.itemsize + size.records * PLACE.itemsize
 
 
 def _checksum(file: BinaryIO, size: int) -> int:
@@ -222,15 +154,14 @@ def _checksum(file: BinaryIO, size: int) -> int:
     return checksum
 
 
-def _maps(file: BinaryIO, dtype: np.dtype[Any], lengths: Iterable[Lengths]) -> list[Encoded]:
+def _map_ids(file: BinaryIO, dtype: np.dtype[Any], sizes: Iterable[EncodedSize]) -> list[Encoded]:
     encoded, offset = [], 0
-    for length in lengths:
-        ids = np.memmap(file, dtype, "r", offset, (length.ids,))
+    for size in sizes:
+        ids = np.memmap(file, dtype, "r", offset, (size.ids,))
         offset += ids.nbytes
         file.seek(offset)
-        starts = np.frombuffer(file.read(length.records * PLACE.itemsize), PLACE)
+        starts = np.frombuffer(file.read(size.records * PLACE.itemsize), PLACE)
         offset += starts.nbytes
-        encoded.append(
-            Encoded(ids, length.characters, length.bytes, starts if length.records else None)
-        )
+        places = starts if size.records else None
+        encoded.append(Encoded(ids, size.characters, size.bytes, places, size.sha256))
     return encoded

@@ -1,77 +1,92 @@
-"""A text divided into what trains and what validates, before anything is learned from it.
+"""A text split into what trains and what is held out, before anything is learned from it."""
 
-`charrnn.data.records` divides a text of records.
-"""
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import math
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
-
-from charrnn.errors import TextError, UsageError
-
-MAX_VALID_FRACTION = 0.9
+from charrnn.data.formats import Select, TextFormat
+from charrnn.data.text import Text
 
 
-def training_part(characters: int, valid_fraction: float) -> int:
-    """Return how many characters of a text train.
+@dataclass(frozen=True)
+class TextPart:
+    """A text, or a part of one, that can be read as often as it takes, in any order with others.
 
-    What validates is its end, rounded up to a whole character.
+    Attributes:
+        text: The whole.
+        format: How it is organised.
+        select: Takes the part's units out of the whole's chunks.
+        characters: Of the part; of the whole if it is not a half.
+    """
+
+    text: Text
+    format: TextFormat
+    select: Select
+    characters: int
+
+    @classmethod
+    def whole(cls, text: Text, text_format: TextFormat) -> "TextPart":
+        """Return all of a text."""
+        return cls(text, text_format, text_format.units, text.characters)
+
+    def units(self, what: str = "Reading") -> Iterator[str]:
+        """Yield chunks or records; `what` is being done with them is told to who follows it."""
+        return self.select(self.text.chunks(what))
+
+    def read(self, what: str = "Reading") -> str:
+        """Return it in one piece."""
+        return "".join(self.units(what))
+
+
+@dataclass(frozen=True)
+class TextSplit:
+    """The two parts of a text, and where they come from.
+
+    Attributes:
+        name: Short name of the text.
+        sha256: SHA-256 that stands for both parts, in hexadecimal digits.
+        format: How the text is organised.
+        train: What is learned from.
+        valid: What is held out.
+        notes: What a person should be told, one line each.
+    """
+
+    name: str
+    sha256: str
+    format: TextFormat
+    train: TextPart
+    valid: TextPart
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Say all that the two parts depend on."""
+        return f"{self.sha256} {self.train.characters} {self.format.separator!r}"
+
+
+def split_text(
+    text: Text, text_format: TextFormat, valid_fraction: float, valid: Text | None = None
+) -> TextSplit:
+    """Split a text, or take a second one as what is held out.
+
+    Args:
+        text: What is learned from.
+        text_format: How both are organised.
+        valid_fraction: Fraction of the text that is held out, in (0, 0.9]; without a meaning if
+            there is a second text.
+        valid: All of it is held out.
 
     Raises:
-        UsageError: `valid_fraction` is not in (0, 0.9].
-        TextError: A part would have fewer than two characters, so there would be nothing to predict
-            in it.
+        UsageError: `valid_fraction` is out of range.
+        TextError: The text is too short to be split, or does not have this format.
     """
-    share = exact_share(valid_fraction)
-    n_train = math.floor(characters * (1 - share))
-    if min(n_train, characters - n_train) < 2:
-        needed = max(math.floor(1 / share) + 1, math.ceil(2 / (1 - share)))
-        need = f"at least {needed} are needed for --valid-fraction {valid_fraction}"
-        raise TextError(
-            f"The text has {characters} characters; {need}.",
-            "Give more text, another --valid-fraction, or a text of its own for validation with --valid.",
-        )
-    return n_train
-
-
-def exact_share(valid_fraction: float) -> Fraction:
-    """Return the share of a text that validates, without rounding.
-
-    In floats, (1 - 0.9) * 10 is less than 1.
-
-    Raises:
-        UsageError: It is not in (0, 0.9].
-    """
-    if not 0 < valid_fraction <= MAX_VALID_FRACTION:
-        raise UsageError(
-            f"--valid-fraction must be above 0 and at most {MAX_VALID_FRACTION}, not {valid_fraction}."
-        )
-    return Fraction(str(valid_fraction))
-
-
-def cut(chunks: Iterable[str], length: int) -> tuple[Iterator[str], Iterator[str]]:
-    """Divide a text after `length` characters, reading it once.
-
-    The second part begins by reading the first to its end.
-
-    The text must be at least that long.
-    """
-    rest, over = iter(chunks), [""]
-
-    def first() -> Iterator[str]:
-        missing = length
-        while missing:
-            chunk = next(rest)
-            over[0], chunk = chunk[missing:], chunk[:missing]
-            missing -= len(chunk)
-            yield chunk
-
-    def second() -> Iterator[str]:
-        for _ in before:
-            pass
-        if over[0]:
-            yield over[0]
-        yield from rest
-
-    before = first()
-    return before, second()
+    if valid is not None:
+        length, notes = text_format.length(text)
+        train = TextPart(text, text_format, text_format.units, length)
+        both = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
+        held_out = TextPart.whole(valid, text_format)
+        return TextSplit(text.name, both, text_format, train, held_out, notes)
+    halves = text_format.halves(text, valid_fraction)
+    train = TextPart(text, text_format, halves.train, halves.train_length)
+    held_out = TextPart(text, text_format, halves.valid, halves.valid_length)
+    return TextSplit(text.name, text.sha256, text_format, train, held_out, halves.notes)

@@ -1,8 +1,7 @@
-"""Files as chunks of text.
+"""Files as chunks of text: unpacked, decoded, and read as often as it takes.
 
-Unpacked, decoded, and read as often as it takes, so that no text has to fit in memory.
-
-What can be read only once, standard input and pipes, is kept in an unnamed temporary file.
+So no text has to fit in memory. What can be read only once, standard input and pipes, is kept in an
+unnamed temporary file.
 """
 
 import bz2
@@ -17,11 +16,17 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from charrnn.errors import MachineError, TextError, UsageError, did_you_mean
+from charrnn.data.not_text import HEAD, NotTextError, display_name, undecodable
+from charrnn.errors import MachineError, TextError, UsageError
+from charrnn.tokenizers.base import to_bytes
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 CHUNK = 1 << 20  # bytes
 UNPACK: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
@@ -29,53 +34,40 @@ UNPACK: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
-# What the first bytes of a file say about it, asked only of files that cannot be decoded. Longer
-# marks come first.
-MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32: use --encoding utf-32",
-    codecs.BOM_UTF16_LE: "UTF-16: use --encoding utf-16",
-    codecs.BOM_UTF16_BE: "UTF-16: use --encoding utf-16",
-    b"\x1f\x8b": "gzip data; if the name ended in .gz, it would be unpacked",
-    b"BZh": "bzip2 data; if the name ended in .bz2, it would be unpacked",
-    b"\xfd7zXZ\0": "xz data; if the name ended in .xz, it would be unpacked",
-    b"\x28\xb5\x2f\xfd": "zstandard data; unpack it first",
-    b"PK\x03\x04": "a zip archive (as .docx, .xlsx and .epub are too); export its text first",
-    b"%PDF-": "a PDF; export its text first",
-    b"\x89PNG": "a PNG image, not text",
-    b"\xff\xd8\xff": "a JPEG image, not text",
-}
-NO_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes to which Windows' Western encoding gives no meaning
+BYTE_ORDER_MARK = "\ufeff"
 
 
-class NotTextError(TextError):
-    """A file that is there and can be read, but is not text in the encoding asked for.
+@dataclass(frozen=True)
+class FileScan:
+    """What one pass over a file found.
 
     Attributes:
-        what: In two words: "not UTF-8", or "binary".
+        characters: Code points of its text.
+        bytes: Bytes of its text as UTF-8.
+        blank: It is nothing but white space.
+        has_bom: A byte order mark stands at its start; it is no part of the text.
+        has_nul: A NUL character is in it.
     """
 
-    def __init__(self, path: str, what: str, where: str = "", hint: str = "") -> None:
-        super().__init__(f"{shown(path)} is {what}{where and ': '}{where}.", hint)
-        self.what = what
+    characters: int
+    bytes: int
+    blank: bool
+    has_bom: bool
+    has_nul: bool
 
 
-class Source:
+class TextFile:
     """One file, pipe or standard input ("-"), to be read again and again.
 
     Args:
         path: Where it is; one that ends in .gz, .bz2 or .xz is unpacked.
         encoding: One that Python knows.
         in_folder: It was not named itself, so it is text only if its first 8,000 characters have no
-            NUL, which is what git goes by, too.
-
-    Attributes:
-        marked: A byte order mark was dropped from its start.
-        with_nul: A NUL character was seen.
+            NUL, as for git.
     """
 
     def __init__(self, path: str, encoding: str, *, in_folder: bool = False) -> None:
         self.path, self.encoding, self.in_folder = path, encoding, in_folder
-        self.marked = self.with_nul = False
         self._checked = False
         self._kept: BinaryIO | None = None  # a copy of what can be read only once
 
@@ -93,7 +85,7 @@ class Source:
         return UNPACK.get(Path(self.path).suffix.lower())
 
     def chunks(self) -> Iterator[str]:
-        """Yield the text, in pieces that are not empty.
+        """Yield the text, without a byte order mark, in pieces that are not empty.
 
         Raises:
             UsageError: A terminal would have to be read, or standard input is closed.
@@ -101,14 +93,35 @@ class Source:
                 (`NotTextError`).
         """
         texts = self._decoded()
+        first = next(texts, "").removeprefix(BYTE_ORDER_MARK)
+        return filter(None, chain([first], texts))
+
+    def scan(
+        self, digest: "Hash", on_bytes: Callable[[int], object], *, before: int = 0
+    ) -> FileScan:
+        """Read the text once and return what was found.
+
+        Args:
+            digest: Updated by the text as UTF-8.
+            on_bytes: Called with the number of bytes that are read.
+            before: Characters that come before it in a joined text, for an error's offset.
+
+        Raises:
+            See `chunks`; and `NotTextError` for a binary file that was not named itself.
+        """
+        texts = self._decoded()
         first = next(texts, "")
-        if self.in_folder and "\0" in first[:8000]:
+        if self.in_folder and "\0" in first[:HEAD]:
             raise NotTextError(self.path, "binary")
-        self.marked = first.startswith("\ufeff")
-        for text in chain([first[1:] if self.marked else first], texts):
-            self.with_nul = self.with_nul or "\0" in text
-            if text:
-                yield text
+        characters, size, blank, has_nul = 0, 0, True, False
+        for text in chain([first.removeprefix(BYTE_ORDER_MARK)], texts):
+            data = to_bytes(text, before=before + characters)
+            digest.update(data)
+            characters, size = characters + len(text), size + len(data)
+            blank = blank and (not text or text.isspace())
+            has_nul = has_nul or "\0" in text
+            on_bytes(size)
+        return FileScan(characters, size, blank, first.startswith(BYTE_ORDER_MARK), has_nul)
 
     def _decoded(self) -> Iterator[str]:
         decoder, taken = None, 0
@@ -118,7 +131,8 @@ class Source:
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                raise self._not_text(taken - len(error.object) + error.start) from None
+                offset = taken - len(error.object) + error.start
+                raise undecodable(self.path, self.encoding, self._blocks(), offset) from None
             except UnicodeError as error:
                 raise NotTextError(self.path, f"not {self.encoding.upper()}", str(error)) from None
             if text:
@@ -140,9 +154,9 @@ class Source:
             return stream.read(count)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise cannot_read(self.path, error) from None
+                raise unreadable(self.path, error) from None
             hint = "The file is damaged or incomplete: make or download it again."
-            raise TextError(f"Cannot unpack {shown(self.path)}: {error}.", hint) from None
+            raise TextError(f"Cannot unpack {display_name(self.path)}: {error}.", hint) from None
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -156,13 +170,13 @@ class Source:
             with self._open() as stream:
                 yield stream
 
-    def keep(self, watch: Callable[[int], object] = lambda done: None) -> None:
-        """See that this can be read, and copy it if it can be read only once.
+    def keep(self, on_bytes: Callable[[int], object] = lambda done: None) -> None:
+        """Check that this can be read, and copy it if it can be read only once.
 
         A small text stays in memory.
 
         Args:
-            watch: Called with the number of bytes that are copied.
+            on_bytes: Called with the number of bytes that are copied.
 
         Raises:
             UsageError: A terminal would have to be read, or standard input is closed.
@@ -172,22 +186,23 @@ class Source:
         with self._open() as stream:
             self._check(stream)
             if self.path == "-" or not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                kept = self._kept = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=CHUNK))  # noqa: SIM115
+                spooled = tempfile.SpooledTemporaryFile(max_size=CHUNK)  # noqa: SIM115
+                kept = self._kept = cast(BinaryIO, spooled)
                 weakref.finalize(self, kept.close)
                 while block := self._read(stream, CHUNK):
                     self._write(kept, block)
-                    watch(kept.tell())
+                    on_bytes(kept.tell())
         self._checked = True
 
     def _write(self, kept: BinaryIO, block: bytes) -> None:
         try:
             kept.write(block)
         except OSError as error:
-            what = f"Cannot keep {shown(self.path)} in {tempfile.gettempdir()}: {error.strerror or error}."
-            hint = (
-                "Set TMPDIR to a folder with more room, or save the text in a file and name that."
-            )
-            raise MachineError(what, hint) from None
+            name, reason = display_name(self.path), error.strerror or error
+            raise MachineError(
+                f"Cannot keep {name} in {tempfile.gettempdir()}: {reason}.",
+                "Set TMPDIR to a folder with more room, or save the text in a file and name that.",
+            ) from None
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
@@ -199,42 +214,25 @@ class Source:
         try:
             stream = Path(self.path).open("rb")  # noqa: SIM115 (closed below)
         except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
-            raise cannot_read(self.path, error) from None
+            raise unreadable(self.path, error) from None
         with stream:
             yield stream
 
     def _check(self, stream: BinaryIO) -> None:
         """Refuse what would be waited for, or read, without end."""
+        name = display_name(self.path)
         if stream.isatty():
             hint = "Send it a text, as in: charrnn train - < book.txt"
-            raise UsageError(
-                f"The text should come from {shown(self.path)}, but that is a terminal.", hint
-            )
+            raise UsageError(f"The text should come from {name}, but that is a terminal.", hint)
         if self.path != "-" and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
-            raise TextError(f"Cannot read {shown(self.path)}: it is a device, not a file.")
-
-    def _not_text(self, offset: int) -> NotTextError:
-        """Return the error for a file whose byte at `offset` cannot be decoded, after a second look at the file."""
-        head, byte, before, line, ascii_before, western = b"", 0, 0, 1, True, True
-        for block in self._blocks():
-            part = block[: max(0, offset - before)]
-            head = head or block[:8000]
-            line += part.count(b"\n")
-            ascii_before = ascii_before and part.isascii()
-            western = western and not any(byte in block for byte in NO_CP1252)
-            if before <= offset < before + len(block):
-                byte = block[offset - before]
-            before += len(block)
-        where = f"byte 0x{byte:02x} at offset {offset} (line {line})"
-        hint = _guess(head, "cp1252" if western else "latin-1", ascii_before=ascii_before)
-        return NotTextError(self.path, f"not {self.encoding.upper()}", where, hint)
+            raise TextError(f"Cannot read {name}: it is a device, not a file.")
 
 
 def incremental_decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder:
     """Return what decodes a text block by block to what `bytes.decode` would make of the whole.
 
-    Python's incremental decoders differ from that in one point: they want a byte order mark in
-    UTF-16 and UTF-32.
+    Python's incremental decoders differ from that in one point: they want a byte order mark in UTF-16
+    and UTF-32.
     """
     name = codecs.lookup(encoding).name
     marks = {
@@ -246,46 +244,22 @@ def incremental_decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder
     return codecs.getincrementaldecoder(name)()
 
 
-def _guess(head: bytes, western: str, *, ascii_before: bool) -> str:
-    """Say what bytes that cannot be decoded probably are, and what to do about it.
-
-    Args:
-        head: The first 8,000.
-        western: The Western encoding that gives each of them a meaning.
-        ascii_before: All that come before the one that cannot be decoded are ASCII.
-    """
-    for mark, kind in MARKS.items():
-        if head.startswith(mark):
-            return f"It looks like {kind}."
-    if head[8:10] == b'{"':  # the length of a header, and the header
-        return "It looks like a safetensors file, a model: give the text that it should be used on."
-    if b"\0" in head:
-        return "It looks like binary data, not text."
-    if not ascii_before:
-        return "The text before that is in this encoding: the file is damaged or cut off there, or mixes encodings."
-    return f"It may be Windows or Latin text: use --encoding {western}."
-
-
-def cannot_read(path: str, error: OSError | ValueError) -> TextError:
+def unreadable(path: str, error: OSError | ValueError) -> TextError:
     """Return the error for a file or folder that the system does not let us read."""
+    name = display_name(path)
     if isinstance(error, FileNotFoundError):
-        return TextError(f"Cannot read {shown(path)}: no such file.", _near(Path(path)))
+        return _missing(Path(path), f"Cannot read {name}: no such file.")
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
-    return TextError(f"Cannot read {shown(path)}: {reason[0].lower() + reason[1:]}.")
+    return TextError(f"Cannot read {name}: {reason[0].lower() + reason[1:]}.")
 
 
-def _near(path: Path) -> str:
-    """Suggest a file of the same folder that has a similar name."""
+def _missing(path: Path, message: str) -> TextError:
+    """Return the error for a file that is not there, which suggests one of a similar name."""
+    names: list[str] = []
     try:
-        return did_you_mean(
-            path.name, sorted(entry.name for entry in path.parent.iterdir() if entry.exists())
-        )
+        names = sorted(entry.name for entry in path.parent.iterdir() if entry.exists())
     except FileNotFoundError:
-        return f"There is no folder {str(path.parent)!r} either."
+        return TextError(message, f"There is no folder {str(path.parent)!r} either.")
     except OSError:  # a folder that cannot be listed suggests nothing
-        return ""
-
-
-def shown(path: str) -> str:
-    """Name a path in a message."""
-    return "standard input" if path == "-" else repr(path)
+        pass
+    return TextError(message, meant=(path.name, names))

@@ -9,10 +9,12 @@ is the choice of the text, not that of the trained model.
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.evaluation.score import LN2, ScoreBreakdown
+
 Array = npt.NDArray[np.float64]
-SHARE = 0.95
+CONFIDENCE = 0.95
 BLOCK = 10  # pieces that are drawn together
-FEWEST, MOST = 5 * BLOCK, 1000 * BLOCK  # pieces
+MIN_PIECES, MAX_PIECES = 5 * BLOCK, 1000 * BLOCK  # pieces
 DRAWS = 2000
 
 
@@ -30,10 +32,10 @@ def interval(
     Returns:
         The bounds, or None if the text has fewer than five blocks, too few to say anything.
     """
-    if len(nats) < FEWEST:
+    if len(nats) < MIN_PIECES:
         return None
     while (
-        len(nats) > MOST
+        len(nats) > MAX_PIECES
     ):  # a long text has blocks enough even if they are longer, and so it stays quick
         nats, tokens = (
             np.add.reduceat(values, np.arange(0, len(values), 2)) for values in (nats, tokens)
@@ -42,8 +44,15 @@ def interval(
     cost, length = (
         _ring_sums(values)[starts].sum(axis=1) for values in (nats, tokens.astype(np.float64))
     )
-    low, high = np.quantile(cost / length, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    low, high = np.quantile(cost / length, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def bits_per_char_interval(found: ScoreBreakdown) -> list[float] | None:
+    """Return the interval of a score in bits per character, tokens per character as they are."""
+    bounds = interval(found.nats, found.tokens)
+    per_character = found.score.tokens / found.score.characters / LN2
+    return None if bounds is None else [bound * per_character for bound in bounds]
 
 
 def _ring_sums(values: Array) -> Array:

@@ -23,14 +23,17 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from charrnn.config.schema import DynamicConfig
-from charrnn.evaluation.scoring import Ids, Nats, Places
+from charrnn.evaluation.score import Nats, Positions
 from charrnn.model.network import CharRNN, detach
+from charrnn.tokenizers.base import Ids
 
 EPSILON = 1e-5
 
 
-def dynamic_nats(model: CharRNN, ids: Ids, config: DynamicConfig) -> Iterator[tuple[Places, Nats]]:
-    """Yield places in `ids` and the negative log likelihood in nats of the token at each, in the order of the text.
+def dynamic_nats(
+    model: CharRNN, ids: Ids, config: DynamicConfig
+) -> Iterator[tuple[Positions, Nats]]:
+    """Yield positions in `ids` and the negative log likelihood in nats of the token at each, in the order of the text.
 
     No token is learned from before its loss is known, and `model` stays as it is: a copy learns.
 
@@ -40,7 +43,7 @@ def dynamic_nats(model: CharRNN, ids: Ids, config: DynamicConfig) -> Iterator[tu
         config: The step's settings.
     """
     learner = copy.deepcopy(model).eval()
-    step = Step(learner, config)
+    step = DynamicStep(learner, config)
     inputs = torch.from_numpy(np.concatenate([[model.start], ids[:-1]]).astype(np.int64))
     targets, state = torch.from_numpy(ids.astype(np.int64)), None
     for begin in range(0, len(ids), config.dynamic_segment):
@@ -60,7 +63,7 @@ def dynamic_nats(model: CharRNN, ids: Ids, config: DynamicConfig) -> Iterator[tu
         state = detach(state)
 
 
-class Step:
+class DynamicStep:
     """Moves a model's weights by a segment's gradients; see the equation at the top of this file.
 
     Attributes:

@@ -1,15 +1,21 @@
-"""How well a model predicts a text.
+"""How well a model predicts a text: the one definition, used wherever a text is scored.
 
-The one definition, used by `eval`, by validation in training and by the API.
+A text is cut into segments, which are scored side by side. A segment reads some tokens before it is
+scored, so that its state is about what a serial pass would carry there:
 
-Only nats are added up. Everything shown is derived from a `Score`, and names its unit.
+    position in the ids    0 1 2 3 4 5 6 7 8 9 ...
+    segment 0              S S S S                     S: read and scored, R: read only
+    segment 1                  R R S S S S
+    segment 2                          R R S S S S
+
+The token at a position is predicted from those before it. So where a segment predicts the token at
+`position`, its input is the one at `position` - 1, or the start symbol where the segment begins.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,149 +23,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.data.id_cache import take
-from charrnn.data.text import Encoded
+from charrnn.data.encoding import Encoded, take
+from charrnn.evaluation.score import (
+    PIECE,
+    Nats,
+    Positions,
+    Score,
+    ScoreBreakdown,
+    ScoringProtocol,
+)
 from charrnn.model.network import CharRNN
-from charrnn.runtime.distributed import ALONE, Ranks
+from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.tokenizers import Tokenizer
+from charrnn.tokenizers.base import Ids
 
-Ids = npt.NDArray[np.integer[Any]]
-Places = npt.NDArray[np.int64]
-Nats = npt.NDArray[np.float64]
-LN2 = math.log(2)
+Autocast = Callable[[], Any]  # makes the context in which a model runs, for lower precision
+Measured = tuple[npt.NDArray[Any], ...]
 
-
-@dataclass(frozen=True)
-class Score:
-    """A sum of negative log likelihoods, and what it was summed over.
-
-    Attributes:
-        nats: Summed negative log likelihood of every token, natural logarithm; unknown symbols
-            included.
-        tokens: Tokens scored; each one once.
-        characters: Code points of the text that they stand for.
-        bytes: UTF-8 bytes of that text.
-        unknown: Tokens that the tokenizer had never seen.
-        unknown_nats: The part of `nats` that they cost.
-    """
-
-    nats: float
-    tokens: int
-    characters: int
-    bytes: int
-    unknown: int = 0
-    unknown_nats: float = 0.0
-
-    @property
-    def nats_per_token(self) -> float:
-        """Cross entropy in nats for each token."""
-        return _per(self.nats, self.tokens)
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nats / tokens), per token: comparable only between models with the same tokens."""
-        return _exp(self.nats_per_token)
-
-    @property
-    def bits_per_char(self) -> float:
-        """Bits for each code point of the text: comparable between all tokenizers."""
-        return _per(self.nats / LN2, self.characters)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits for each UTF-8 byte of the text.
-
-        Comparable between all tokenizers, and with compressors.
-        """
-        return _per(self.nats / LN2, self.bytes)
-
-    @property
-    def perplexity_known(self) -> float:
-        """Perplexity of the tokens that the tokenizer knows, as if the others were not there."""
-        known = self.tokens - self.unknown
-        return _exp((self.nats - self.unknown_nats) / known) if known else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields and all that is derived from them, as JSON values.
-
-        What is no finite number is None.
-        """
-        derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
-        values = vars(self) | {name: getattr(self, name) for name in derived}
-        return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _per(total: float, count: int) -> float:
-    return total / count if count else math.nan  # an empty line has a score too
-
-
-def _exp(nats: float) -> float:
-    return math.inf if nats >= 700 else math.exp(nats)
-
-
-@dataclass(frozen=True)
-class ScoringProtocol:
-    """How the state runs through the text.
-
-    The text is cut into segments that are scored side by side, each after reading `warmup` tokens
-    before it that are not scored (they are scored in the segment before).
-
-    Attributes:
-        segment: Tokens scored in one run of the state; None is the whole text in one serial pass.
-        warmup: Tokens read before each segment, at most.
-        by_record: Each record is a segment, of its own length, read from the start symbol; without
-            records, all is one.
-    """
-
-    segment: int | None
-    warmup: int
-    by_record: bool = False
-
-    @classmethod
-    def carried(cls) -> Self:
-        """State carried through the text, in parallel.
-
-        Enough warm-up to agree with `exact` within 0.001 nats.
-        """
-        return cls(segment=2048, warmup=512)
-
-    @classmethod
-    def exact(cls) -> Self:
-        """State carried through the text in one serial pass."""
-        return cls(segment=None, warmup=0)
-
-    @classmethod
-    def records(cls) -> Self:
-        """State zero at the start of each record, as such a model was trained."""
-        return cls(segment=None, warmup=0, by_record=True)
-
-    @classmethod
-    def of(cls, text: Encoded) -> Self:
-        """Return how a text is scored if nothing else is asked for.
-
-        By record if it has some, or else carried.
-        """
-        return cls.carried() if text.starts is None else cls.records()
-
-    @classmethod
-    def reset(cls, every: int) -> Self:
-        """Context-free blocks of `every` tokens, each from the token before it.
-
-        How transformers are often scored.
-        """
-        return cls(segment=every, warmup=1)
-
-    def __str__(self) -> str:
-        """Name the protocol, for a score's signature."""
-        if self.by_record:
-            return "state:records"
-        if self.segment is None:
-            return "state:carried-exact"
-        return (
-            f"state:reset-{self.segment}"
-            if self.warmup == 1
-            else f"state:carried-warmup-{self.warmup}"
-        )
+# What bounds the memory, and changes no result.
+MAX_ROWS = 64  # segments side by side
+MAX_STEPS = 256  # time steps in one run of the model
+MAX_TOKENS = 4096  # tokens in one run
+MAX_LOGITS = 1 << 25  # logits in one run
+# A long text has about so many segments, longer ones by up to so much: less of the work is warm-up.
+WANTED_SEGMENTS, MAX_LENGTHENING = 64, 8
 
 
 def evaluate(
@@ -168,8 +55,8 @@ def evaluate(
     text: Encoded,
     protocol: ScoringProtocol,
     *,
-    autocast: Callable[[], Any] | None = None,
-    ranks: Ranks = ALONE,
+    autocast: Autocast | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Score:
     """Score every token of a text, the first one included (it is predicted from the start symbol).
 
@@ -182,62 +69,39 @@ def evaluate(
         tokenizer: The one that made the ids.
         text: The ids, and the characters and bytes that they stand for.
         protocol: How the state runs.
-        autocast: Makes the context in which the model runs, for lower precision; None computes in
-            the weights' own.
-        ranks: Those that share the work; each of them has the same arguments, and gets the same
-            score.
+        autocast: None computes in the weights' own precision.
+        group: Processes that share the work; all have the same arguments and get the same score.
     """
-    score = tally(
-        token_nats(model, text, protocol, autocast=autocast, ranks=ranks), tokenizer, text
-    ).score
-    total, unknown, unknown_nats = ranks.total(score.nats, score.unknown, score.unknown_nats)
+    losses = token_nats(model, text, protocol, autocast=autocast, group=group)
+    score = break_down(losses, tokenizer, text).score
+    total, unknown, unknown_nats = group.sum(score.nats, score.unknown, score.unknown_nats)
     return replace(score, nats=total, unknown=int(unknown), unknown_nats=unknown_nats)
 
 
-@dataclass(frozen=True)
-class Tally:
-    """A score, and how it is spread over the text.
-
-    Attributes:
-        score: Of the whole text.
-        nats: What each piece of `PIECE` tokens costs, (pieces,), in the order of the text; the last
-            may be shorter.
-        tokens: Tokens in each piece.
-    """
-
-    score: Score
-    nats: Nats
-    tokens: Places
-
-
-PIECE = 100  # ten of them are a block of the bootstrap
-
-
-def tally(losses: Iterable[tuple[Places, Nats]], tokenizer: Tokenizer, text: Encoded) -> Tally:
+def break_down(
+    losses: Iterable[tuple[Positions, Nats]], tokenizer: Tokenizer, text: Encoded
+) -> ScoreBreakdown:
     """Add up what each token of a text costs.
 
-    Pairs of places in `text.ids` and their nats, in any order.
+    Args:
+        losses: Positions in `text.ids` and their nats, in any order.
+        tokenizer: The one that made the ids.
+        text: The ids, and the characters and bytes that they stand for.
     """
     total = unknown_nats = 0.0
     unknown, pieces = 0, np.zeros(-(-len(text.ids) // PIECE))
-    for places, nats in losses:
+    for positions, nats in losses:
         total += float(nats.sum())
-        strangers = take(text.ids, places) == tokenizer.unknown
-        unknown_nats += float(nats[strangers].sum())
-        unknown += int(strangers.sum())
-        np.add.at(pieces, places // PIECE, nats + strangers * tokenizer.unknown_nats)
-    penalty = unknown * tokenizer.unknown_nats
-    score = Score(
-        total + penalty,
-        len(text.ids),
-        text.characters,
-        text.bytes,
-        unknown,
-        unknown_nats + penalty if unknown else 0.0,
-    )
-    return Tally(
-        score, pieces, np.diff(np.minimum(np.arange(len(pieces) + 1) * PIECE, len(text.ids)))
-    )
+        is_unknown = take(text.ids, positions) == tokenizer.unknown
+        unknown_nats += float(nats[is_unknown].sum())
+        unknown += int(is_unknown.sum())
+        np.add.at(pieces, positions // PIECE, nats + is_unknown * tokenizer.unknown_nats)
+    charge = unknown * tokenizer.unknown_nats
+    charged = unknown_nats + charge if unknown else 0.0
+    tokens, characters = len(text.ids), text.characters
+    score = Score(total + charge, tokens, characters, text.bytes, unknown, charged)
+    ends = np.minimum(np.arange(len(pieces) + 1) * PIECE, tokens)
+    return ScoreBreakdown(score, pieces, np.diff(ends))
 
 
 def token_nats(
@@ -245,20 +109,18 @@ def token_nats(
     text: Encoded,
     protocol: ScoringProtocol,
     *,
-    autocast: Callable[[], Any] | None = None,
-    ranks: Ranks = ALONE,
-) -> Iterator[tuple[Places, Nats]]:
-    """Yield places in `text.ids` and the negative log likelihood in nats of each one's token, on one rank only."""
-    groups = shared(segments(text, protocol), ranks)
-    yield from nats_of(predictions(model, text.ids, groups, autocast=autocast))
+    autocast: Autocast | None = None,
+    group: ProcessGroup = ALONE,
+) -> Iterator[tuple[Positions, Nats]]:
+    """Yield positions in `text.ids` and the nats of the token at each, this process's share only."""
+    shares = shard(segments(text, protocol), group)
+    yield from nats_of(predictions(model, text.ids, shares, autocast=autocast))
 
 
-def nats_of(
-    found: Iterable[tuple[Places, tuple[npt.NDArray[Any], ...]]],
-) -> Iterator[tuple[Places, Nats]]:
-    """Take the losses out of what `predictions` yields, in a type that sums of millions are safe in."""
-    for places, (losses, *_) in found:
-        yield places, losses.astype(np.float64)
+def nats_of(found: Iterable[tuple[Positions, Measured]]) -> Iterator[tuple[Positions, Nats]]:
+    """Take the losses out of what `predictions` yields, in float64, as they will be summed up."""
+    for positions, (losses, *_) in found:
+        yield positions, losses.astype(np.float64)
 
 
 def losses_only(logits: Tensor, targets: Tensor) -> tuple[Tensor]:
@@ -266,112 +128,124 @@ def losses_only(logits: Tensor, targets: Tensor) -> tuple[Tensor]:
     return (functional.cross_entropy(logits, targets, reduction="none"),)
 
 
+@dataclass(frozen=True)
+class Segments:
+    """Segments that are scored side by side, as positions in a text's ids, (rows, 1) each.
+
+    Attributes:
+        read_from: The first token that is read.
+        score_from: The first token that is scored.
+        end: The position after the last one.
+    """
+
+    read_from: Positions
+    score_from: Positions
+    end: Positions
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest one."""
+        return int((self.end - self.read_from).max())
+
+    def steps(self, vocab_size: int) -> int:
+        """Return how many time steps fit into one run of a model."""
+        rows = len(self.end)
+        return max(1, min(MAX_STEPS, MAX_TOKENS // rows, MAX_LOGITS // (rows * vocab_size)))
+
+    def rows(self, chosen: slice) -> "Segments":
+        """Return some of them."""
+        return Segments(self.read_from[chosen], self.score_from[chosen], self.end[chosen])
+
+
 def predictions(
     model: CharRNN,
     ids: Ids,
-    groups: Iterable[tuple[Places, Places]],
+    groups: Iterable[Segments],
     measure: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = losses_only,
     *,
-    autocast: Callable[[], Any] | None = None,
-) -> Iterator[tuple[Places, tuple[npt.NDArray[Any], ...]]]:
-    """Predict every token once and yield places in `ids` with what is measured there, in the order of scoring.
+    autocast: Autocast | None = None,
+) -> Iterator[tuple[Positions, Measured]]:
+    """Predict every token once.
 
     Args:
         model: Put into evaluation mode for the while.
         ids: The text.
-        groups: What is scored side by side, as `segments` yields it.
+        groups: What is scored side by side.
         measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), which it must
             not change; returns tensors (tokens,).
         autocast: As for `evaluate`.
+
+    Yields:
+        Positions in `ids`, and what is measured there, in the order of scoring.
     """
     training = model.training
     model.eval()
     try:
-        for begins, ends in groups:
+        for group in groups:
             state = None
-            for columns, inputs, targets in _steps(ids, begins, ends, model.start):
-                wanted = (columns >= begins[:, 1:]) & (columns < ends)
+            for positions, inputs, targets in _walk(ids, group, model.start):
                 with torch.inference_mode(), (autocast or nullcontext)():
                     logits, state = model(inputs.to(model.device), state)
-                    found = measure(
-                        logits.float().flatten(0, 1), targets.to(model.device).flatten()
-                    )
-                yield columns[wanted], tuple(value.cpu().numpy()[wanted.ravel()] for value in found)
+                    flat = logits.float().flatten(0, 1)
+                    found = measure(flat, targets.to(model.device).flatten())
+                scored = (positions >= group.score_from) & (positions < group.end)
+                values = tuple(value.cpu().numpy()[scored.ravel()] for value in found)
+                yield positions[scored], values
     finally:
         model.train(training)
 
 
-# What bounds the memory, and changes no result: segments side by side, steps at a time, tokens and
-# logits in one run.
-ROWS, CHUNK, TOKENS, LOGITS = 64, 256, 4096, 1 << 25
-STREAMS, LONGEST = (
-    64,
-    8,
-)  # a long text has so many segments, longer ones, so that less of the work is warm-up
+def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Tensor, Tensor]]:
+    """Walk along all segments of a group at once, the start symbol first.
 
-
-def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[tuple[Places, Places]]:
-    """Cut a text into groups of segments.
-
-    Arrays of (first token read, first token scored) and of the end.
+    Yields:
+        Positions of the targets, inputs and targets, (rows, steps) each.
     """
+    longest, steps, last = group.longest, group.steps(start), len(ids) - 1
+    for offset in range(0, longest, steps):
+        positions = group.read_from + np.arange(offset, min(offset + steps, longest))
+        inputs = take(ids, np.clip(positions - 1, 0, last))
+        if offset == 0:
+            inputs[:, 0] = start
+        targets = take(ids, np.minimum(positions, last))
+        yield positions, torch.from_numpy(inputs), torch.from_numpy(targets)
+
+
+def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[Segments]:
+    """Cut a text into groups of segments."""
     length = len(text.ids)
     if protocol.by_record and text.starts is not None:
         yield from record_segments(text.starts, length)
         return
     size = protocol.segment or max(1, length)
     if protocol.segment and protocol.warmup > 1:
-        size = max(size, min(LONGEST * size, -(-length // STREAMS)))
-    for first in range(0, length, ROWS * size):
-        group = np.arange(first, min(first + ROWS * size, length), size)
-        begins = np.stack([np.maximum(0, group - protocol.warmup), group], axis=1)
-        yield begins, np.minimum(group + size, length)[:, None]
+        size = max(size, min(MAX_LENGTHENING * size, -(-length // WANTED_SEGMENTS)))
+    for first in range(0, length, MAX_ROWS * size):
+        begin = np.arange(first, min(first + MAX_ROWS * size, length), size)[:, None]
+        read_from = np.maximum(0, begin - protocol.warmup)
+        yield Segments(read_from, begin, np.minimum(begin + size, length))
 
 
-def shared(
-    groups: Iterable[tuple[Places, Places]], ranks: Ranks
-) -> Iterator[tuple[Places, Places]]:
-    """Leave this rank's share of each group's segments, if it has one."""
-    for begins, ends in groups:
-        if ranks.rank < len(begins):
-            yield begins[ranks.rank :: ranks.size], ends[ranks.rank :: ranks.size]
-
-
-def most_tokens(text: Encoded) -> int:
-    """Return how many tokens of a text are scored in one run of the model, at most."""
-    groups = segments(text, ScoringProtocol.of(text))
-    sizes = [(len(ends), int((ends - begins[:, :1]).max())) for begins, ends in groups]
-    return max(rows * max(1, min(CHUNK, TOKENS // rows, longest)) for rows, longest in sizes)
-
-
-def record_segments(starts: Places, length: int) -> Iterator[tuple[Places, Places]]:
-    """Group records by length; each is read and scored from its start on.
-
-    Arrays as `segments` has them.
-    """
+def record_segments(starts: Positions, length: int) -> Iterator[Segments]:
+    """Group records by length, the longest first; each is read and scored from its start on."""
     ends = np.append(starts[1:], length)
-    order, done = np.argsort(starts - ends, kind="stable"), 0  # the longest first
+    order, done = np.argsort(starts - ends, kind="stable"), 0
     while done < len(order):
         longest = int((ends - starts)[order[done]])
-        group = order[done : done + ROWS * CHUNK // min(longest, CHUNK)]
-        yield starts[group, None].repeat(2, axis=1), ends[group, None]
-        done += len(group)
+        rows = MAX_ROWS * MAX_STEPS // min(longest, MAX_STEPS)
+        chosen = order[done : done + rows, None]
+        yield Segments(starts[chosen], starts[chosen], ends[chosen])
+        done += len(chosen)
 
 
-def _steps(
-    ids: Ids, begins: Places, ends: Places, start: int
-) -> Iterator[tuple[Places, Tensor, Tensor]]:
-    """Walk along all rows at once.
+def shard(groups: Iterable[Segments], group: ProcessGroup) -> Iterator[Segments]:
+    """Leave this process's share of each group's segments, if it has one."""
+    for one in groups:
+        if group.rank < len(one.end):
+            yield one.rows(slice(group.rank, None, group.size))
 
-    (columns, inputs, targets), each (rows, steps), the start symbol first.
-    """
-    first = begins[:, :1]
-    longest = int((ends - first).max())
-    steps = max(1, min(CHUNK, TOKENS // len(first), LOGITS // (len(first) * start)))
-    for offset in range(0, longest, steps):
-        columns = first + np.arange(offset, min(offset + steps, longest))
-        inputs = take(ids, np.clip(columns - 1, 0, len(ids) - 1))
-        if offset == 0:
-            inputs[:, 0] = start
-        targets = take(ids, np.minimum(columns, len(ids) - 1))
-        yield columns, torch.from_numpy(inputs), torch.from_numpy(targets)
+
+def max_tokens(text: Encoded) -> int:
+    """Return how many tokens of a text are scored in one run of the model, at most."""
+    groups = segments(text, ScoringProtocol.of(text))
+    return max(len(one.end) * min(one.steps(1), one.longest) for one in groups)

@@ -1,31 +1,27 @@
 """Scores in detail: of each line by itself, and of each token with what the model thought of it."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charrnn.data.records import encode_text
-from charrnn.data.text import encode
+from charrnn.data.encoding import Encoded, encode_text
+from charrnn.data.formats import PLAIN, TextFormat
+from charrnn.evaluation.score import LN2, Positions, Score, ScoringProtocol
 from charrnn.evaluation.scoring import (
-    ROWS,
-    Places,
-    Score,
-    ScoringProtocol,
+    MAX_ROWS,
+    Autocast,
+    Measured,
+    Segments,
+    break_down,
     nats_of,
     predictions,
     segments,
-    tally,
 )
 from charrnn.model.network import CharRNN
 from charrnn.tokenizers import Tokenizer
-
-Arrays = tuple[npt.NDArray[Any], ...]
 
 
 def score_lines(
@@ -33,11 +29,9 @@ def score_lines(
     tokenizer: Tokenizer,
     lines: Sequence[str],
     *,
-    autocast: Callable[[], Any] | None = None,
+    autocast: Autocast | None = None,
 ) -> list[Score]:
-    """Score each line by itself, from the start symbol on.
-
-    An empty line has no tokens and costs nothing.
+    """Score each line by itself, from the start symbol on; an empty line has no tokens.
 
     Args:
         model: Put into evaluation mode for the while.
@@ -46,27 +40,29 @@ def score_lines(
             no result.
         autocast: As for `charrnn.evaluation.scoring.evaluate`.
     """
-    texts = [encode(tokenizer, line) for line in lines]
-    ids = np.concatenate([text.ids for text in texts]) if texts else np.zeros(0, dtype=np.uint8)
+    if not lines:
+        return []
+    texts = [encode_text(tokenizer, line) for line in lines]
+    ids = np.concatenate([text.ids for text in texts])
     ends = np.cumsum([len(text.ids) for text in texts], dtype=np.int64)
     nats = np.zeros(len(ids))
-    for places, losses in nats_of(predictions(model, ids, _line_groups(ends), autocast=autocast)):
-        nats[places] = losses
-    parts = zip(texts, np.split(nats, ends[:-1]), strict=True) if texts else ()
-    return [tally([(np.arange(len(part)), part)], tokenizer, text).score for text, part in parts]
+    found = predictions(model, ids, _line_groups(ends), autocast=autocast)
+    for positions, losses in nats_of(found):
+        nats[positions] = losses
+    parts = zip(texts, np.split(nats, ends[:-1]), strict=True)
+    return [
+        break_down([(np.arange(len(part)), part)], tokenizer, text).score for text, part in parts
+    ]
 
 
-def _line_groups(ends: Places) -> Iterator[tuple[Places, Places]]:
-    """Put lines of about the same length side by side.
-
-    See `charrnn.evaluation.scoring.segments`.
-    """
+def _line_groups(ends: Positions) -> Iterator[Segments]:
+    """Put lines of about the same length side by side."""
     begins = np.concatenate([[0], ends[:-1]])
     order = np.argsort(ends - begins, kind="stable")
-    order = order[(ends > begins)[order]]
-    for begin in range(0, len(order), ROWS):
-        rows = order[begin : begin + ROWS]
-        yield np.stack([begins[rows], begins[rows]], axis=1), ends[rows, None]
+    order = order[(ends > begins)[order], None]
+    for first in range(0, len(order), MAX_ROWS):
+        rows = order[first : first + MAX_ROWS]
+        yield Segments(begins[rows], begins[rows], ends[rows])
 
 
 @dataclass(frozen=True)
@@ -97,55 +93,60 @@ def surprisals(
     text: str,
     protocol: ScoringProtocol,
     *,
-    separator: str | None = None,
-    autocast: Callable[[], Any] | None = None,
+    text_format: TextFormat = PLAIN,
+    autocast: Autocast | None = None,
 ) -> Iterator[Surprisal]:
-    """Yield each token of a text, in its order.
-
-    Together they cost what `charrnn.evaluation.scoring.evaluate` says.
+    """Yield each token of a text, in its order; together they cost what `evaluate` says.
 
     Args:
         model: Put into evaluation mode for the while.
         tokenizer: The model's.
-        text: Records, if there is a separator, each of which ends with it.
+        text: In the units of its format: records, each with its separator, or anything.
         protocol: How the state runs.
-        separator: Ends each record of the text.
+        text_format: How the text is organised.
         autocast: As for `charrnn.evaluation.scoring.evaluate`.
     """
-    encoded = encode_text(tokenizer, text, separator)
+    encoded = encode_text(tokenizer, text, text_format)
     groups = segments(encoded, protocol)
-    found = predictions(model, encoded.ids, groups, in_detail, autocast=autocast)
+    found = in_order(predictions(model, encoded.ids, groups, in_detail, autocast=autocast))
     decoder, shown = tokenizer.decoder(), 0
-    for places, values in in_order(found):
-        for symbol, nats, rank, entropy in zip(
-            encoded.ids[places].tolist(), *map(np.ndarray.tolist, values), strict=True
-        ):
-            begin, shown = shown, shown + len(decoder.feed(symbol))
-            unknown = symbol == tokenizer.unknown
-            bits = (nats + unknown * tokenizer.unknown_nats) / math.log(2)
-            yield Surprisal(text[begin:shown], symbol, bits, rank, entropy / math.log(2), unknown)
+    for symbol, nats, rank, entropy in _one_by_one(encoded, found):
+        begin, shown = shown, shown + len(decoder.feed(symbol))
+        unknown = symbol == tokenizer.unknown
+        bits = (nats + unknown * tokenizer.unknown_nats) / LN2
+        yield Surprisal(text[begin:shown], symbol, bits, int(rank), entropy / LN2, unknown)
+
+
+def _one_by_one(
+    encoded: Encoded, found: Iterable[tuple[Positions, Measured]]
+) -> Iterator[tuple[int, float, float, float]]:
+    for positions, values in found:
+        symbols = encoded.ids[positions].tolist()
+        yield from zip(symbols, *map(np.ndarray.tolist, values), strict=True)
 
 
 def in_detail(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each prediction the nats of the target, its rank, and the entropy in nats."""
+    """Return for each prediction the target's nats, its rank, and the entropy in nats."""
     likelihoods = torch.log_softmax(logits, dim=-1)
     own = likelihoods.gather(-1, targets[:, None])
-    return (
-        -own[:, 0],
-        (likelihoods > own).sum(dim=-1) + 1,
-        -(likelihoods.exp() * likelihoods).sum(dim=-1),
-    )
+    rank = (likelihoods > own).sum(dim=-1) + 1
+    return -own[:, 0], rank, -(likelihoods.exp() * likelihoods).sum(dim=-1)
 
 
-def in_order(found: Iterable[tuple[Places, Arrays]]) -> Iterator[tuple[Places, Arrays]]:
-    """Put what was scored side by side into the order of the text, holding back no more than must be."""
-    held: list[tuple[Places, Arrays]] = []
+def in_order(
+    found: Iterable[tuple[Positions, Measured]],
+) -> Iterator[tuple[Positions, Measured]]:
+    """Put what was scored side by side into the order of the text.
+
+    No more is held back than must be.
+    """
+    held: list[tuple[Positions, Measured]] = []
     due = end = count = 0
-    for places, values in found:
-        held.append((places, values))
-        end, count = max(end, int(places.max(initial=-1)) + 1), count + len(places)
+    for positions, values in found:
+        held.append((positions, values))
+        end, count = max(end, int(positions.max(initial=-1)) + 1), count + len(positions)
         if count and count == end - due:
-            together = np.concatenate([places for places, _ in held])
+            together = np.concatenate([one for one, _ in held])
             order = np.argsort(together)
             columns = zip(*(values for _, values in held), strict=True)
             yield together[order], tuple(np.concatenate(column)[order] for column in columns)

@@ -4,12 +4,11 @@ After SHA-RNN (Merity 2019); it is the idea of Bahdanau et al. (2015), with the 
 place of the sentence to translate.
 
 m_t = layer norm of h_t                                    what is remembered of a step
-a_t = softmax over s of (W m_t . m_s) / sqrt(size)         s = t - N + 1 .. t, as far as the text
-has begun h'  = h_t + V (sum over s of a_ts m_s)
+a_t = softmax over s of (W m_t . m_s) / sqrt(size)         s = t - N + 1 .. t, once the text has begun
+h'  = h_t + V (sum over s of a_ts m_s)
 
-A head as wide as the states needs no matrices for keys and values: they would only ever be
-multiplied with W and V. V begins at zero, so that a model begins as the same model without
-attention.
+A head as wide as the states needs no matrices for keys and values: they would only ever be multiplied
+with W and V. V starts at zero, so that a model starts as the same model without attention.
 """
 
 import torch
@@ -17,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from charrnn.config.schema import ModelConfig
-from charrnn.model.cells import State
+from charrnn.model.cells.layer import State
 from charrnn.model.dropout import Dropout
 
-LEAST_BLOCK = 64  # queries that are answered at once, if the window is shorter than that
+MIN_BLOCK = 64  # queries that are answered at once, if the window is shorter than that
 
 
 class Attention(nn.Module):
     """One head over a sliding window.
 
-    Its state is the last N of m (batch, N, size) and how many are there (batch, 1).
+    Its state is the last N of m (batch, N, size), and how many of them exist (batch, 1).
 
     Attributes:
         span: N, at least 1.
@@ -43,28 +42,24 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def forward(self, values: Tensor, state: State) -> tuple[Tensor, State]:
-        """Let each of (batch, time, size) look back.
+        """Let each step of (batch, time, size) attend to the last ones, its own included.
 
-        Return as many, and the state after the last step.
+        Returns:
+            As many values, and the state after the last step.
         """
         memory, count = state
-        noted = self.norm(values)
-        queries, seen = self.query(noted), torch.cat([memory, noted.to(memory.dtype)], dim=1)
+        remembered, block = self.norm(values), max(self.span, MIN_BLOCK)
+        queries = self.query(remembered)
+        seen = torch.cat([memory, remembered.to(memory.dtype)], dim=1)
         found = [
-            self._look_back(queries[:, begin : begin + self._block], seen, count, begin)
-            for begin in range(0, values.shape[1], self._block)
+            self._attend(queries[:, begin : begin + block], seen, count, begin)
+            for begin in range(0, values.shape[1], block)
         ]
         answers = self.dropout(self.output(torch.cat(found, dim=1)))
-        return values + answers, (
-            seen[:, -self.span :],
-            (count + values.shape[1]).clamp(max=self.span),
-        )
+        count = (count + values.shape[1]).clamp(max=self.span)
+        return values + answers, (seen[:, -self.span :], count)
 
-    @property
-    def _block(self) -> int:
-        return max(self.span, LEAST_BLOCK)
-
-    def _look_back(self, queries: Tensor, seen: Tensor, count: Tensor, begin: int) -> Tensor:
+    def _attend(self, queries: Tensor, seen: Tensor, count: Tensor, begin: int) -> Tensor:
         """Answer the queries (batch, some, size) of the steps from `begin` on.
 
         Args:
@@ -77,13 +72,9 @@ class Attention(nn.Module):
         keys = seen[:, first:last].to(queries.dtype)
         place = torch.arange(first, last, device=seen.device)
         step = torch.arange(begin, begin + queries.shape[1], device=seen.device)[:, None]
-        # Step t is at place span + t of what was seen, and the places before span - count hold
-        # nothing yet.
+        # Step t stands at place span + t of what was seen; before place span - count there is nothing.
         within = (place > step) & (place <= step + self.span)
-        begun = place >= self.span - count
-        queries, keys, mask = (
-            queries[:, None],
-            keys[:, None],
-            (within & begun[:, None])[:, None],
-        )  # one head
-        return functional.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask)[:, 0]
+        exists = place >= self.span - count
+        allowed = (within & exists[:, None])[:, None]  # one head
+        queries, keys = queries[:, None], keys[:, None]
+        return functional.scaled_dot_product_attention(queries, keys, keys, attn_mask=allowed)[:, 0]

@@ -3,14 +3,14 @@
     ids (batch, time)
       -> embedding                 (batch, time, embedding_size)
       -> num_layers times: cell    (batch, time, hidden_size)
-                           + its input (residual, where both have one width)
+                           + its input (residual, where both have the same width)
                            -> layer norm
       -> attention over the last states, if there is any
       -> output layer              (batch, time, vocab_size)
 
-with dropout after each layer (on the embedding it cost more than it gave: a narrow vector that
-carries all that the model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the
-start symbol, which is only ever an input: it stands where there is no symbol before the first.
+with dropout after each layer (on the embedding it cost more than it gave: that is a narrow vector,
+and all that the model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
+symbol, which is only ever an input: it stands where there is no symbol before the first.
 """
 
 from collections.abc import Iterable
@@ -20,20 +20,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from charrnn.config.cells import CELLS
 from charrnn.config.schema import ModelConfig
 from charrnn.model.adaptive_softmax import Tail, log_probs, summed_loss
 from charrnn.model.attention import Attention
-from charrnn.model.cells import CELLS, Cell, State
+from charrnn.model.cells.fast import run_layer
+from charrnn.model.cells.layer import RecurrentLayer, State
 from charrnn.model.dropout import Dropout
 from charrnn.model.shapes import state_shapes, tails, weight_shapes
 
 
 class Layer(nn.Module):
-    """A cell, the optional residual connection around it, layer norm, and dropout."""
+    """A cell over time, the optional residual connection around it, layer norm, and dropout."""
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.cell: Cell = CELLS[config.cell](input_size, config)
+        self.cell = RecurrentLayer(input_size, config)
         self.norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
         self.residual = config.residual and input_size == config.hidden_size
         self.dropout = Dropout(config.dropout)
@@ -41,9 +43,10 @@ class Layer(nn.Module):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over (batch, time, input_size).
 
-        Return (batch, time, hidden_size) and the cell's last state.
+        Returns:
+            Outputs (batch, time, hidden_size), and the cell's last state.
         """
-        outputs, state = self.cell(inputs, state)
+        outputs, state = run_layer(self.cell, inputs, state)
         outputs = self.norm(outputs + inputs if self.residual else outputs)
         return self.dropout(outputs), state
 
@@ -66,15 +69,13 @@ class CharRNN(nn.Module):
         self.attention = Attention(config) if config.attention else None
         (outputs,) = weight_shapes(config)["head_bias"]
         self.head_bias = nn.Parameter(torch.zeros(outputs))
-        self.head_weight = (
-            None if config.tied else nn.Parameter(torch.empty(outputs, config.hidden_size))
-        )
-        if self.head_weight is not None:
-            nn.init.uniform_(
-                self.head_weight, -(config.hidden_size**-0.5), config.hidden_size**-0.5
-            )
-        else:  # the embedding is the output layer too, so it starts on an output layer's scale
-            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+        self.head_weight: nn.Parameter | None = None
+        scale = config.hidden_size**-0.5
+        if config.tied:  # the embedding is the output layer too, so it starts on that one's scale
+            nn.init.normal_(self.embedding.weight, std=scale)
+        else:
+            weight = torch.empty(outputs, config.hidden_size).uniform_(-scale, scale)
+            self.head_weight = nn.Parameter(weight)
         self.tails = nn.ModuleList(Tail(config.hidden_size, *tail) for tail in tails(config))
 
     @property
@@ -87,19 +88,20 @@ class CharRNN(nn.Module):
 
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
-            state: What an earlier call returned, or None to begin afresh: for each layer in turn
-                its cell's tensors (batch, hidden_size), then what the attention remembers.
+            state: What an earlier call returned, or None to start afresh: for each layer in turn its
+                cell's tensors (batch, hidden_size), then what the attention remembers.
 
         Returns:
-            Logits (batch, time, vocab_size) and the state after the last step.
+            Logits (batch, time, vocab_size), and the state after the last step.
         """
         values, carried = self.hidden(ids, state)
         return self.logits(values), carried
 
     def hidden(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Do as `forward`, but for the output layer.
+        """Do as `forward` up to the output layer.
 
-        Return what it would be given, (batch, time, hidden_size).
+        Returns:
+            The output layer's input (batch, time, hidden_size), and the state after the last step.
         """
         states = self.split(self.initial_state(len(ids)) if state is None else state)
         values = self.embedding(ids)
@@ -113,7 +115,7 @@ class CharRNN(nn.Module):
         return values, carried
 
     def logits(self, values: Tensor) -> Tensor:
-        """Map (..., hidden_size) to (..., vocab_size).
+        """Map (..., hidden_size) to logits (..., vocab_size).
 
         Those of an adaptive softmax are normalised.
         """
@@ -121,7 +123,12 @@ class CharRNN(nn.Module):
         return log_probs(head, self._tails, values) if self.tails else head
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Return the summed negative log likelihood in nats of `targets` (batch, time), from what `hidden` returned."""
+        """Return the summed negative log likelihood in nats.
+
+        Args:
+            values: What `hidden` returned, (batch, time, hidden_size).
+            targets: Symbols, (batch, time); one of -100 is no target.
+        """
         head, wanted = self._head(values).flatten(0, 1), targets.flatten()
         if self.tails:
             return summed_loss(head, self._tails, values.flatten(0, 1), wanted)
@@ -132,24 +139,24 @@ class CharRNN(nn.Module):
         return [tail for tail in self.tails if isinstance(tail, Tail)]
 
     def _head(self, values: Tensor) -> Tensor:
-        weight = (
-            self.embedding.weight[: self.start] if self.head_weight is None else self.head_weight
-        )
+        tied = self.head_weight is None
+        weight = self.embedding.weight[: self.start] if tied else self.head_weight
+        assert weight is not None
         return functional.linear(values, weight, self.head_bias)
 
-    def set_dropout(self, share: float) -> None:
-        """Drop another share from now on."""
-        self.config = replace(self.config, dropout=share)
+    def set_dropout(self, probability: float) -> None:
+        """Train with another dropout probability from now on."""
+        self.config = replace(self.config, dropout=probability)
         for module in self.modules():
             if isinstance(module, Dropout):
-                module.share = share
+                module.probability = probability
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
         return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
 
     def split(self, state: State) -> list[State]:
-        """Cut the model's state into one tuple for each layer, and one for the attention if there is any."""
+        """Return each layer's part of the model's state, and the attention's if there is any."""
         size = CELLS[self.config.cell].num_states
         end = size * self.config.num_layers
         layers = [state[i : i + size] for i in range(0, end, size)]
@@ -157,10 +164,7 @@ class CharRNN(nn.Module):
 
 
 def detach(state: Iterable[Tensor]) -> State:
-    """Cut the gradient's path into the past.
-
-    The truncation of truncated backpropagation through time.
-    """
+    """Cut the gradient's path into the past: the truncation of truncated BPTT."""
     return tuple(tensor.detach() for tensor in state)
 
 
@@ -170,7 +174,5 @@ def build(config: ModelConfig, seed: int) -> CharRNN:
     Every global generator stays as it is.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would seed every other device's too
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device's
         return CharRNN(config)

@@ -1,48 +1,35 @@
-"""Which weights a configuration implies, by name and shape.
+"""Which weights a configuration implies, by name and shape, without allocating anything. No torch.
 
-Known without torch and without allocating anything.
-
-A model file is checked against it before it is believed, `--dry-run` and `info` count with it, and
-the NumPy model reads the same names. `tests/test_model.py` holds it against the torch model.
+A model file is checked against it before it is believed, `info` and the plan of a run count with it,
+and the NumPy model reads the same names. `tests/test_model.py` compares it with the torch model.
 """
 
 from math import prod
 
+from charrnn.config.cells import CELLS
 from charrnn.config.schema import ModelConfig
 
-NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "mingru": 2, "minlstm": 3}
-NUM_STATES = {"rnn": 1, "gru": 1, "lstm": 2, "mingru": 1, "minlstm": 1}
+Shapes = dict[str, tuple[int, ...]]
 
 
 def tails(config: ModelConfig) -> list[tuple[int, int, int]]:
-    """Return each tail of an adaptive softmax.
-
-    Its first symbol, the one after its last, and its width.
-    """
+    """Return (first symbol, one after the last, width) of each tail of an adaptive softmax."""
     if not config.adaptive:
         return []
     first, second, hidden = config.vocab_size // 8, config.vocab_size // 2, config.hidden_size
     return [(first, second, max(1, hidden // 2)), (second, config.vocab_size, max(1, hidden // 4))]
 
 
-def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def weight_shapes(config: ModelConfig) -> Shapes:
     """Return the shape of each weight of a model, in the model's own order."""
-    hidden = config.hidden_size
-    rare = tails(config)
+    hidden, rare = config.hidden_size, tails(config)
     outputs = rare[0][0] + len(rare) if rare else config.vocab_size
-    shapes: dict[str, tuple[int, ...]] = {"head_bias": (outputs,)}
+    shapes: Shapes = {"head_bias": (outputs,)}
     if not config.tied:
         shapes["head_weight"] = (outputs, hidden)
     shapes["embedding.weight"] = (config.vocab_size + 1, config.embedding_size)
     for layer in range(config.num_layers):
-        prefix = f"layers.{layer}."
-        for name, shape in cell_shapes(
-            config, config.embedding_size if layer == 0 else hidden
-        ).items():
-            shapes[f"{prefix}cell.{name}"] = shape
-        if config.layer_norm:
-            shapes[prefix + "norm.weight"] = (hidden,)
-            shapes[prefix + "norm.bias"] = (hidden,)
+        shapes |= _layer_shapes(config, layer)
     if config.attention:
         shapes |= {f"attention.{name}.weight": (hidden, hidden) for name in ("query", "output")}
         shapes |= {f"attention.norm.{name}": (hidden,) for name in ("weight", "bias")}
@@ -53,21 +40,20 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the shape of each tensor that a model carries for one stream.
-
-    Its cells' in turn, then its attention's.
-    """
-    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * (
-        config.num_layers * NUM_STATES[config.cell]
-    )
-    return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells
+def _layer_shapes(config: ModelConfig, layer: int) -> Shapes:
+    input_size = config.embedding_size if layer == 0 else config.hidden_size
+    cell, prefix = cell_shapes(config, input_size), f"layers.{layer}."
+    shapes = {f"{prefix}cell.{name}": shape for name, shape in cell.items()}
+    if config.layer_norm:
+        shapes |= {f"{prefix}norm.{name}": (config.hidden_size,) for name in ("weight", "bias")}
+    return shapes
 
 
-def cell_shapes(config: ModelConfig, input_size: int) -> dict[str, tuple[int, ...]]:
+def cell_shapes(config: ModelConfig, input_size: int) -> Shapes:
     """Return the shape of each weight of a cell, its gates stacked along the first axis."""
-    hidden, rows = config.hidden_size, NUM_GATES[config.cell] * config.hidden_size
-    if config.cell in ("mingru", "minlstm"):  # no matrix of the state
+    spec, hidden = CELLS[config.cell], config.hidden_size
+    rows = len(spec.gates) * hidden
+    if not spec.recurrent:
         return {"weight": (rows, input_size), "bias": (rows,)}
     return {
         "rnn.weight_ih_l0": (rows, input_size),
@@ -77,6 +63,16 @@ def cell_shapes(config: ModelConfig, input_size: int) -> dict[str, tuple[int, ..
     }
 
 
+def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
+    """Return the shape of each array that a model carries for one stream.
+
+    Those of its cells in turn come first, then those of its attention.
+    """
+    count = config.num_layers * CELLS[config.cell].num_states
+    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * count
+    return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells
+
+
 def parameter_count(config: ModelConfig) -> int:
-    """Count the numbers that a model of this shape consists of."""
+    """Return the number of parameters of a model of this shape."""
     return sum(prod(shape) for shape in weight_shapes(config).values())

@@ -1,7 +1,4 @@
-"""What the machine offers.
-
-The device, the number format that it is fast at, its threads and its memory.
-"""
+"""What the machine offers: the device, its number format, its threads and its memory."""
 
 import ctypes
 import os
@@ -18,9 +15,7 @@ from charrnn.errors import MachineError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that `name` asks for.
-
-    `auto` is the first of cuda, mps and cpu that is there.
+    """Return the device that `name` asks for; `auto` is the first of cuda, mps and cpu.
 
     Raises:
         UsageError: There is no such device.
@@ -36,16 +31,15 @@ def choose_device(name: str) -> torch.device:
         name = next(kind for kind, is_there in present.items() if is_there())
     elif not present[name]():
         raise MachineError(
-            f"--device {name} was asked for, but this installation of torch ({torch.__version__}) finds none.",
-            "Use --device cpu, or install a build of torch for that device.",
+            f"`device` {name} was asked for, but this installation of torch ({torch.__version__}) "
+            "finds none.",
+            "Use `device` cpu, or install a build of torch for that device.",
         )
     return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`.
-
-    `auto` is bf16 where the processor or the GPU has instructions for it.
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where there are instructions for it.
 
     Raises:
         UsageError: There is no such format.
@@ -53,9 +47,8 @@ def choose_precision(name: str, device: torch.device) -> str:
     """
     TrainConfig(precision=name)  # checks it
     if name == "fp16" and device.type == "cpu":
-        raise MachineError(
-            "--precision fp16 needs a GPU.", "Use --precision bf16 or fp32 on the CPU."
-        )
+        hint = "Use `precision` bf16 or fp32 on the CPU."
+        raise MachineError("`precision` fp16 needs a GPU.", hint)
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -66,10 +59,8 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
-def use_processor(threads: int | None, processes: int = 1) -> int:
-    """Make ready to compute.
-
-    Let torch use so many processor threads, return how many it uses, and keep memory.
+def prepare_cpu(threads: int | None, processes: int = 1) -> int:
+    """Set torch's threads, keep memory, and return how many threads there are.
 
     Args:
         threads: How many; None is as many as torch likes, or this process's share of the cores.
@@ -80,9 +71,8 @@ def use_processor(threads: int | None, processes: int = 1) -> int:
     """
     TrainConfig(threads=threads)  # checks it
     keep_memory()
-    if (
-        threads is None and processes > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1"
-    ):  # which torchrun sets
+    set_by_torchrun = os.environ.get("OMP_NUM_THREADS", "1") == "1"
+    if threads is None and processes > 1 and set_by_torchrun:
         threads = max(1, cores() // processes)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -95,16 +85,16 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt(3)
 def keep_memory() -> bool:
     """Let the memory that a step frees stay with this process, for the next step.
 
-    Return whether that was arranged.
-
     glibc hands large blocks back to the system as soon as they are free, and is given them anew as
     pages that the system has to clear, one fault for each: up to half of a training step. Without
-    it, or where the environment sets up malloc already, all stays as it is.
+    glibc, or where the environment configures malloc already, all stays as it is.
+
+    Returns:
+        Whether that was arranged.
     """
-    chosen = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get(
-        "GLIBC_TUNABLES", ""
-    )
-    if chosen or sys.platform != "linux":
+    configured = any(name.startswith("MALLOC_") for name in os.environ)
+    configured = configured or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if configured or sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
@@ -112,7 +102,9 @@ def keep_memory() -> bool:
 
 def cores() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def idle_cores() -> int:
@@ -129,13 +121,10 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        facts = dict(line.split(":", 1) for line in lines)
         return int(facts["MemAvailable"].split()[0]) * 1024
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-    ):  # not Linux: all the memory there is, which is more than is free
+    except (OSError, ValueError, LookupError):  # not Linux: all memory, which is more than is free
         names = getattr(os, "sysconf_names", {})
         known = "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else None

@@ -12,9 +12,8 @@ from types import FrameType
 from charrnn.errors import InterruptedRun
 
 # Ctrl-C, the polite kill, and a terminal that was closed (which Windows does not know).
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 # A progress bar stands there and hides the cursor, and a process that ends at once cannot tidy up.
 CLEAR_LINE, SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 
@@ -23,50 +22,44 @@ CLEAR_LINE, SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
     """Give a function that returns the number of the signal that asked to stop, or None.
 
-    The first signal is announced and remembered; the second one ends the process at once, which is
-    safe because every file is written whole before it gets its name. A signal that is ignored
-    (nohup, a job in the background) stays so.
+    Until it is called for the first time, nobody looks at the flag and there is nothing to be saved:
+    a signal raises `InterruptedRun` wherever the process is. From then on the first signal is
+    announced and remembered; the second one ends the process at once, which is safe because every
+    file is written whole before it gets its name. A signal that is ignored (nohup, a job in the
+    background) stays so.
 
     Args:
         announce: Called in the handler; may write a line, and nothing else.
     """
     received: list[int] = []
+    asked = False
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if not asked:
+            raise InterruptedRun("Stopped before the first step.", signal_number=number)
         if received:
-            leave_at_once(number)
+            exit_now(number)
         received.append(number)
         with suppress(OSError):  # the terminal may be gone
             announce()
 
+    def requested() -> int | None:
+        nonlocal asked
+        asked = True
+        return received[0] if received else None
+
     with _handled(handle):
-        yield lambda: received[0] if received else None
+        yield requested
 
 
 @contextmanager
-def stop_at_once() -> Iterator[None]:
-    """Let a signal raise `InterruptedRun` wherever the process is.
-
-    There is nothing yet to be saved.
-    """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        raise InterruptedRun("Stopped before the first step.", signal_number=number)
-
-    with _handled(handle):
-        yield
-
-
-@contextmanager
-def end_at_once() -> Iterator[None]:
+def exit_at_once() -> Iterator[None]:
     """Let a signal end the process wherever it is.
 
-    There is nothing to be saved, and no file half written.
-
-    An exception could come in the middle of drawing a progress bar, and then nobody could stop that
-    in good order.
+    There is nothing to be saved, and no file half written. An exception could come in the middle of
+    drawing a progress bar, and then nobody could stop that in good order.
     """
-    with _handled(lambda number, frame: leave_at_once(number)):
+    with _handled(lambda number, frame: exit_now(number)):
         yield
 
 
@@ -81,7 +74,7 @@ def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def leave_at_once(number: int) -> None:
+def exit_now(number: int) -> None:
     """End the process with the exit code of a signal, and nothing else."""
     with suppress(OSError):
         if os.isatty(2):

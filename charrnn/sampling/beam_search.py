@@ -1,10 +1,10 @@
 """Beam search: the likeliest text that a bounded search finds, without chance.
 
 Of all extensions of all beams by one symbol, those with the largest total log probability stay, as
-many as there are places. A beam that meets the stop string, or has as many lines or sentences as
-were asked for, keeps its place and grows no further. The search ends when no beam can grow or at
-the length limit, and ranks what it has by log probability per symbol, so that a text which ended
-early does not win by being short. With a place for every possible text it is exhaustive.
+many as there are places. A beam that meets the stop string, or has as many lines or sentences as were
+asked for, keeps its place and grows no further. The search ends when no beam can grow or at the
+length limit, and ranks what it has by log probability per symbol, so that a text which ended early
+does not win by being short. With a place for every possible text it is exhaustive.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,20 @@ import numpy.typing as npt
 
 from charrnn.config.sampling import SamplingConfig, check_run
 from charrnn.errors import UsageError
-from charrnn.sampling.decoding import Place, StepModel, begin, read
-from charrnn.sampling.generate import Sample, banned_symbols, encode_prompt, most_symbols
-from charrnn.sampling.logits import Ids, ban, check_finite, log_softmax
+from charrnn.sampling.decoding import DecoderState, StepModel, prefill, text_start
+from charrnn.sampling.generate import (
+    Generator,
+    Sample,
+    banned_symbols,
+    encode_prompt,
+    max_symbols,
+    with_separator,
+)
+from charrnn.sampling.logits import ban, check_finite, log_softmax
 from charrnn.sampling.no_repeat import NoRepeat
-from charrnn.sampling.stopping import Ending
+from charrnn.sampling.stopping import StopCondition
 from charrnn.tokenizers import Tokenizer
+from charrnn.tokenizers.base import Ids
 
 
 @dataclass
@@ -27,13 +35,13 @@ class Beams:
     """Texts that still grow, the likeliest first.
 
     Attributes:
-        place: Where they stand, (count,) of all.
+        now: Where they stand, (count,) of all.
         ids: What was written, (count, steps).
         log_probs: What the model gave each symbol, (count, steps).
         memory: What they must not repeat, or None.
     """
 
-    place: Place
+    now: DecoderState
     ids: npt.NDArray[np.int64]
     log_probs: npt.NDArray[np.float64]
     memory: NoRepeat | None
@@ -41,44 +49,36 @@ class Beams:
     def select(self, rows: Ids) -> "Beams":
         """Return the beams named, any number of times each."""
         memory = self.memory and self.memory.select(rows)
-        return Beams(self.place.select(rows), self.ids[rows], self.log_probs[rows], memory)
+        return Beams(self.now.select(rows), self.ids[rows], self.log_probs[rows], memory)
 
 
 def search(
-    model: StepModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    config: SamplingConfig,
-    *,
-    beam: int,
-    num: int = 1,
+    generator: Generator, prompt: str, config: SamplingConfig, *, beam: int, num: int = 1
 ) -> list[Sample]:
     """Return the `num` best texts, the best first; of equals, the one found first.
 
     Args:
-        model: The model that predicts.
-        tokenizer: The model's.
+        generator: What writes.
         prompt: What the texts begin with.
-        config: `length`, `stop`, `until`, `no_repeat` and `unknown`; nothing is drawn, so the
-            others have no meaning.
+        config: `length`, `stop`, `until`, `no_repeat` and `unknown`; nothing is drawn, so the others
+            have no meaning.
         beam: Texts that are followed at once, 1 to 1,024.
         num: 1 to `beam`.
 
     Raises:
-        UsageError: `beam` or `num` is out of range.
-        TextError: The model has never seen some characters of the prompt.
+        UsageError: `beam` or `num` is out of range, or the prompt goes beyond a record.
+        TextError: The prompt has characters that the model does not know.
     """
     check_run(num=num, beam=beam)
     if num > beam:
-        raise UsageError(f"--num must be at most --beam, which is {beam}, not {num}.")
-    prompt_ids = encode_prompt(tokenizer, prompt, config.unknown)
-    memory = NoRepeat(config.no_repeat, prompt_ids, 1) if config.no_repeat else None
-    place = read(model, begin(model), prompt_ids)
-    beams = Beams(place, np.zeros((1, 0), np.int64), np.zeros((1, 0)), memory)
+        raise UsageError(f"`num` must be at most `beam`, which is {beam}, not {num}.")
+    model, tokenizer = generator.model, generator.tokenizer
+    config = with_separator(config, prompt, generator.separator)
+    beams = _first_beam(model, encode_prompt(tokenizer, prompt, config.unknown), config)
     found: list[Sample] = []
-    for left in range(most_symbols(tokenizer, config.length) - 1, -1, -1):
+    for left in range(max_symbols(tokenizer, config.length) - 1, -1, -1):
         beams = grow(model, beams, banned_symbols(tokenizer), beam - len(found))
-        texts = [ended_text(tokenizer, config, ids, last=left == 0) for ids in beams.ids]
+        texts = [finished_text(tokenizer, config, ids, last=left == 0) for ids in beams.ids]
         found += [
             Sample(text, tuple(ids.tolist()), tuple(log_probs.tolist()))
             for text, ids, log_probs in zip(texts, beams.ids, beams.log_probs, strict=True)
@@ -90,9 +90,15 @@ def search(
     return sorted(found, key=lambda one: -sum(one.log_probs) / len(one.log_probs))[:num]
 
 
+def _first_beam(model: StepModel, prompt_ids: Ids, config: SamplingConfig) -> Beams:
+    memory = NoRepeat(config.no_repeat, prompt_ids, 1) if config.no_repeat else None
+    now = prefill(model, text_start(model), prompt_ids)
+    return Beams(now, np.zeros((1, 0), np.int64), np.zeros((1, 0)), memory)
+
+
 def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -> Beams:
     """Extend all beams by one symbol and keep the `places` likeliest."""
-    logits, state = model.step(*beams.place)
+    logits, state = model.step(*beams.now)
     predicted = log_softmax(check_finite(logits))
     allowed = ban(predicted, banned)
     if beams.memory:
@@ -101,26 +107,24 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
     best = np.argsort(-totals, axis=None, kind="stable")[:places]
     best = best[np.isfinite(totals.ravel()[best])]
     rows, symbols = np.divmod(best, logits.shape[1])
-    grown = Beams(Place(beams.place.ids, state), beams.ids, beams.log_probs, beams.memory).select(
-        rows
-    )
+    after = DecoderState(beams.now.ids, state)
+    grown = Beams(after, beams.ids, beams.log_probs, beams.memory).select(rows)
     if grown.memory:
         grown.memory.append(symbols)
     return Beams(
-        Place(symbols, grown.place.state),
+        DecoderState(symbols, grown.now.state),
         np.column_stack([grown.ids, symbols]),
         np.column_stack([grown.log_probs, predicted[rows, symbols]]),
         grown.memory,
     )
 
 
-def ended_text(tokenizer: Tokenizer, config: SamplingConfig, ids: Ids, *, last: bool) -> str | None:
-    """Return the text of `ids` if it ends with them, which it does at the `last` step.
-
-    Else None.
-    """
-    ending = Ending(config)
-    text = ending.feed(tokenizer.decode(ids))
+def finished_text(
+    tokenizer: Tokenizer, config: SamplingConfig, ids: Ids, *, last: bool
+) -> str | None:
+    """Return the text of `ids` if it ends with them, as it does at the `last` step; else None."""
+    stop = StopCondition(config)
+    text = stop.feed(tokenizer.decode(ids))
     if last:
-        text += ending.flush()
-    return text if last or ending.ended else None
+        text += stop.flush()
+    return text if last or stop.reached else None

@@ -9,28 +9,36 @@ import numpy as np
 
 from charrnn.config.sampling import WINDOW, SamplingConfig, check_run
 from charrnn.errors import UsageError
-from charrnn.sampling.decoding import Place, StepModel, begin, read, uniforms, write
-from charrnn.sampling.generate import banned_symbols, encode_prompt, most_symbols
-from charrnn.sampling.logits import Ids
-from charrnn.sampling.stopping import Speller
-from charrnn.sampling.token_healing import FREE, BoundModel, Tail, open_end
+from charrnn.sampling.decoding import (
+    DecoderState,
+    StepModel,
+    decode,
+    prefill,
+    text_start,
+    uniform_numbers,
+)
+from charrnn.sampling.generate import banned_symbols, encode_prompt, max_symbols
+from charrnn.sampling.stopping import Detokenizer
+from charrnn.sampling.token_healing import ConstrainedModel, Tail, open_tail
 from charrnn.tokenizers import Tokenizer
+from charrnn.tokenizers.base import Ids
 
-TURNS = 1000  # that can be taken back; each keeps one state of the model
+MAX_TURNS = 1000  # that can be taken back; each keeps one state of the model
+PAST = 2 * WINDOW  # symbols that a turn remembers
 
 
-class Page(NamedTuple):
-    """The text so far.
+class Turn(NamedTuple):
+    """The text up to the end of a turn.
 
     Attributes:
-        place: Where the model stands in it, before the tail.
+        now: Where the model stands in it, before the tail.
         past: Its last symbols, of which no_repeat repeats nothing.
         tail: Its end, if that may be inside of a word: the model spells it again as it goes on.
     """
 
-    place: Place
+    now: DecoderState
     past: Ids
-    tail: Tail = Tail((), (), 0, 0)
+    tail: Tail = Tail()
 
 
 class Conversation:
@@ -55,76 +63,74 @@ class Conversation:
         self, model: StepModel, tokenizer: Tokenizer, config: SamplingConfig, seed: int
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self._pages: deque[Page] = deque(maxlen=TURNS)
-        self._page = self._empty = Page(begin(model), np.zeros(0, np.int64))
+        self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
+        self._turn = self._empty = Turn(text_start(model), np.zeros(0, np.int64))
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
         """Draw the random numbers that follow from this seed.
 
-        Raise `UsageError` if it is negative.
+        Raises:
+            UsageError: It is negative.
         """
         check_run(seed=seed)
-        self._numbers = uniforms(seed, range(1))
+        self._numbers = uniform_numbers(seed, range(1))
 
     def set(self, **settings: Any) -> None:
-        """Change settings; raise `UsageError` if one is out of range, and change nothing then."""
+        """Change settings.
+
+        Raises:
+            UsageError: One is out of range; nothing is changed then.
+        """
         self.config = replace(self.config, **settings)
 
     def say(self, text: str) -> None:
         """Begin a turn with `text`, which may be empty.
 
-        Raise `TextError` at characters new to the model.
+        Raises:
+            TextError: It has characters that the model does not know.
         """
         ids = encode_prompt(self.tokenizer, text, self.config.unknown)
-        place, past, unspelled = (
-            self._page
-        )  # what was said before, if the model did not go on from it
-        tail = open_end(self.tokenizer, ids)
+        now, past, unspelled = self._turn  # unspelled: the model did not go on from what was said
+        tail = open_tail(self.tokenizer, ids)
         ids = np.concatenate([np.array(unspelled.ids, np.int64), ids[: tail.begin]])
-        place = read(self.model, place, ids)
-        self._pages.append(self._page)
-        self._page = Page(place, np.concatenate([past, ids])[-2 * WINDOW :], tail)
+        now = prefill(self.model, now, ids)
+        self._turns.append(self._turn)
+        self._turn = Turn(now, np.concatenate([past, ids])[-PAST:], tail)
 
     def write(self) -> Iterator[str]:
         """Go on writing, in pieces as they become certain.
 
-        Whoever stops reading them keeps what was written till then.
-
-        A stop string is not shown, but the model has read it: what comes next comes after it.
+        Whoever stops reading them keeps what was written till then. A stop string is not shown, but
+        the model has read it: what comes next comes after it.
         """
-        (last, state), past, tail = self._page
-        speller = Speller(self.tokenizer, self.config, tail.characters)
-        enough = replace(
-            self.config, length=len(tail.ids) + most_symbols(self.tokenizer, self.config.length)
-        )
-        for step in write(
-            BoundModel(self.model, tail),
-            Place(last, (*state, np.array([tail.begin if tail.ids else FREE]))),
-            enough,
-            self._numbers,
-            past=past,
-            banned=banned_symbols(self.tokenizer),
-        ):
-            past = np.append(past[-2 * WINDOW :], step.ids)
-            piece = speller.feed(int(step.ids[0]))
-            if not speller.skip:  # the tail is spelled
-                self._page = Page(Place(step.ids, step.place.state[:-1]), past)
+        (last, state), past, tail = self._turn
+        text = Detokenizer(self.tokenizer, self.config, tail.characters)
+        model = ConstrainedModel(self.model, tail)
+        before = DecoderState(last, model.constrained(state, tail.begin))
+        steps = len(tail.ids) + max_symbols(self.tokenizer, self.config.length)
+        config, banned = replace(self.config, length=steps), banned_symbols(self.tokenizer)
+        for step in decode(model, before, config, self._numbers, past=past, banned=banned):
+            past = np.append(past[-PAST:], step.ids)
+            piece = text.feed(int(step.ids[0]))
+            if not text.skip:  # the tail is spelled
+                self._turn = Turn(DecoderState(step.ids, step.after.state[:-1]), past)
             yield piece
-            if speller.ending.ended:
+            if text.stop.reached:
                 return
-        yield speller.flush()
+        yield text.flush()
 
     def undo(self) -> None:
         """Take back the last turn, what was said and what was written.
 
-        Raise `UsageError` if there is none.
+        Raises:
+            UsageError: There is none.
         """
-        if not self._pages:
+        if not self._turns:
             raise UsageError("There is nothing to take back.")
-        self._page = self._pages.pop()
+        self._turn = self._turns.pop()
 
     def reset(self) -> None:
-        """Forget the text and begin anew, which can be taken back too."""
-        self._pages.append(self._page)
-        self._page = self._empty
+        """Forget the text and start afresh, which can be taken back too."""
+        self._turns.append(self._turn)
+        self._turn = self._empty

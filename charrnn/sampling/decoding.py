@@ -11,17 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config.sampling import SamplingConfig
-from charrnn.sampling.logits import Ids, Logits, ban, draw, log_softmax
+from charrnn.sampling.logits import Logits, ban, draw, log_softmax
 from charrnn.sampling.no_repeat import NoRepeat
+from charrnn.tokenizers.base import Ids
 
 BLOCK = 64  # random numbers that a stream takes at once; how many does not change which
 
 
 class StepModel(Protocol):
-    """A model that reads one symbol of each stream at a time.
-
-    `charrnn.model.numpy_model.NumpyModel` is one.
-    """
+    """A model that reads one symbol of each stream at a time, such as a `NumpyModel`."""
 
     @property
     def start(self) -> int:
@@ -33,17 +31,16 @@ class StepModel(Protocol):
         ...
 
     def step(self, ids: Ids, state: Any) -> tuple[Logits, tuple[Any, ...]]:
-        """Read ids (batch,).
+        """Read ids (batch,), leaving `state` as it was.
 
-        Return logits (batch, vocab_size) and the new state, leaving `state` as it was.
+        Returns:
+            Logits (batch, vocab_size), and the new state.
         """
         ...
 
 
-class Place(NamedTuple):
-    """Where streams stand in their texts.
-
-    It does not change, so a place can be kept and returned to.
+class DecoderState(NamedTuple):
+    """Where streams stand in their texts. It does not change, so it can be kept and returned to.
 
     Attributes:
         ids: The last symbol of each stream, which the model has not read yet, (num,).
@@ -53,48 +50,48 @@ class Place(NamedTuple):
     ids: Ids
     state: tuple[Any, ...]
 
-    def select(self, streams: Sequence[int] | Ids) -> "Place":
-        """Return the places of the streams named, any number of times each."""
+    def select(self, streams: Sequence[int] | Ids) -> "DecoderState":
+        """Return the states of the streams named, any number of times each."""
         rows = np.asarray(streams, dtype=np.intp)
-        return Place(self.ids[rows], tuple(part[rows] for part in self.state))
+        return DecoderState(self.ids[rows], tuple(part[rows] for part in self.state))
 
 
-class Step(NamedTuple):
+class DecodedStep(NamedTuple):
     """One symbol of each stream.
 
     Attributes:
-        place: Where the streams stand now; its ids are what was drawn, (num,).
+        after: Where the streams stand now; its ids are what was drawn, (num,).
         logits: What the model predicted, before any rule, (num, vocab_size).
     """
 
-    place: Place
+    after: DecoderState
     logits: Logits
 
     @property
     def ids(self) -> Ids:
         """The symbols drawn, (num,)."""
-        return self.place.ids
+        return self.after.ids
 
     def log_probs(self) -> npt.NDArray[np.float64]:
-        """Return the natural logarithm of the probability that the model gave each symbol, before any rule, (num,)."""
+        """Return the log probability of each symbol in the model's own prediction, (num,)."""
         return log_softmax(self.logits)[np.arange(len(self.ids)), self.ids]
 
 
-def begin(model: StepModel) -> Place:
-    """Return the place of one stream at the beginning of a text."""
-    return Place(np.array([model.start]), model.initial_state(1))
+def text_start(model: StepModel) -> DecoderState:
+    """Return the state of one stream at the beginning of a text."""
+    return DecoderState(np.array([model.start]), model.initial_state(1))
 
 
-def read(model: StepModel, place: Place, ids: Sequence[int] | Ids) -> Place:
-    """Return the place of one stream after it has gone on with `ids`, (any number,)."""
-    last, state = place
+def prefill(model: StepModel, before: DecoderState, ids: Sequence[int] | Ids) -> DecoderState:
+    """Return the state of one stream after it has gone on with `ids`, (any number,)."""
+    last, state = before
     for symbol in ids:
         _, state = model.step(last, state)
         last = np.array([symbol], dtype=np.int64)
-    return Place(last, state)
+    return DecoderState(last, state)
 
 
-def uniforms(seed: int, streams: range) -> Iterator[npt.NDArray[np.float64]]:
+def uniform_numbers(seed: int, streams: range) -> Iterator[npt.NDArray[np.float64]]:
     """Yield a number in [0, 1) for each stream, (num,), without end.
 
     Stream i has a generator of its own, of (`seed`, i), so that its numbers do not depend on the
@@ -105,35 +102,36 @@ def uniforms(seed: int, streams: range) -> Iterator[npt.NDArray[np.float64]]:
         yield from np.stack([rng.random(BLOCK) for rng in rngs], axis=1)
 
 
-def write(
+def decode(
     model: StepModel,
-    place: Place,
+    before: DecoderState,
     config: SamplingConfig,
     numbers: Iterator[npt.NDArray[np.float64]],
     *,
     past: Sequence[int] | Ids = (),
     banned: Sequence[int] = (),
-) -> Iterator[Step]:
-    """Write `config.length` symbols in each stream of `place`, yielding each step as it is drawn.
+) -> Iterator[DecodedStep]:
+    """Draw `config.length` symbols in each stream, yielding each step as it is drawn.
 
     Args:
         model: The model that predicts.
-        place: Where the streams begin.
+        before: Where the streams begin.
         config: The rules; `stop`, `until` and `unknown` concern text and are not looked at.
-        numbers: What `uniforms` gives; one for each stream and step is taken, whatever the rules.
+        numbers: From `uniform_numbers`; one for each stream and step is taken, whatever the rules.
         past: What stands before in each stream, of which `no_repeat` repeats nothing.
         banned: Ids that are never drawn.
     """
-    memory = NoRepeat(config.no_repeat, past, len(place.ids)) if config.no_repeat else None
+    now = before
+    memory = NoRepeat(config.no_repeat, past, len(now.ids)) if config.no_repeat else None
     for uniform in islice(numbers, config.length):
-        logits, state = model.step(*place)
+        logits, state = model.step(*now)
         allowed = ban(logits, banned)
         if memory:
             allowed = memory.forbid(allowed)
-        place = Place(draw(allowed, config, uniform), state)
+        now = DecoderState(draw(allowed, config, uniform), state)
         if memory:
-            memory.append(place.ids)
-        yield Step(place, logits)
+            memory.append(now.ids)
+        yield DecodedStep(now, logits)
 
 
 def generate_ids(
@@ -144,18 +142,19 @@ def generate_ids(
     seed: int,
     streams: range,
     banned: Sequence[int] = (),
-) -> Iterator[Step]:
-    """Write `config.length` symbols in each of `streams`, yielding each step as it is drawn.
+) -> Iterator[DecodedStep]:
+    """Draw `config.length` symbols in each of `streams` after a prompt.
 
     Args:
         model: The model that predicts.
         prompt_ids: What all streams begin with, after the start symbol; it is read once, and not
             yielded.
-        config: The rules; see `write`.
+        config: The rules; see `decode`.
         seed: At least 0.
         streams: The numbers of the streams; what a stream draws depends on its number, not on the
             others.
         banned: Ids that are never drawn.
     """
-    place = read(model, begin(model), prompt_ids).select([0] * len(streams))
-    yield from write(model, place, config, uniforms(seed, streams), past=prompt_ids, banned=banned)
+    before = prefill(model, text_start(model), prompt_ids).select([0] * len(streams))
+    numbers = uniform_numbers(seed, streams)
+    yield from decode(model, before, config, numbers, past=prompt_ids, banned=banned)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from charrnn.config.sampling import SamplingConfig
 from charrnn.errors import ModelFileError
+from charrnn.tokenizers.base import Ids
 
 Logits = npt.NDArray[np.floating[Any]]
-Ids = npt.NDArray[np.integer[Any]]
 
 
 def ban(logits: Logits, banned: Sequence[int]) -> Logits:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config.sampling import WINDOW
-from charrnn.sampling.logits import Ids, Logits
+from charrnn.sampling.logits import Logits
+from charrnn.tokenizers.base import Ids
 
 
 class NoRepeat:

@@ -6,34 +6,34 @@ from charrnn.config.sampling import SamplingConfig
 from charrnn.tokenizers import Tokenizer
 
 
-class Speller:
+class Detokenizer:
     """Turns one stream's symbols into text, until that ends.
 
     Attributes:
         fed: Symbols taken.
-        ending: What ends the text; nothing more may be fed once it has `ended`.
-        skip: Characters that are still to be spelled before the text begins.
+        stop: What ends the text; nothing more may be fed once it is `reached`.
+        skip: Characters that are still to come before the text begins.
 
     Args:
         tokenizer: The model's.
         config: Where the text ends.
-        skip: Characters that are spelled first, and do not belong to the text.
+        skip: Characters that come first, and do not belong to the text.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: SamplingConfig, skip: int = 0) -> None:
         self.decoder = tokenizer.decoder()
-        self.ending = Ending(config)
+        self.stop = StopCondition(config)
         self.fed = 0
         self.skip = skip
 
     def feed(self, symbol: int) -> str:
         """Take the next symbol; return the text that is certain now."""
         self.fed += 1
-        return self.ending.feed(self._beyond(self.decoder.feed(symbol)))
+        return self.stop.feed(self._beyond(self.decoder.feed(symbol)))
 
     def flush(self) -> str:
         """Return what was held back, when no more symbols will come."""
-        return self.ending.feed(self._beyond(self.decoder.flush())) + self.ending.flush()
+        return self.stop.feed(self._beyond(self.decoder.flush())) + self.stop.flush()
 
     def _beyond(self, text: str) -> str:
         new = text[self.skip :]
@@ -41,48 +41,45 @@ class Speller:
         return new
 
 
-class Ending:
-    """Lets text through until a stop string, or until it has as many characters, lines or sentences as were asked for.
+class StopCondition:
+    """Lets text through until a stop string, or until it is as long as was asked for.
 
     Attributes:
-        ended: Whether the text has come to its end; nothing is let through from then on.
+        reached: Whether the text has come to its end; nothing is let through from then on.
     """
 
     def __init__(self, config: SamplingConfig) -> None:
-        self.cutter = Cutter(config.stop)
-        self.counter = Counter(*config.units) if config.until else None
+        self.strings = StopStringFilter(config.stop)
+        self.units = UnitLimit(*config.units) if config.until else None
         self.left = config.length
-        self.ended = False
+        self.reached = False
 
     def feed(self, piece: str) -> str:
         """Take the next piece of text; return what is certain now."""
-        return "" if self.ended else self._count(self.cutter.feed(piece))
+        return "" if self.reached else self._count(self.strings.feed(piece))
 
     def flush(self) -> str:
         """Return what was held back, when no more text will come."""
-        return "" if self.ended else self._count(self.cutter.held)
+        return "" if self.reached else self._count(self.strings.held)
 
     def _count(self, text: str) -> str:
-        if self.counter:
-            text = self.counter.feed(text)
+        if self.units:
+            text = self.units.feed(text)
         text = text[: self.left]
         self.left -= len(text)
-        self.ended = (
-            self.cutter.found
-            or self.left == 0
-            or (self.counter is not None and self.counter.left == 0)
-        )
+        enough = self.units is not None and self.units.left == 0
+        self.reached = self.strings.found or self.left == 0 or enough
         return text
 
 
-class Cutter:
-    """Lets text through until one of the stop strings, holding back only what may yet turn out to be its beginning.
+class StopStringFilter:
+    """Lets text through until one of the stop strings.
 
-    Of several, the one that is complete first counts, and of those that are complete at once the
-    longest.
+    It holds back only what may yet turn out to be the beginning of one. Of several, the one that is
+    complete first counts, and of those that are complete at once the longest.
 
     Attributes:
-        held: The text held back: the end of what was fed, as far as a stop string begins like it.
+        held: The end of what was fed, as far as a stop string begins like it.
         found: Whether a stop string has come; nothing is let through from then on.
     """
 
@@ -92,36 +89,35 @@ class Cutter:
         self.found = False
 
     def feed(self, piece: str) -> str:
-        """Take the next piece of text; return what is now known to stand before a stop string."""
+        """Take the next piece of text; return what is known to stand before a stop string."""
         if not self.stops:
             return piece
         if self.found:
             return ""
         text = self.held + piece
-        places = [
-            (start + len(stop), start) for stop in self.stops if (start := text.find(stop)) >= 0
-        ]
+        found = ((text.find(stop), stop) for stop in self.stops)
+        places = [(start + len(stop), start) for start, stop in found if start >= 0]
         self.found = bool(places)
-        certain = (
-            min(places)[1]
-            if places
-            else len(text) - max(overlap(text, stop) for stop in self.stops)
-        )
+        if places:
+            _, certain = min(places)
+        else:
+            certain = len(text) - max(overlap(text, stop) for stop in self.stops)
         self.held = "" if places else text[certain:]
         return text[:certain]
 
 
 def overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` with which `stop` begins, `stop` itself excepted."""
+    """Return how many characters at the end of `text` are a beginning, not all, of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next(size for size in range(longest, -1, -1) if text.endswith(stop[:size]))
 
 
-ENDS, WIDE_ENDS = ".!?\u2026", "\u3002\uff01\uff1f"  # a wide one needs no white space after it
+ENDS = ".!?\u2026"
+WIDE_ENDS = "\u3002\uff01\uff1f"  # need no white space after them
 CLOSERS = "\"')]}\u2019\u201d\u00bb\u300d\u300f\uff09"
 
 
-class Counter:
+class UnitLimit:
     """Lets text through until it has so many lines or sentences.
 
     A line ends before its line break, and one of nothing but white space is not counted. A sentence
@@ -156,8 +152,7 @@ class Counter:
     def _sentence_ends(self, character: str) -> bool:
         if self._sign and character in CLOSERS:
             return False
-        ends = bool(self._sign) and (
-            character.isspace() or (self._sign in WIDE_ENDS and character not in WIDE_ENDS)
-        )
+        after_wide = self._sign in WIDE_ENDS and character not in WIDE_ENDS
+        ends = bool(self._sign) and (character.isspace() or after_wide)
         self._sign = character if character in ENDS + WIDE_ENDS else ""
         return ends

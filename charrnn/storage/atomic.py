@@ -1,8 +1,8 @@
 """Files that are written whole or not at all, whatever happens in between.
 
-One write is: a temporary neighbour, its bytes, fsync, rename over the old file, fsync of the
-folder. A reader sees the old file or the new one. After a crash or a power failure one of them is
-there, and perhaps a temporary to `sweep` away.
+One write is: a temporary neighbour, its bytes, fsync, rename over the old file, fsync of the folder. A
+reader sees the old file or the new one. After a crash or a power failure one of them is there, and
+perhaps a temporary for `remove_temporaries`.
 """
 
 import errno
@@ -11,17 +11,18 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charrnn.errors import MachineError
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-def write_whole(path: Path, data: bytes, keep: Path | None = None) -> None:
-    """Replace the file at `path` by `data` such that a crash at any moment leaves the old file or the new one.
+def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
+    """Replace a file such that a crash at any moment leaves the old one or the new one.
 
     Args:
         path: A regular file, or nothing yet.
@@ -34,36 +35,36 @@ def write_whole(path: Path, data: bytes, keep: Path | None = None) -> None:
     """
     try:
         for target in (path,) if keep is None else (path, keep):
-            only_regular(target)
-        _write_and_rename(path, [data], keep)
+            check_regular(target)
+        with _replacement(path, keep) as write:
+            write(data)
     except OSError as error:
-        raise cannot("save", path, error, len(data)) from error
+        raise io_error("save", path, error, len(data)) from error
 
 
-def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
-    """Replace the file at `path` by `pieces`, joined, as `write_whole` does.
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Give a function that writes pieces of a file, which replaces `path` when the block ends.
 
     Raises:
-        MachineError: See `write_whole`. What making the pieces raises goes through, and all is left
-            as it was.
+        MachineError: See `write_atomic`. Whatever is raised in the block leaves all as it was.
     """
     try:
-        only_regular(path)
-        _write_and_rename(path, pieces, None)
+        check_regular(path)
+        with _replacement(path, None) as write:
+            yield write
     except OSError as error:
-        raise cannot("save", path, error) from error
+        raise io_error("save", path, error) from error
 
 
-def _write_and_rename(path: Path, pieces: Iterable[bytes], keep: Path | None) -> None:
+@contextmanager
+def _replacement(path: Path, keep: Path | None) -> Iterator[Callable[[bytes], None]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     ours = True
     try:  # from here on, as a signal may end this at any moment
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
-        )
+        descriptor = os.open(temporary, WRITE_FLAGS, 0o666)
         try:
-            for piece in pieces:
-                write_all(descriptor, piece)
+            yield lambda data: write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -88,7 +89,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power failure, where the system lets a folder be opened."""
+    """Make the names in `folder` survive a power failure, where the system lets it be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:  # Windows, or a folder that may be written but not listed
@@ -102,30 +103,29 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed writers left in `folder`.
-
-    Nobody may be writing there.
-    """
+def remove_temporaries(folder: Path) -> None:
+    """Remove the files that killed writers left in `folder`; nobody may be writing there."""
     for path in folder.iterdir():
         if TEMPORARY.fullmatch(path.name) and not path.is_dir():
             with suppress(OSError):
                 path.unlink()
 
 
-def only_regular(path: Path) -> None:
-    """Raise `MachineError` if something other than a regular file stands at `path`, a link to one included."""
+def check_regular(path: Path) -> None:
+    """Raise `MachineError` if something other than a regular file stands at `path`.
+
+    A link to a regular file is something other.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        raise MachineError(
-            f"{shown(path)} is {kind_of(mode)}; charrnn replaces only regular files."
-        )
+        kind = file_kind(mode)
+        raise MachineError(f"{display_path(path)} is {kind}; charrnn replaces only regular files.")
 
 
-def kind_of(mode: int) -> str:
+def file_kind(mode: int) -> str:
     """Say what a file that is not regular is, from its `st_mode`."""
     kinds = {
         stat.S_IFDIR: "a folder",
@@ -136,18 +136,23 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def cannot(do: str, path: Path, error: OSError, needed: int | None = None) -> MachineError:
+def io_error(do: str, path: Path, error: OSError, needed: int | None = None) -> MachineError:
     """Return the error for an operation that the machine refused.
 
-    `needed`: bytes that were to be written.
+    Args:
+        do: The operation, as in "Cannot `do` the file".
+        path: The file.
+        error: What the system said.
+        needed: Bytes that were to be written.
     """
     room = ""
     if needed is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
         with suppress(OSError):
-            room = f" (needs {needed / 1e6:,.1f} MB, {shutil.disk_usage(path.parent).free / 1e6:,.1f} MB free)"
-    return MachineError(f"Cannot {do} {shown(path)}: {error.strerror or error}{room}.")
+            free = shutil.disk_usage(path.parent).free
+            room = f" (needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB free)"
+    return MachineError(f"Cannot {do} {display_path(path)}: {error.strerror or error}{room}.")
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return `path` as one line that a terminal can show, whatever its name holds."""
     return str(path) if str(path).isprintable() else repr(str(path))

@@ -1,8 +1,8 @@
-"""Arrays and facts <-> one file that is written whole and believed only when every byte of it has been checked.
+"""Arrays and facts <-> one file, written whole and believed only when every byte has been checked.
 
     8 bytes    length of the header
-    header     JSON: {"__metadata__": {"charrnn": ENVELOPE}, tensor's name: its dtype, shape and
-    place, ...} data       the tensors, one after another
+    header     JSON: {"__metadata__": {"charrnn": ENVELOPE}, a tensor's name: its dtype, shape, place}
+    data       the tensors, one after another
 
 is the safetensors format, so that other programs can read the weights. By itself it does not notice
 a bit flipped in the data, a zeroed region or a dtype swapped for another of the same size. So
@@ -23,7 +23,6 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +31,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from charrnn.config.schema import CELLS, ModelConfig
-from charrnn.errors import DivergedError, MachineError, ModelFileError, UsageError, did_you_mean
-from charrnn.model.shapes import weight_shapes
-from charrnn.storage.atomic import cannot, kind_of, shown, write_whole
-from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
+from charrnn.errors import MachineError, ModelFileError, UsageError
+from charrnn.storage.atomic import display_path, file_kind, io_error, write_atomic
 
 FORMAT = 1
 MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
-MAX_PARTS = (
-    1 << 18
-)  # lists, tables and entries in a header; one takes 2 bytes of a file, but 100 of memory
+# Lists, tables and entries in a header; one takes 2 bytes of a file, but 100 of memory.
+MAX_PARTS = 1 << 18
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -54,12 +49,12 @@ RUNS_CODE = "which can run code when it is opened"
 FOREIGN = {  # how other files begin, and what they are
     rb"PK[\x03\x05]": f"a zip archive, as PyTorch's .pt files are, {RUNS_CODE}",
     rb"\x80[\x02-\x05]": f"a Python pickle, {RUNS_CODE}",
-    rb"c[\w.]+\n\w+\n|\([dl]p\d+\n|[\](})]q[\0-\x1f]": f"a Python pickle of an old protocol, {RUNS_CODE}",
+    rb"c[\w.]+\n\w+\n|\([dl]p\d+\n|[\](})]q[\0-\x1f]": f"an old Python pickle, {RUNS_CODE}",
     rb"\x93NUMPY": "a NumPy array",
     rb"\x89HDF": "an HDF5 file",
     rb"\x1f\x8b": "compressed by gzip",
     rb"GGUF": "a GGUF file",
-    rb"version https://git-lfs": "a Git LFS pointer and not the file itself (git lfs pull fetches it)",
+    rb"version https://git-lfs": "a Git LFS pointer, not the file (git lfs pull fetches it)",
     rb"[\t\n\r -~\x80-\xfd]+\Z": "text",
 }
 
@@ -189,13 +184,13 @@ def _refuse_foreign(head: bytes, size: int, name: str) -> None:
 
 
 def save(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write what `to_bytes` gives by `write_whole`; both say what they raise."""
-    write_whole(path, to_bytes(arrays, metadata))
+    """Write what `to_bytes` gives by `write_atomic`; both say what they raise."""
+    write_atomic(path, to_bytes(arrays, metadata))
 
 
 def load(path: Path) -> tuple[Arrays, dict[str, Any]]:
     """Read what `save` wrote; `read_file` and `from_bytes` say what they raise."""
-    return from_bytes(read_file(path), shown(path))
+    return from_bytes(read_file(path), display_path(path))
 
 
 def read_file(path: Path) -> bytes:
@@ -210,132 +205,23 @@ def read_file(path: Path) -> bytes:
         if not stat.S_ISREG(
             mode
         ):  # asked before opening, which waits at a pipe and may act on a device
-            raise ModelFileError(f"{shown(path)} is {kind_of(mode)}, not a model file.")
+            raise ModelFileError(f"{display_path(path)} is {file_kind(mode)}, not a model file.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            _refuse_foreign(file.read(512), size, shown(path))
+            _refuse_foreign(file.read(512), size, display_path(path))
             file.seek(0)
             return file.read(size)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(path) from error
     except OSError as error:
-        raise cannot("read", path, error) from error
+        raise io_error("read", path, error) from error
     except MemoryError as error:
-        raise MachineError(f"{shown(path)} does not fit into memory.") from error
+        raise MachineError(f"{display_path(path)} does not fit into memory.") from error
 
 
 def _missing(path: Path) -> ModelFileError:
     names: list[str] = []
     with suppress(OSError):
         names = [other.name for other in path.parent.iterdir()]
-    return ModelFileError(
-        f"Cannot read {shown(path)}: no such file or folder.", did_you_mean(path.name, names)
-    )
-
-
-@dataclass(frozen=True)
-class SavedModel:
-    """All that is needed to sample from a model or to score a text with it.
-
-    Attributes:
-        config: The shape of the network.
-        tokenizer: Its `size` is the configuration's `vocab_size`.
-        weights: float32 arrays, named and shaped as `charrnn.model.shapes.weight_shapes` says.
-        about: Facts for people, as JSON values: step, score, the data's name, charrnn's version.
-        sha256: Checksum of the file that it was read from; empty before that.
-    """
-
-    config: ModelConfig
-    tokenizer: Tokenizer
-    weights: Arrays
-    about: dict[str, Any]
-    sha256: str = ""
-
-
-def save_model(path: Path, model: SavedModel) -> None:
-    """Write `model` to the file `path`.
-
-    Raises:
-        DivergedError: A weight is not finite; nothing is written.
-        MachineError: See `write_whole`.
-    """
-    if diverged := _not_finite(model.weights):
-        raise DivergedError(
-            f"{diverged!r} holds values that are not finite; the model is not saved."
-        )
-    metadata = {
-        "config": model.config.to_dict(),
-        "tokenizer": model.tokenizer.to_dict(),
-        "about": model.about,
-    }
-    save(path, model.weights, metadata)
-
-
-def load_model(path: Path) -> SavedModel:
-    """Read a model from a file, or from `model.safetensors` in a run folder, and check that its parts agree.
-
-    Raises:
-        ModelFileError: It is missing, damaged, foreign, of a newer format, diverged, or contradicts
-            itself.
-        MachineError: See `read_file`.
-    """
-    file = path / "model.safetensors" if os.path.isdir(path) else path  # noqa: PTH112 (this one never raises)
-    if file != path and not os.path.lexists(file):
-        raise ModelFileError(
-            f"{shown(path)} holds no model.safetensors: training has not saved a model there yet."
-        )
-    data, name = read_file(file), shown(file)
-    weights, metadata = from_bytes(data, name)
-    if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(
-        metadata["about"], dict
-    ):
-        raise ModelFileError(
-            f"{name} is not a model.", "Give a run folder, or its model.safetensors."
-        )
-    _refuse_unknown_cell(metadata["config"], name)
-    try:
-        config = ModelConfig.from_dict(metadata["config"])
-        tokenizer = tokenizer_from_dict(metadata["tokenizer"])
-    except (UsageError, ModelFileError) as error:
-        raise ModelFileError(f"{name}: {error.message}", error.hint) from error
-    if tokenizer.size != config.vocab_size:
-        raise ModelFileError(
-            f"{name}: the tokenizer has {tokenizer.size} symbols, the network {config.vocab_size}."
-        )
-    return SavedModel(
-        config, tokenizer, _checked(weights, config, name), metadata["about"], digest(data)
-    )
-
-
-def _refuse_unknown_cell(config: Any, name: str) -> None:
-    """Raise `ModelFileError` if a model's configuration names a cell, and it is one that this version does not have."""
-    cell = config.get("cell") if isinstance(config, dict) else None
-    if isinstance(cell, str) and cell not in CELLS:
-        raise ModelFileError(
-            f"{name} has the cell {cell[:40]!r}, which this charrnn does not know; it knows {', '.join(CELLS)}.",
-            "A newer charrnn may have made it; upgrade: pip install -U charrnn",
-        )
-
-
-def _checked(weights: Arrays, config: ModelConfig, name: str) -> Arrays:
-    """Return `weights` in the model's own order if they are what `config` implies."""
-    shapes = weight_shapes(config)
-    if odd := sorted(shapes.keys() ^ weights.keys()):
-        raise ModelFileError(
-            f"{name}: {odd[0]!r} is in its weights or in its configuration, but not in both."
-        )
-    for key, shape in shapes.items():
-        found = weights[key]
-        if found.shape != shape or found.dtype != np.float32:
-            raise ModelFileError(
-                f"{name}: {key!r} is {found.dtype} {found.shape}; its configuration needs float32 {shape}."
-            )
-    if diverged := _not_finite(weights):
-        raise ModelFileError(
-            f"{name}: {diverged!r} holds values that are not finite; this model diverged."
-        )
-    return {key: weights[key] for key in shapes}
-
-
-def _not_finite(weights: Mapping[str, NDArray[Any]]) -> str:
-    return next((key for key, array in weights.items() if not np.isfinite(array).all()), "")
+    message = f"Cannot read {display_path(path)}: no such file or folder."
+    return ModelFileError(message, meant=(path.name, names))

@@ -10,20 +10,20 @@ import time
 from pathlib import Path
 
 from charrnn.errors import MachineError
-from charrnn.storage.atomic import cannot, shown
+from charrnn.storage.atomic import display_path, io_error
 
 try:
     import fcntl
-except (
-    ImportError
-):  # Windows has no flock: there, that only one run writes to a folder is the user's care
+except ImportError:  # Windows has no flock: that only one run writes to a folder is the user's care
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}  # some network file systems; as on Windows
 
 
 def take_lock(folder: Path) -> int:
-    """Return a descriptor of the folder's lock file that holds the lock until it is closed, by us or by our end.
+    """Return a descriptor of the folder's lock file.
+
+    It holds the lock until it is closed, by us or by our end.
 
     Raises:
         MachineError: Another process holds the lock, and here is which; or it cannot be taken.
@@ -35,7 +35,7 @@ def take_lock(folder: Path) -> int:
             if not _locked(descriptor, path):
                 holder = _signature(descriptor)
                 raise MachineError(
-                    f"{shown(folder)} is in use by {holder}.",
+                    f"{display_path(folder)} is in use by {holder}.",
                     "Wait for it, or choose another name.",
                 )
             _sign(descriptor)
@@ -44,7 +44,7 @@ def take_lock(folder: Path) -> int:
             raise
         return descriptor
     except OSError as error:
-        raise cannot("lock", folder, error) from error
+        raise io_error("lock", folder, error) from error
 
 
 def _locked(descriptor: int, path: Path) -> bool:

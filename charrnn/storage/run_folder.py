@@ -1,6 +1,4 @@
-"""The run folder.
-
-All that a run leaves behind, its lock, and which of its saved states to go on from.
+"""The run folder: all that a run leaves behind, its lock, and which saved state to continue from.
 
     checkpoints/NAME/
       model.safetensors      the best model so far
@@ -8,8 +6,8 @@ All that a run leaves behind, its lock, and which of its saved states to go on f
       previous.safetensors   the one before it, should the newest be damaged
       metrics.jsonl          one line for each log and each evaluation
       config.json            the settings, for people and for --config
-      text.ids               the text as ids, so that a run that is continued need not encode it
-      again .lock                  who is writing here
+      text.ids               the text as ids, so that a run that is continued need not encode it again
+      .lock                  who is writing here
 
 One process writes at a time; any number may read at any time, because files are only ever replaced
 whole.
@@ -20,6 +18,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,58 +27,54 @@ from numpy.typing import NDArray
 
 from charrnn.errors import CharRNNError, MachineError, ModelFileError
 from charrnn.storage.atomic import (
-    cannot,
-    only_regular,
-    shown,
-    sweep,
+    display_path,
+    io_error,
+    remove_temporaries,
     sync_folder,
-    write_all,
-    write_whole,
+    write_atomic,
 )
 from charrnn.storage.container import Arrays, load, to_bytes
 from charrnn.storage.lock import take_lock
+from charrnn.storage.metrics_log import MetricsLog
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A training state that passed every check.
+
+    Attributes:
+        arrays: Weights, optimizer, generators, carried state.
+        facts: Everything else, as JSON values.
+        damage: A sentence about each newer state that is damaged.
+    """
+
+    arrays: Arrays
+    facts: dict[str, Any]
+    damage: tuple[str, ...] = ()
 
 
 class RunFolder:
-    """One run's folder. Whatever changes it, but `prepare`, is to be called while `lock` is held.
+    """One run's folder. Whatever changes it, but `prepare`, is called while `lock` is held.
 
     Attributes:
         path: The folder; it need not exist before `prepare`.
+        model: The best model so far.
+        last: The newest training state.
+        previous: The training state before the newest.
+        config: The settings, as JSON.
+        ids: The text as ids; see `charrnn.data.id_cache`. It can be made again at any time.
+        metrics: The log.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.model = path / "model.safetensors"
+        self.last = path / "last.safetensors"
+        self.previous = path / "previous.safetensors"
+        self.config = path / "config.json"
+        self.ids = path / "text.ids"
+        self.metrics = MetricsLog(path / "metrics.jsonl")
         self._lock: int | None = None  # descriptor of the lock file, while it is held
-
-    @property
-    def model(self) -> Path:
-        """The best model so far."""
-        return self.path / "model.safetensors"
-
-    @property
-    def last(self) -> Path:
-        """The newest training state."""
-        return self.path / "last.safetensors"
-
-    @property
-    def previous(self) -> Path:
-        """The training state before the newest."""
-        return self.path / "previous.safetensors"
-
-    @property
-    def metrics(self) -> Path:
-        """The log, one JSON object on each line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def config(self) -> Path:
-        """The settings, as JSON."""
-        return self.path / "config.json"
-
-    @property
-    def ids(self) -> Path:
-        """The text as ids; see `charrnn.data.id_cache`. It can be made again at any time."""
-        return self.path / "text.ids"
 
     def prepare(self) -> None:
         """Create the folder if it is not there, and make sure that files can be written in it.
@@ -87,10 +82,11 @@ class RunFolder:
         Raises:
             MachineError: It cannot be created or written to, or is no folder.
         """
-        if os.path.lexists(self.path) and not os.path.isdir(self.path):  # noqa: PTH112 (this one never raises)
-            raise MachineError(
-                f"{shown(self.path)} is not a folder, and a run needs one.", "Choose another name."
-            )
+        is_folder = os.path.isdir(self.path)  # noqa: PTH112 (this one never raises)
+        if os.path.lexists(self.path) and not is_folder:
+            name = display_path(self.path)
+            message = f"{name} is not a folder, and a run needs one."
+            raise MachineError(message, "Choose another name.")
         try:
             missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             for folder in reversed(missing):
@@ -99,7 +95,7 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            raise cannot("write to", self.path, error) from error
+            raise io_error("write to", self.path, error) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -113,16 +109,16 @@ class RunFolder:
         self._lock = take_lock(self.path)
         try:
             with suppress(OSError):
-                sweep(self.path)
+                remove_temporaries(self.path)
             yield
         finally:
             os.close(self._lock)
             self._lock = None
 
-    def set_aside(self) -> Path | None:
-        """Move what is in the folder to a neighbour NAME.old-1, -2, .
+    def archive(self) -> Path | None:
+        """Move what is in the folder to a neighbour, NAME.old-1, NAME.old-2 and so on.
 
-        And go on in an empty folder, locked as before.
+        The folder is then empty, and locked as before.
 
         Returns:
             Where the old run is now, or None if there was none.
@@ -142,11 +138,9 @@ class RunFolder:
             here.mkdir()
             sync_folder(here.parent)
         except OSError as error:
-            raise cannot("set aside", self.path, error) from error
-        held, self._lock = (
-            self._lock,
-            take_lock(self.path),
-        )  # the lock that we held went with the old folder
+            raise io_error("set aside", self.path, error) from error
+        held = self._lock  # it went with the old folder
+        self._lock = take_lock(self.path)
         os.close(held)
         return old
 
@@ -154,113 +148,31 @@ class RunFolder:
         """Write the settings.
 
         Raises:
-            MachineError: See `charrnn.storage.atomic.write_whole`.
+            MachineError: See `charrnn.storage.atomic.write_atomic`.
         """
-        write_whole(
-            self.config, (json.dumps(dict(values), indent=2, allow_nan=False) + "\n").encode()
-        )
+        text = json.dumps(dict(values), indent=2, allow_nan=False) + "\n"
+        write_atomic(self.config, text.encode())
 
-    def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one line to the log: as a whole, or not at all.
-
-        Args:
-            line: JSON values; with "step", so that `cut_metrics` can tell its place.
-
-        Raises:
-            MachineError: It could not be written. Training need not end for that.
-        """
-        text = (json.dumps(dict(line), allow_nan=False) + "\n").encode()
-        try:
-            only_regular(self.metrics)
-            with self.metrics.open("ab", buffering=0) as file:
-                size = file.seek(0, os.SEEK_END)
-                try:
-                    write_all(file.fileno(), text)
-                except OSError:
-                    file.truncate(size)
-                    raise
-        except OSError as error:
-            raise cannot("write to", self.metrics, error, len(text)) from error
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the log's whole lines; a line that a crash cut short is left out.
-
-        Raises:
-            MachineError: The log is there and cannot be read.
-        """
-        return [values for _, values in self._metrics_lines()]
-
-    def cut_metrics(self, step: int, evaluated: int | None = None) -> None:
-        """Drop the log's lines after `step`, and those that are damaged or say no step.
-
-        Args:
-            step: The last one to keep.
-            evaluated: The last evaluation to keep, if the one of `step` is still to come;
-                evaluations say "valid".
-
-        Raises:
-            MachineError: The log cannot be read or written.
-        """
-        lines = self._metrics_lines()
-        ends = (step, step if evaluated is None else evaluated)
-        kept = [
-            raw
-            for raw, values in lines
-            if isinstance(values.get("step"), int) and values["step"] <= ends["valid" in values]
-        ]
-        if os.path.lexists(self.metrics):
-            write_whole(self.metrics, b"".join(kept))
-
-    def _metrics_lines(self) -> list[tuple[bytes, dict[str, Any]]]:
-        lines = []
-        try:
-            only_regular(self.metrics)
-            text = self.metrics.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise cannot("read", self.metrics, error) from error
-        for raw in text.splitlines(keepends=True):
-            with suppress(ValueError, RecursionError):
-                values = json.loads(raw)
-                if raw.endswith(b"\n") and isinstance(values, dict):
-                    lines.append((raw, values))
-        return lines
-
-    def save_state(self, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
+    def save_state(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
         """Save the newest training state and keep the one before it.
 
         At every moment a verified one is there.
 
         Args:
             arrays: See `charrnn.storage.container.to_bytes`.
-            metadata: JSON values.
+            facts: JSON values.
 
         Raises:
-            MachineError: See `charrnn.storage.atomic.write_whole`; the states saved before are
+            MachineError: See `charrnn.storage.atomic.write_atomic`; the states saved before are
                 still there.
         """
-        newest_is_good = _is_good(
-            self.last
-        )  # if it is not, it must not push out the good one before it
-        self._sync_metrics()
-        write_whole(
-            self.last, to_bytes(arrays, metadata), keep=self.previous if newest_is_good else None
-        )
+        # A newest state that is damaged must not push out the good one before it.
+        keep = self.previous if _is_good(self.last) else None
+        self.metrics.sync()
+        write_atomic(self.last, to_bytes(arrays, facts), keep=keep)
 
-    def _sync_metrics(self) -> None:
-        """Make the log as lasting as the state that is about to be saved."""
-        with (
-            suppress(OSError),
-            self.metrics.open("r+b") as file,
-        ):  # should it fail: the state matters more
-            os.fsync(file.fileno())
-
-    def load_state(self) -> tuple[Arrays, dict[str, Any], list[str]] | None:
-        """Return the newest training state that passes every check, or None if none was ever saved.
-
-        Returns:
-            Its arrays, its metadata, and a sentence about each newer state that is damaged.
+    def load_state(self) -> SavedState | None:
+        """Return the newest training state that passes every check, or None if there never was one.
 
         Raises:
             ModelFileError: States were saved, and none is good. A run never starts over by itself.
@@ -271,14 +183,12 @@ class RunFolder:
             if not os.path.lexists(path):
                 continue
             try:
-                return *load(path), damage
+                return SavedState(*load(path), tuple(damage))
             except ModelFileError as error:
                 damage.append(error.message)
         if damage:
-            raise ModelFileError(
-                " ".join(damage),
-                "Restore one from a copy, or start over with --fresh, which moves them aside.",
-            )
+            hint = "Restore one from a copy, or start over with `fresh`, which moves them aside."
+            raise ModelFileError(" ".join(damage), hint)
         return None
 
 

@@ -3,12 +3,10 @@
 Bits for each character, as a background or, without colours, in brackets.
 """
 
-import sys
-
-from rich.console import Console
 from rich.text import Text
 
-from charrnn.sampling import visible
+from charrnn.terminal.console import stdout_console
+from charrnn.terminal.escape import visible
 
 # From so many bits for a character on, this style. Black on light and white on dark, whatever the
 # terminal's own are.
@@ -23,16 +21,14 @@ SCALE = (
 MARKED = 6.0  # bits from which a character is put in brackets where there are no colours
 
 
-class Heat:
+class Heatmap:
     """Writes a text on standard output as it comes.
 
     NO_COLOR, TERM=dumb and pipes get brackets instead of colours.
     """
 
     def __init__(self) -> None:
-        self.console = Console(
-            file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True
-        )
+        self.console = stdout_console()
         self.coloured = self.console.color_system is not None and not self.console.no_color
         self.line = Text()
         self.marking = False

@@ -4,7 +4,6 @@ A bar, or in a pipe plain lines.
 """
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -12,15 +11,13 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from charrnn.data.text import Text
-from charrnn.terminal.console import megabytes
-
 SECONDS_BEFORE_LINES = 1.0
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_MOVES = 0.1
 
 
-class ReadingView:
-    """Shows how far a text was read; a bar is gone when the block ends.
+class ReadingProgress:
+    """Shows how far a text was read; it is what `charrnn.data.text.read_text` tells about that.
 
     Args:
         console: Where.
@@ -29,7 +26,7 @@ class ReadingView:
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
-        self.next_line = time.monotonic() + SECONDS_BEFORE_LINES
+        self.what, self.next_line = "", 0.0
         self.bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -43,52 +40,44 @@ class ReadingView:
         trace: TracebackType | None,
     ) -> None:
         """Leave the terminal as it was."""
-        if self.bar is not None:
-            with suppress(OSError):
-                try:
-                    self.bar.stop()
-                except IndexError:  # a signal came while it was begun: the cursor is hidden, and the rest is not there
-                    self.console.show_cursor()
+        self.hide()
 
-    def measured(self, done: int, total: int | None) -> None:
-        """Show that `done` bytes of about `total` were read."""
-        if time.monotonic() >= self.next_line:
-            self._show(
-                f"Reading {megabytes(done if total is None else max(done, total))}", done, total
-            )
+    def hide(self) -> None:
+        """Remove the bar, until there is more to show."""
+        bar, self.bar = self.bar, None
+        if bar is None:
+            return
+        with suppress(OSError):
+            try:
+                bar.stop()
+            except IndexError:  # a signal came while it began: the cursor is hidden, no more
+                self.console.show_cursor()
 
-    def passing(self, what: str, text: Text) -> Iterator[str]:
-        """Yield the chunks of a text, and show how far it was read, and what for."""
-        done = 0
-        for chunk in text.chunks():
-            yield chunk
-            done += len(chunk)
-            if time.monotonic() >= self.next_line:
-                self._show(what, done, text.characters)
-
-    def _show(self, what: str, done: int, total: int | None) -> None:
-        if self.quiet:
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Show that `what` is done as far as `done` of about `total`, if it takes a while."""
+        kind = what.split()[0]
+        if kind != self.what:
+            self.what, self.next_line = kind, time.monotonic() + SECONDS_BEFORE_LINES
+        if self.quiet or time.monotonic() < self.next_line:
             return
         with suppress(OSError):  # a terminal that is gone ends nothing
             if self.console.is_interactive and self.console.is_terminal:
                 self._move_bar(what, done, total)
             else:
                 self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-                self.console.print(
-                    f"{what} ..." if total is None else f"{what} ... {min(1, done / total):.0%}"
-                )
+                share = "" if total is None else f" {min(1, done / total):.0%}"
+                self.console.print(f"{what} ...{share}")
 
     def _move_bar(self, what: str, done: int, total: int | None) -> None:
-        self.next_line = time.monotonic() + 0.1
+        self.next_line = time.monotonic() + SECONDS_BETWEEN_MOVES
         if self.bar is None:
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
             )
-            self.bar = Progress(
-                *columns, console=self.console, transient=True, refresh_per_second=4
-            )
-            self.task = self.bar.add_task(what)
-            self.bar.start()
+            bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
+            self.task = bar.add_task(what)
+            self.bar = bar
+            bar.start()
         self.bar.update(self.task, description=what, completed=done, total=total)

@@ -1,34 +1,41 @@
-"""What a person sees of a training.
-
-On a terminal a live bar, in a pipe or with TERM=dumb plain lines.
-"""
+"""What a person sees of a training: on a terminal a live bar, in a pipe or with TERM=dumb lines."""
 
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from charrnn.data.id_cache import occurrences
 from charrnn.model.shapes import parameter_count
-from charrnn.sampling import visible
-from charrnn.terminal.console import duration, stderr_console, switched_on
-from charrnn.terminal.reading_progress import ReadingView
-
-if TYPE_CHECKING:
-    from charrnn.tokenizers import Tokenizer
-    from charrnn.training.plan import Plan
-    from charrnn.training.run import Data, Rescheduled, Sampled, Saved, SaveFailed, Session
-    from charrnn.training.trainer import Evaluated, Trained
+from charrnn.terminal.console import stderr_console
+from charrnn.terminal.escape import visible
+from charrnn.terminal.reading_progress import ReadingProgress
+from charrnn.terminal.tables import duration, model_features
+from charrnn.training.events import (
+    Evaluated,
+    Note,
+    Planned,
+    Rescheduled,
+    RunEvent,
+    Sampled,
+    SaveFailed,
+    Started,
+    TextRead,
+    Trained,
+)
 
 SECONDS_BETWEEN_LINES = 5.0
+STOPPING = b"\nStopping after this step, and saving... (again to stop now, without saving)\n"
 
 
-class TrainingView:
+class TrainingProgress:
     """Shows a run: what it is, then how it goes.
+
+    Attributes:
+        reading: Shows how far the text is read.
 
     Args:
         quiet: Show nothing but warnings.
@@ -38,11 +45,12 @@ class TrainingView:
     def __init__(self, *, quiet: bool, silent: bool = False) -> None:
         self.console = stderr_console()
         self.quiet, self.silent = quiet or silent, silent
+        self.reading = ReadingProgress(self.console, quiet=self.quiet)
+        self.bar: Progress | None = None
+        self.started = Started(0, 0, 0, 1.0)
+        self.steps = 0
         self.valid = ""
-        self.steps = self.first_step = self.first_tokens = 0
-        self.characters_per_token = 1.0
         self.began = self.last_line = 0.0
-        self.progress: Progress | None = None
 
     def __enter__(self) -> Self:
         """Begin; nothing is drawn before there is something to draw."""
@@ -55,9 +63,10 @@ class TrainingView:
         trace: TracebackType | None,
     ) -> None:
         """Leave the terminal as it was."""
-        if self.progress is not None:
+        self.reading.hide()
+        if self.bar is not None:
             with suppress(OSError):
-                self.progress.stop()
+                self.bar.stop()
 
     def say(self, text: str) -> None:
         """Write a line above the bar."""
@@ -70,66 +79,73 @@ class TrainingView:
             self.console.print(f"warning: {visible(text)}", style="yellow")
 
     def announce_stop(self) -> None:
-        """Answer a signal at once.
-
-        It may come in the middle of drawing, so this writes directly.
-        """
+        """Answer a signal at once; it may come in the middle of drawing, so this writes directly."""
         if not self.silent:
-            os.write(
-                2,
-                b"\nStopping after this step, and saving... (again to stop now, without saving)\n",
-            )
+            os.write(2, STOPPING)
 
-    def reading(self) -> ReadingView:
-        """Return what shows how far a text was read."""
-        return ReadingView(self.console, quiet=self.quiet)
+    def show(self, event: RunEvent) -> None:
+        """Show what has happened. A terminal that is gone does not end a run: it goes on unseen."""
+        painters: dict[type, Callable[[Any], None]] = {
+            Note: self.show_note,
+            TextRead: self.show_text,
+            Planned: self.show_plan,
+            Started: self.show_start,
+            Trained: self.show_trained,
+            Evaluated: self.show_evaluated,
+            Rescheduled: self.show_rescheduled,
+            Sampled: self.show_sampled,
+            SaveFailed: self.show_save_failed,
+        }
+        self.reading.hide()
+        if type(event) in painters:
+            with suppress(OSError):
+                painters[type(event)](event)
 
-    def show_text(self, data: "Data", tokenizer: "Tokenizer") -> None:
+    def show_note(self, event: Note) -> None:
+        """Write what a person should know."""
+        (self.warn if event.warning else self.say)(event.text)
+
+    def show_text(self, event: TextRead) -> None:
         """Say what was read."""
-        train, valid = data.train, data.valid
         self.say(
-            f"Text    {data.name}: {train.characters:,} characters to train on, {valid.characters:,} to validate; "
-            f"{tokenizer.size:,} {tokenizer.kind} symbols"
+            f"Text    {event.name}: {event.characters:,} characters to train on, "
+            f"{event.valid_characters:,} to validate; "
+            f"{event.vocab_size:,} {event.tokenizer} symbols"
         )
-        if train.starts is not None and valid.starts is not None:
-            self.say(
-                f"        {len(train.starts):,} records to train on, {len(valid.starts):,} to validate"
-            )
-        unknown = occurrences(valid.ids, tokenizer.unknown) if tokenizer.unknown is not None else 0
-        if unknown:
-            self.say(
-                f"        {unknown:,} characters of the validation text do not occur in the training text"
-            )
+        if event.records:
+            counts = f"{event.records:,} records to train on, {event.valid_records:,} to validate"
+            self.say(f"        {counts}")
+        if event.unknown:
+            what = "characters of the validation text do not occur in the training text"
+            self.say(f"        {event.unknown:,} {what}")
 
-    def show_plan(self, plan: "Plan") -> None:
+    def show_plan(self, event: Planned) -> None:
         """Say what will be trained, and how."""
-        model, train = plan.model, plan.train
-        extras = [f"dropout {model.dropout:g}"] if model.dropout else []
-        extras += switched_on(vars(model))
+        plan, model, train = event.plan, event.plan.model, event.plan.train
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
-        self.say(f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *extras])}")
-        self.say(f"Device  {plan.device}, {plan.precision}, seed {train.seed}")
-        seq_len = (
-            f"{train.seq_len_start} to {train.seq_len}" if train.seq_len_start else train.seq_len
-        )
-        batches = "records packed by length" if train.records else f"{train.batcher} batches"
-        time_needed = f", about {duration(plan.total_seconds)}" if plan.total_seconds else ""
+        features = [f"dropout {model.dropout:g}"] if model.dropout else []
+        features += model_features(vars(model))
         self.say(
-            f"Train   {train.steps:,} steps of {train.batch_size} x {seq_len}, {plan.epochs:.1f} epochs, "
-            f"{batches}, {train.optimizer}, learning rate {train.lr:g}{time_needed}"
+            f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *features])}"
+        )
+        self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}")
+        start = train.seq_len_start
+        seq_len = f"{start} to {train.seq_len}" if start else train.seq_len
+        batches = "records packed by length" if train.records else f"{train.batcher} batches"
+        seconds = event.estimate.seconds
+        needed = f", about {duration(seconds)}" if seconds else ""
+        self.say(
+            f"Train   {train.steps:,} steps of {train.batch_size} x {seq_len}, "
+            f"{plan.epochs:.1f} epochs, {batches}, {train.optimizer}, "
+            f"learning rate {train.lr:g}{needed}"
         )
 
-    def start(self, session: "Session") -> None:
+    def show_start(self, event: Started) -> None:
         """Begin to show progress."""
-        self.steps = session.plan.train.steps
-        self.characters_per_token = session.data.train.characters / len(session.data.train.ids)
+        self.started, self.steps = event, event.steps
         self.began = self.last_line = time.monotonic()
-        self.first_step, self.first_tokens = (
-            session.trainer.progress.step,
-            session.trainer.progress.tokens,
-        )
         if self.console.is_interactive and self.console.is_terminal and not self.quiet:
-            self.progress = Progress(
+            self.bar = Progress(
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
                 BarColumn(),
                 TextColumn("{task.description}", markup=False),
@@ -138,58 +154,43 @@ class TrainingView:
                 transient=True,
                 refresh_per_second=4,
             )
-            self.task = self.progress.add_task("", total=self.steps, completed=self.first_step)
-            self.progress.start()
+            self.task = self.bar.add_task("", total=event.steps, completed=event.step)
+            self.bar.start()
 
-    def show(
-        self, event: "Trained | Evaluated | Sampled | Saved | SaveFailed | Rescheduled"
-    ) -> None:
-        """Show what has happened. A terminal that is gone does not end a run: it goes on unseen."""
-        painters: dict[str, Callable[[Any], None]] = {
-            "Trained": self.show_trained,
-            "Evaluated": self.show_evaluated,
-            "Sampled": self.show_sampled,
-            "SaveFailed": self.show_save_failed,
-            "Rescheduled": self.show_rescheduled,
-        }
-        painter = painters.get(type(event).__name__)
-        if painter is not None:
-            with suppress(OSError):
-                painter(event)
-
-    def show_trained(self, event: "Trained") -> None:
+    def show_trained(self, event: Trained) -> None:
         """Move the bar; in a pipe, write a line now and then."""
-        now = time.monotonic()
+        now, start = time.monotonic(), self.started
         elapsed = max(1e-9, now - self.began)
-        speed = (event.tokens - self.first_tokens) * self.characters_per_token / elapsed
+        speed = (event.tokens - start.tokens) * start.characters_per_token / elapsed
         status = f"loss {event.loss:.3f}{self.valid}  {speed:,.0f} char/s"
-        if self.progress is not None:
-            self.progress.update(self.task, completed=event.step, description=status)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=event.step, description=status)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            left = (self.steps - event.step) * elapsed / (event.step - self.first_step)
+            left = (self.steps - event.step) * elapsed / (event.step - start.step)
             self.say(f"step {event.step:,}/{self.steps:,}  {status}  {duration(left)} left")
 
-    def show_rescheduled(self, event: "Rescheduled") -> None:
+    def show_rescheduled(self, event: Rescheduled) -> None:
         """Let the bar end somewhere else."""
         self.steps = event.steps
-        if self.progress is not None:
-            self.progress.update(self.task, total=event.steps)
+        if self.bar is not None:
+            self.bar.update(self.task, total=event.steps)
 
-    def show_evaluated(self, event: "Evaluated") -> None:
+    def show_evaluated(self, event: Evaluated) -> None:
         """Write the validation score, marked if it is the best so far."""
         score = event.score
-        self.valid = f"  valid {score.nats_per_token:.3f}  {score.bits_per_char:.3f} bits/char"
+        nats, bits = score.nats_per_token, score.bits_per_char
+        self.valid = f"  valid {nats:.3f}  {bits:.3f} bits/char"
         self.say(
-            f"step {event.step:,}/{self.steps:,}  valid {score.nats_per_token:.4f} nats/token  "
-            f"{score.bits_per_char:.3f} bits/char  perplexity {score.perplexity:.3f}/token"
+            f"step {event.step:,}/{self.steps:,}  valid {nats:.4f} nats/token  "
+            f"{bits:.3f} bits/char  perplexity {score.perplexity:.3f}/token"
             + ("  (best so far)" if event.best else "")
         )
 
-    def show_sampled(self, event: "Sampled") -> None:
+    def show_sampled(self, event: Sampled) -> None:
         """Write a short sample."""
         self.say(f"--- sample at step {event.step:,} ---\n{event.text}\n---")
 
-    def show_save_failed(self, event: "SaveFailed") -> None:
+    def show_save_failed(self, event: SaveFailed) -> None:
         """Warn of a save that failed."""
         self.warn(f"{event.error.message} Training goes on.")

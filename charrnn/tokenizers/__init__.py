@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from charrnn.errors import ModelFileError, UsageError, did_you_mean
+from charrnn.errors import ModelFileError, UsageError
 from charrnn.tokenizers.base import Decoder, Tokenizer
 from charrnn.tokenizers.byte import ByteTokenizer
 from charrnn.tokenizers.char import CharTokenizer
@@ -17,10 +17,10 @@ KINDS: dict[str, type[Tokenizer]] = {
     "bpe": BpeTokenizer,
     "unigram": UnigramTokenizer,
 }
-FIXED = ("char", "byte")  # kinds whose size is not a choice
+FIXED_SIZE = ("char", "byte")  # kinds whose size is not a choice
 
 __all__ = [
-    "FIXED",
+    "FIXED_SIZE",
     "KINDS",
     "CharTokenizer",
     "Decoder",
@@ -44,13 +44,13 @@ def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -
     """
     if kind not in KINDS:
         raise UsageError(
-            f"--tokenizer must be one of {', '.join(KINDS)}, not {kind!r}.",
-            did_you_mean(kind, KINDS),
+            f"`tokenizer` must be one of {', '.join(KINDS)}, not {kind!r}.",
+            meant=(kind, KINDS),
         )
-    if size is not None and kind in FIXED:
-        others = ", ".join(name for name in KINDS if name not in FIXED)
+    if size is not None and kind in FIXED_SIZE:
+        others = ", ".join(name for name in KINDS if name not in FIXED_SIZE)
         raise UsageError(
-            f"--vocab-size does not go with --tokenizer {kind}.", f"It is for {others}."
+            f"`vocab_size` does not go with `tokenizer` {kind}.", f"It is for {others}."
         )
     return KINDS[kind].train(chunks, size)
 

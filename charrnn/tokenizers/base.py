@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from charrnn.errors import TextError, UsageError
 
-Ids = NDArray[np.unsignedinteger[Any]]
+Ids = NDArray[np.integer[Any]]  # symbols, of any whole type
 
 MAX_SIZE = 1 << 21  # more symbols than Unicode has; a model file that claims more is not believed
 ENCODABLE = 0x110000 - 0x800  # code points that UTF-8 can hold: all but the surrogates
@@ -39,6 +39,10 @@ class Tokenizer(Protocol):
         """Symbols that the model predicts, the unknown one included; ids are 0 .. size - 1."""
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned type of the ids, and of `size`, the model's start symbol."""
+
+    @property
     def unknown(self) -> int | None:
         """The unknown symbol's id, or None for a tokenizer that can spell every text."""
 
@@ -53,7 +57,7 @@ class Tokenizer(Protocol):
         """
 
     def encode(self, text: str) -> Ids:
-        """Return the ids of `text`, one-dimensional, in the type that `id_dtype(size)` names.
+        """Return the ids of `text`, one-dimensional, of type `dtype`.
 
         Raises:
             TextError: `text` holds a lone surrogate.
@@ -119,10 +123,7 @@ class Tokenizer(Protocol):
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
-    """Return the smallest unsigned type for the ids 0 ..
-
-    Size: `size` itself is the model's start symbol.
-    """
+    """Return the smallest unsigned type for the ids 0 .. size, of which the last is for a start."""
     return np.min_scalar_type(size)
 
 

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from charrnn.errors import TextError
-from charrnn.tokenizers.base import Ids, id_dtype, to_bytes
-from charrnn.tokenizers.byte_fallback import BYTES, SpelledTokenizer, check_entries
+from charrnn.tokenizers.base import Ids, to_bytes
+from charrnn.tokenizers.byte_fallback import BYTES, ByteFallbackTokenizer, check_entries
 
 
 @dataclass(frozen=True)
-class ByteTokenizer(SpelledTokenizer):
+class ByteTokenizer(ByteFallbackTokenizer):
     """One id for each byte: its value."""
 
     kind: ClassVar[str] = "byte"
@@ -28,7 +28,7 @@ class ByteTokenizer(SpelledTokenizer):
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the bytes of each piece; see `Tokenizer.encode_chunks`."""
         for chunk in chunks:
-            yield np.frombuffer(to_bytes(chunk), np.uint8).astype(id_dtype(self.size))
+            yield np.frombuffer(to_bytes(chunk), np.uint8).astype(self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind: there is nothing else."""

@@ -24,7 +24,7 @@ BYTES = tuple(bytes([value]) for value in range(256))
 BLOCK = 1 << 16  # characters looked at together
 
 
-class SpelledTokenizer(ABC):
+class ByteFallbackTokenizer(ABC):
     """A tokenizer to which nothing is unknown.
 
     A kind adds how text is cut, and what its symbols stand for.
@@ -48,9 +48,14 @@ class SpelledTokenizer(ABC):
         """Symbols that the model predicts."""
         return len(self.spellings)
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the ids."""
+        return id_dtype(self.size)
+
     def encode(self, text: str) -> Ids:
         """Return the ids of `text`; see `Tokenizer.encode`."""
-        return np.concatenate([np.zeros(0, id_dtype(self.size)), *self.encode_chunks([text])])
+        return np.concatenate([np.zeros(0, self.dtype), *self.encode_chunks([text])])
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Return the text of `ids`, U+FFFD where they are not UTF-8; see `Tokenizer.decode`."""
@@ -58,9 +63,9 @@ class SpelledTokenizer(ABC):
             map(self.spellings.__getitem__, checked_ids(ids, self.size).tolist())
         ).decode(errors="replace")
 
-    def decoder(self) -> "SpelledDecoder":
+    def decoder(self) -> "ByteFallbackDecoder":
         """Return a decoder; see `Tokenizer.decoder`."""
-        return SpelledDecoder(self.spellings)
+        return ByteFallbackDecoder(self.spellings)
 
     def spell(self, symbol: int) -> bytes:
         """Return an id's bytes; see `Tokenizer.spell`."""
@@ -71,7 +76,7 @@ class SpelledTokenizer(ABC):
         return []
 
 
-class SpelledDecoder:
+class ByteFallbackDecoder:
     """Holds back the bytes of a character until its last one has come."""
 
     def __init__(self, spellings: tuple[bytes, ...]) -> None:
@@ -87,7 +92,7 @@ class SpelledDecoder:
         return self.decoder.decode(b"", final=True)
 
 
-def regrouped(chunks: Iterable[str], length: int = BLOCK) -> Iterator[str]:
+def rechunk(chunks: Iterable[str], length: int = BLOCK) -> Iterator[str]:
     """Yield a text in blocks of `length` characters, the last one shorter, however it was cut before."""
     held = ""
     for chunk in chunks:
@@ -109,7 +114,7 @@ def cut(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
             but the last match or two are certain.
     """
     held = ""
-    for block in regrouped(chunks):
+    for block in rechunk(chunks):
         to_bytes(block)  # raises at a surrogate
         units = pattern.findall(held + block)
         held = ""
@@ -129,7 +134,7 @@ def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
         TextError: The text holds a surrogate.
     """
     kept, length, stride = list[str](), 0, 1
-    for number, block in enumerate(regrouped(chunks)):
+    for number, block in enumerate(rechunk(chunks)):
         to_bytes(block)
         length += len(block)
         if number % stride == 0:
@@ -168,8 +173,8 @@ def check_filled(size: int | None, found: int, kind: str) -> None:
     """Raise `UsageError` if `size` symbols were asked for and the text has fewer, `found`."""
     if size is not None and found < size:
         raise UsageError(
-            f"--vocab-size {size} is more than the text can fill: it has {found} {kind} symbols.",
-            f"Give --vocab-size {found} at most, or leave it out.",
+            f"`vocab_size` {size} is more than the text can fill: it has {found} {kind} symbols.",
+            f"Give `vocab_size` {found} at most, or leave it out.",
         )
 
 

@@ -51,6 +51,11 @@ class CharTokenizer:
         """Symbols that the model predicts: the known code points and the unknown symbol."""
         return len(self.characters) + 1
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the ids."""
+        return id_dtype(self.size)
+
     @property
     def unknown_nats(self) -> float:
         """Price of naming one code point among all that are unknown, in nats."""
@@ -115,7 +120,7 @@ class CharTokenizer:
 
         A table, so that encoding is one look-up.
         """
-        table = np.zeros(0x110000, dtype=id_dtype(self.size))
+        table = np.zeros(0x110000, dtype=self.dtype)
         table[code_points(self.characters)] = np.arange(1, self.size)
         return table
 

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers.base import MAX_SIZE, Ids, id_dtype
+from charrnn.tokenizers.base import MAX_SIZE, Ids
 from charrnn.tokenizers.byte_fallback import (
     BYTES,
-    SpelledTokenizer,
+    ByteFallbackTokenizer,
     check_entries,
     check_filled,
     cut,
@@ -48,7 +48,7 @@ RESERVED = "\0\u2581\u2585"  # sentencepiece drops the text that these are in, o
 
 
 @dataclass(frozen=True)
-class PieceTokenizer(SpelledTokenizer):
+class PieceTokenizer(ByteFallbackTokenizer):
     """What both kinds share.
 
     Ids are the 256 bytes, single characters, and then pieces in sentencepiece's own order.
@@ -79,7 +79,7 @@ class PieceTokenizer(SpelledTokenizer):
         wanted = usual_size(length, 2, LARGEST) if size is None else size
         if wanted <= len(BYTES):
             raise UsageError(
-                f"--vocab-size must be more than {len(BYTES)} for {cls.kind}, not {size}."
+                f"`vocab_size` must be more than {len(BYTES)} for {cls.kind}, not {size}."
             )
         tokenizer = cls(train_sentencepiece(cls.kind, text, wanted))
         check_filled(size, tokenizer.size, cls.kind)
@@ -93,9 +93,7 @@ class PieceTokenizer(SpelledTokenizer):
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of a text in pieces; see `Tokenizer.encode_chunks`."""
         for spans in cut(chunks, SPAN):
-            yield self._ours[np.fromiter(self._encoded(spans), np.int32)].astype(
-                id_dtype(self.size)
-            )
+            yield self._ours[np.fromiter(self._encoded(spans), np.int32)].astype(self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as JSON values."""

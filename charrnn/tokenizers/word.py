@@ -27,10 +27,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.tokenizers.base import MAX_SIZE, Ids, id_dtype
+from charrnn.tokenizers.base import MAX_SIZE, Ids
 from charrnn.tokenizers.byte_fallback import (
     BYTES,
-    SpelledTokenizer,
+    ByteFallbackTokenizer,
     check_entries,
     check_filled,
     cut,
@@ -54,7 +54,7 @@ SPACELESS = (
 
 
 @dataclass(frozen=True)
-class WordTokenizer(SpelledTokenizer):
+class WordTokenizer(ByteFallbackTokenizer):
     """Ids are, in this order, the 256 bytes, the characters and the units.
 
     Attributes:
@@ -84,7 +84,7 @@ class WordTokenizer(SpelledTokenizer):
         characters = spelling_characters(counts)
         room = (usual_size(length, 6, LARGEST) if size is None else size) - len(BYTES)
         if room < 1:
-            raise UsageError(f"--vocab-size must be more than {len(BYTES)} for words, not {size}.")
+            raise UsageError(f"`vocab_size` must be more than {len(BYTES)} for words, not {size}.")
         characters = characters[:room]
         ranked = [
             unit
@@ -109,7 +109,7 @@ class WordTokenizer(SpelledTokenizer):
                 (id_,) if id_ is not None else spell(unit)
                 for id_, unit in zip(found, units, strict=True)
             ]
-            yield np.fromiter(chain.from_iterable(ids), id_dtype(self.size))
+            yield np.fromiter(chain.from_iterable(ids), self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vocabulary as JSON values."""

@@ -12,21 +12,6 @@ from torch import Tensor
 from charrnn.config.schema import TrainConfig
 from charrnn.model.network import CharRNN
 
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step (0 is the first).
-
-    A linear rise, then a cosine down to the floor.
-    """
-    warmup = max(1, round(config.warmup * config.steps))
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, config.steps - warmup))
-    return config.lr * (
-        config.lr_floor + (1 - config.lr_floor) * (1 + math.cos(math.pi * done)) / 2
-    )
-
-
 # Of AdamW. Batches are small and the data is passed over few times, so the squares look back a
 # shorter way than usual.
 BETA, SQUARE_BETA, EPSILON = 0.9, 0.99, 1e-8
@@ -90,6 +75,11 @@ class Optimizer:
                     self.hidden_size,
                     self.dtype,
                 )
+
+    @property
+    def param_groups(self) -> list[dict[str, list[Tensor]]]:
+        """All parameters, as torch's optimizers have them: its `GradScaler` asks for them."""
+        return [{"params": list(self.parameters.values())}]
 
     def clear(self) -> None:
         """Forget the gradients."""

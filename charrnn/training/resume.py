@@ -8,100 +8,114 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from charrnn.config.schema import ModelConfig, TrainConfig, flag
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.encoding import EncodedSplit
+from charrnn.data.split import TextSplit
 from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.model.network import build
 from charrnn.model.shapes import weight_shapes
-from charrnn.runtime.distributed import ALONE, Ranks
-from charrnn.storage.container import Arrays, SavedModel
-from charrnn.storage.run_folder import RunFolder
+from charrnn.runtime.device import choose_device
+from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.storage.container import Arrays
+from charrnn.storage.model_file import SavedModel
+from charrnn.storage.run_folder import RunFolder, SavedState
 from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
-from charrnn.training.plan import Plan, Request, describe_device
-from charrnn.training.run import Data, Session
+from charrnn.training.plan import Plan
+from charrnn.training.planning import PlannedRun
+from charrnn.training.run import Run
+from charrnn.training.trainer import Trainer
 
-# what Python and torch raise when values are not of the kind, or arrays not of the shape, that they
-# should be
+Weights = dict[str, npt.NDArray[np.float32]]
+
+# What Python and torch raise when values are not of the kind, or arrays not of the shape, that they
+# should be.
 NO_FIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def begin(
     folder: RunFolder,
-    request: Request,
-    plan: Plan,
-    tokenizer: Tokenizer,
-    data: Data,
-    weights: dict[str, npt.NDArray[np.float32]] | None = None,
-    ranks: Ranks = ALONE,
-) -> Session:
+    asked: dict[str, Any],
+    planned: PlannedRun,
+    data: EncodedSplit,
+    weights: Weights | None = None,
+    group: ProcessGroup = ALONE,
+) -> Run:
     """Begin a new run in an empty folder: write the state before its first step.
 
-    All ranks begin at once; the first one writes.
+    All processes begin at once; the main one writes.
 
     Raises:
-        UsageError: The folder holds a model already, and no state that it could be trained on from.
+        UsageError: The folder holds a model already, and no state that it could be continued from.
     """
-    ranks.together(lambda: _check_empty(folder) if ranks.first else None)
-    session = Session(folder, request.to_dict(), plan, tokenizer, data, weights, ranks)
-    session.save()
-    return session
+    group.all_or_none(lambda: _check_empty(folder) if group.is_main else None)
+    trainer = _new_trainer(planned.plan, data, group)
+    if weights is not None:
+        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+        trainer.model.load_state_dict(tensors)
+    run = Run(folder, asked, planned.plan, trainer, planned.budget)
+    run.save()
+    return run
+
+
+def _new_trainer(plan: Plan, data: EncodedSplit, group: ProcessGroup) -> Trainer:
+    model = build(plan.model, plan.train.seed).to(choose_device(plan.train.device))
+    return Trainer(model, data, plan.train, plan.precision, group)
 
 
 def _check_empty(folder: RunFolder) -> None:
     if folder.model.exists():
         raise UsageError(
             f"{folder.path} holds a model but no training state to continue from.",
-            "Choose another folder with --out, or add --fresh to move it aside and begin again.",
+            "Choose another folder with `out`, or add `fresh` to move it aside and start again.",
         )
 
 
 def resume(
     folder: RunFolder,
-    request: Request,
-    data: Data,
-    saved: tuple[Arrays, dict[str, Any]],
-    ranks: Ranks = ALONE,
-) -> Session:
-    """Continue a run from its saved state.
-
-    All ranks do so at once, with what the first one has read.
+    asked: dict[str, Any],
+    data: EncodedSplit,
+    saved: SavedState,
+    group: ProcessGroup = ALONE,
+) -> Run:
+    """Continue a run from its saved state; all processes do so at once.
 
     Raises:
-        UsageError: The request differs from the one that began the run.
-        TextError: The text does.
+        UsageError: Something else is asked for than was when the run began.
+        TextError: The text is another.
         ModelFileError: The state has the right checksum, and yet contradicts itself.
     """
-    session = _resumed(folder, request, data, *saved, ranks)
-    ranks.together(lambda: _go_back(session) if ranks.first else None)
-    return session
+    with _sound(folder):
+        check_same_run(folder, asked, data, saved.facts)
+        plan = saved_plan(saved.facts, saved.arrays, data.tokenizer)
+        run = Run(folder, saved.facts["request"], plan, _new_trainer(plan, data, group))
+        run.trainer.restore(saved.arrays, saved.facts["trainer"])
+        run.saved = replace(run.trainer.progress)
+    group.all_or_none(lambda: _go_back(run) if group.is_main else None)
+    return run
 
 
-def _go_back(session: Session) -> None:
+def _go_back(run: Run) -> None:
     """Let the log end where the state does, and the clock go on from there."""
-    progress = session.trainer.progress
-    session.folder.cut_metrics(progress.step, progress.evaluated_step)
-    session.seconds = max(
-        (line.get("seconds", 0.0) for line in session.folder.read_metrics()), default=0.0
-    )
+    progress, metrics = run.trainer.progress, run.folder.metrics
+    metrics.cut(progress.step, progress.evaluated_step)
+    run.seconds = max((line.get("seconds", 0.0) for line in metrics.read()), default=0.0)
 
 
 def saved_tokenizer(
-    folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]
+    folder: RunFolder, asked: dict[str, Any], text: TextSplit, saved: SavedState
 ) -> Tokenizer:
-    """Return a saved run's tokenizer, so that nothing has to be learned, or encoded, if the run cannot be continued.
+    """Return a saved run's tokenizer, if the run can be continued.
 
-    Args:
-        folder: The run.
-        request: What is asked for now.
-        name: Of the text that is given now.
-        sha256: Its SHA-256.
-        facts: What the run's state says.
+    If it cannot, nothing has to be learned or encoded to find out.
 
     Raises:
         As `resume` does.
     """
     with _sound(folder):
-        _check_same(folder, request, name, sha256, facts)
-        return tokenizer_from_dict(facts["tokenizer"])
+        check_same_run(folder, asked, text, saved.facts)
+        return tokenizer_from_dict(saved.facts["tokenizer"])
 
 
 @contextmanager
@@ -113,78 +127,38 @@ def _sound(folder: RunFolder) -> Iterator[None]:
         raise ModelFileError(
             f"The training state in {folder.path} contradicts itself, though its checksum is right: "
             "charrnn did not write it.",
-            "Restore it from a copy, or start over with --fresh, which moves it aside.",
+            "Restore it from a copy, or start over with `fresh`, which moves it aside.",
         ) from error
 
 
-def _check_same(
-    folder: RunFolder, request: Request, name: str, sha256: str, facts: dict[str, Any]
-) -> None:
-    check_same_request(facts["request"], request.to_dict(), folder)
-    was = facts["text"]["sha256"]
-    if was != sha256:
-        raise TextError(
-            f"{name} has changed since the run in {folder.path} began "
-            f"(SHA-256 {was[:12]}... then, {sha256[:12]}... now).",
-            "Add --fresh to begin again with the new text; the old run is moved aside, not deleted.",
-        )
-
-
-def _resumed(
+def check_same_run(
     folder: RunFolder,
-    request: Request,
-    data: Data,
-    arrays: Arrays,
+    asked: dict[str, Any],
+    text: TextSplit | EncodedSplit,
     facts: dict[str, Any],
-    ranks: Ranks,
-) -> Session:
-    with _sound(folder):
-        _check_same(folder, request, data.name, data.sha256, facts)
-        plan, tokenizer = _described(arrays, facts, ranks)
-        session = Session(folder, facts["request"], plan, tokenizer, data, ranks=ranks)
-        session.trainer.restore(arrays, facts["trainer"])
-        session.saved = replace(session.trainer.progress)
-        return session
+) -> None:
+    """Raise an error with every difference if a run would be continued with something else.
 
-
-def _described(arrays: Arrays, facts: dict[str, Any], ranks: Ranks) -> tuple[Plan, Tokenizer]:
-    """Return a saved run's plan and tokenizer.
-
-    Raise an error of `NO_FIT` if they and its weights do not fit.
+    Raises:
+        UsageError: The options differ.
+        TextError: The text does.
     """
-    model, train = ModelConfig.from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
-    tokenizer = tokenizer_from_dict(facts["tokenizer"])
-    shapes = {f"model.{name}": shape for name, shape in weight_shapes(model).items()}
-    if tokenizer.size != model.vocab_size or shapes != {
-        n: a.shape for n, a in arrays.items() if n[:6] == "model."
-    }:
-        raise ValueError(
-            "configuration, vocabulary and weights differ"
-        )  # before anything is allocated
-    if facts["precision"] not in ("fp32", "bf16", "fp16") or not math.isfinite(facts["epochs"]):
-        raise ValueError("precision or length")
-    device = describe_device(train, ranks)
-    return Plan(
-        model=model,
-        train=train,
-        device=device,
-        precision=facts["precision"],
-        epochs=facts["epochs"],
-    ), tokenizer
-
-
-def check_same_request(then: dict[str, Any], now: dict[str, Any], folder: RunFolder) -> None:
-    """Raise `UsageError` with every difference if a run would be continued with other options."""
-    names = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
-    if not names:
-        return
-    changes = ", ".join(
-        f"{flag(name)} was {_told(then, name)} and is now {_told(now, name)}" for name in names
-    )
-    raise UsageError(
-        f"The run in {folder.path} was begun with other options: {changes}.",
-        "Give the same options to continue it, or add --fresh to begin again; the old run is moved aside, not deleted.",
-    )
+    then = facts["request"]
+    names = [name for name in sorted(then | asked) if then.get(name) != asked.get(name)]
+    if names:
+        changes = [f"`{n}` was {_told(then, n)} and is now {_told(asked, n)}" for n in names]
+        raise UsageError(
+            f"The run in {folder.path} was begun with other options: {', '.join(changes)}.",
+            "Give the same options to continue it, or add `fresh` to start again; the old run is "
+            "moved aside, not deleted.",
+        )
+    was = facts["text"]["sha256"]
+    if was != text.sha256:
+        raise TextError(
+            f"{text.name} has changed since the run in {folder.path} began "
+            f"(SHA-256 {was[:12]}... then, {text.sha256[:12]}... now).",
+            "Add `fresh` to start again with the new text; the old run is moved aside, not deleted.",
+        )
 
 
 def _told(values: dict[str, Any], name: str) -> str:
@@ -192,19 +166,30 @@ def _told(values: dict[str, Any], name: str) -> str:
     return str(value) if str(value).isprintable() else repr(value)
 
 
-def starting_weights(start: SavedModel, config: ModelConfig) -> dict[str, npt.NDArray[np.float32]]:
+def saved_plan(facts: dict[str, Any], arrays: Arrays, tokenizer: Tokenizer) -> Plan:
+    """Return a saved run's plan; raise an error of `NO_FIT` if it does not fit the weights."""
+    model, train = ModelConfig.from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
+    shapes = {f"model.{name}": shape for name, shape in weight_shapes(model).items()}
+    found = {name: one.shape for name, one in arrays.items() if name.startswith("model.")}
+    if tokenizer.size != model.vocab_size or shapes != found:  # before anything is allocated
+        raise ValueError("configuration, vocabulary and weights differ")
+    precision, epochs = facts["precision"], facts["epochs"]
+    if precision not in ("fp32", "bf16", "fp16") or not math.isfinite(epochs):
+        raise ValueError("precision or length")
+    return Plan(model=model, train=train, precision=precision, epochs=epochs)
+
+
+def extended_weights(start: SavedModel, vocab_size: int) -> Weights:
     """Return a model's weights for a vocabulary that was extended by new symbols at its end.
 
-    A new symbol's rows are the mean of the old ones: no better guess is known, and it is on the
-    right scale. The start symbol, whose row is the last of the embedding, stays last.
+    A new symbol's rows are the mean of the old ones: no better guess is known, and it is on the right
+    scale. The start symbol, whose row is the last of the embedding, stays last.
     """
-    weights = dict(start.weights)
-    more = config.vocab_size - start.config.vocab_size
-    if more:
-        for name in ("embedding.weight", "head_weight", "head_bias"):
-            if name in weights:
-                old = weights[name]
-                rows = start.config.vocab_size
-                new = np.repeat(old[:rows].mean(axis=0, keepdims=True), more, axis=0)
-                weights[name] = np.concatenate([old[:rows], new, old[rows:]])
+    weights, rows = dict(start.weights), start.config.vocab_size
+    for name in ("embedding.weight", "head_weight", "head_bias"):
+        if name in weights and vocab_size > rows:
+            old = weights[name]
+            mean = old[:rows].mean(axis=0, keepdims=True)
+            new = np.repeat(mean, vocab_size - rows, axis=0)
+            weights[name] = np.concatenate([old[:rows], new, old[rows:]])
     return weights

@@ -1,26 +1,25 @@
-"""One step of training.
-
-Gradients from a batch, shared among ranks and parts, then the weights move.
-"""
+"""One step of training: gradients from a batch, sharded among processes, then the weights move."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from charrnn.config.schema import TrainConfig
-from charrnn.data.batching import Batch, share
-from charrnn.model.cells import State
+from charrnn.data.batching.base import Batch, shard
+from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN, detach
-from charrnn.runtime.distributed import ALONE, Ranks
+from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """What one step measured and carries on.
 
     Attributes:
@@ -40,94 +39,95 @@ class Step:
 
 
 def train_step(
-    learner: "Learner",
+    gradients: "GradientComputer",
     optimizer: Optimizer,
     batch: Batch,
     state: State | None,
     config: TrainConfig,
-    *,
     lr: float,
-    autocast: AbstractContextManager[Any],
-    loss_scale: float = 1.0,
-) -> Step:
+) -> StepResult:
     """Move the weights once: forward, loss, backward, clip, step.
 
     A gradient that is not finite moves nothing.
 
     Args:
-        learner: Holds the model, in training mode.
-        optimizer: The one that moves its weights.
-        batch: What to learn from: the whole batch, of which the learner takes its share.
-        state: The model's state before this rank's share of the batch; None is zeros.
+        gradients: Holds the model, in training mode.
+        optimizer: Moves its weights.
+        batch: What to learn from: the whole batch, of which `gradients` takes its shard.
+        state: The model's state before this process's shard of the batch; None is zeros.
         config: How to clip.
         lr: Learning rate of this step.
-        autocast: The context of the number format.
-        loss_scale: Factor on the loss while gradients are computed, against underflow in fp16.
     """
-    loss, carried = learner.differentiate(batch, state, autocast=autocast, loss_scale=loss_scale)
-    norm = clip_gradients(learner.model, config, loss_scale)
-    step = Step(loss, norm.item(), carried)
-    if step.finite:
-        optimizer.step(lr)
+    loss, carried = gradients.backward(batch, state)
+    gradients.scaler.unscale_(optimizer)  # type: ignore[arg-type]
+    norm = clip_gradients(gradients.model, config)
+    result = StepResult(loss, norm.item(), carried)
+    if result.finite:
+        gradients.scaler.step(optimizer, lr)  # type: ignore[arg-type]
+    gradients.scaler.update()
     optimizer.clear()
-    return step
+    return result
 
 
-class Learner:
-    """Computes a model's gradients from this rank's share of each batch, and sums them over all ranks.
+class GradientComputer:
+    """Computes a model's gradients from this process's shard of each batch, summed over all.
 
-    The gradients, and so the weights, are the same on each rank, and those of one process with the
-    whole batch.
+    The gradients, and so the weights, are the same in each process, and those of one process with
+    the whole batch.
 
     Args:
         model: On its device.
-        ranks: Among whom a batch's rows are shared.
-        parts: Into which a share is cut, to be computed one after the other: a part's activations
-            are in memory at a time, and the ranks talk after the last.
+        scaler: Scales the loss against underflow in fp16; disabled in other formats.
+        autocast: Makes the context of the number format.
+        group: The processes among whom a batch's rows are sharded.
+        accumulation_steps: Parts of a shard that are computed one after the other: one part's
+            activations are in memory at a time, and gradients are synchronised once, after the last.
     """
 
-    def __init__(self, model: CharRNN, ranks: Ranks = ALONE, parts: int = 1) -> None:
-        self.model, self.ranks, self.parts = model, ranks, parts
+    def __init__(
+        self,
+        model: CharRNN,
+        scaler: GradScaler,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        group: ProcessGroup = ALONE,
+        accumulation_steps: int = 1,
+    ) -> None:
+        self.model, self.scaler, self.autocast = model, scaler, autocast
+        self.group, self.accumulation_steps = group, accumulation_steps
         self.module: nn.Module = BatchLoss(model)
-        if ranks.size > 1:
+        if group.size > 1:
             self.module = nn.parallel.DistributedDataParallel(
                 self.module, gradient_as_bucket_view=True
             )
 
-    def differentiate(
-        self,
-        batch: Batch,
-        state: State | None,
-        *,
-        autocast: AbstractContextManager[Any],
-        loss_scale: float = 1.0,
-    ) -> tuple[float, State]:
+    def backward(self, batch: Batch, state: State | None) -> tuple[float, State]:
         """Leave the gradients in the parameters.
 
-        Return the batch's nats per token and this rank's carried state.
+        Returns:
+            The batch's nats per token, and this process's carried state.
         """
-        own = batch.share(self.ranks.rank, self.ranks.size)
+        own = batch.shard(self.group.rank, self.group.size)
         rows, tokens = len(own.inputs), batch.tokens
-        parts = min(self.parts, rows)
-        # DistributedDataParallel takes the mean over the ranks, where the sum is wanted
-        factor = loss_scale * self.ranks.size / tokens
+        parts = min(self.accumulation_steps, rows)
+        # DistributedDataParallel takes the mean over the processes, where the sum is wanted
+        factor = self.group.size / tokens
         losses, carried = [], list[State]()
         for number in range(parts):
-            chosen = share(rows, number, parts)
+            chosen = shard(rows, number, parts)
             before = None if state is None else tuple(tensor[chosen] for tensor in state)
-            with self._talking_only_if(number == parts - 1):
-                with autocast:
+            with self._synchronised_if(number == parts - 1):
+                with self.autocast():
                     loss, after = self.module(own.rows(chosen).to(self.model.device), before)
-                (loss * factor).backward()
+                self.scaler.scale(loss * factor).backward()
             losses.append(loss.detach())
             carried.append(after)
-        (total,) = self.ranks.total(torch.stack(losses).sum().item())
-        return total / tokens, join(carried)
+        (total,) = self.group.sum(torch.stack(losses).sum().item())
+        return total / tokens, join_rows(carried)
 
-    def _talking_only_if(self, last: bool) -> AbstractContextManager[Any]:
-        """Let gradients be summed over the ranks in the last part's backward pass, for all parts at once."""
+    def _synchronised_if(self, last: bool) -> AbstractContextManager[Any]:
+        """Sum the gradients over the processes in the last part's backward pass, for all parts."""
         if isinstance(self.module, nn.parallel.DistributedDataParallel):
-            return self.ranks.talking() if last else self.module.no_sync()
+            return self.group.communication_errors() if last else self.module.no_sync()
         return nullcontext()
 
 
@@ -139,33 +139,26 @@ class BatchLoss(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Return the summed nats of the batch's targets, and the state for the next batch, detached."""
+        """Return the summed nats of the batch's targets, and the detached state to carry on."""
         values, carried = self.model.hidden(batch.inputs[:, : batch.carry_at], state)
-        if (
-            batch.carry_at < batch.inputs.shape[1]
-        ):  # this window goes on beyond the place where the next one begins
+        if batch.carry_at < batch.inputs.shape[1]:  # the next window begins inside of this one
             rest, _ = self.model.hidden(batch.inputs[:, batch.carry_at :], carried)
             values = torch.cat([values, rest], dim=1)
         scored = slice(batch.scored_from, None)
-        return self.model.loss(values[:, scored], batch.targets[:, scored]), detach(carried)
+        loss = self.model.loss(values[:, scored], batch.targets[:, scored])
+        return loss, detach(carried)
 
 
-def join(states: list[State]) -> State:
+def join_rows(states: list[State]) -> State:
     """Put the states of successive rows together."""
-    return (
-        states[0]
-        if len(states) == 1
-        else tuple(torch.cat(tensors) for tensors in zip(*states, strict=True))
-    )
+    if len(states) == 1:
+        return states[0]
+    return tuple(torch.cat(tensors) for tensors in zip(*states, strict=True))
 
 
-def clip_gradients(model: CharRNN, config: TrainConfig, loss_scale: float) -> Tensor:
-    """Undo the loss's scale, clip by norm and by value as `config` says, and return the norm before clipping."""
+def clip_gradients(model: CharRNN, config: TrainConfig) -> Tensor:
+    """Clip by norm and by value as `config` says, and return the norm before clipping."""
     parameters = list(model.parameters())
-    if loss_scale != 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.div_(loss_scale)
     norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm or math.inf)
     if config.clip_value:
         nn.utils.clip_grad_value_(parameters, config.clip_value)

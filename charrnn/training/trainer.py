@@ -1,125 +1,84 @@
-"""Training: a Trainer takes the steps, evaluates, and holds exactly the state that a resume needs.
+"""A Trainer takes the steps, evaluates, and holds exactly the state that a resume needs.
 
-`Trainer.run()` yields what happens (`Trained`, `Evaluated`); a terminal paints it, a notebook plots
-it, a test reads it. Nothing here prints, and nothing here knows about files.
+Nothing here prints, and nothing here knows about files.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from charrnn.config.schema import TrainConfig
-from charrnn.data.batching import make_batcher, share
-from charrnn.data.text import Encoded
+from charrnn.data.batching import make_batcher
+from charrnn.data.batching.base import shard
+from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import DivergedError, UsageError
-from charrnn.evaluation.scoring import Score, ScoringProtocol, evaluate
-from charrnn.model.cells import State
+from charrnn.evaluation.score import ScoringProtocol
+from charrnn.evaluation.scoring import evaluate
+from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
 from charrnn.runtime.device import autocast
-from charrnn.runtime.distributed import ALONE, Ranks
-from charrnn.tokenizers import Tokenizer
-from charrnn.training.optimizer import Optimizer, learning_rate
-from charrnn.training.step import Learner, Step, join, train_step
+from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.training.events import Evaluated, Trained
+from charrnn.training.optimizer import Optimizer
+from charrnn.training.progress import Progress
+from charrnn.training.schedule import learning_rate
+from charrnn.training.step import GradientComputer, StepResult, join_rows, train_step
 
+Arrays = dict[str, np.ndarray[Any, Any]]
+Facts = dict[str, Any]
 
-@dataclass(frozen=True)
-class Trained:
-    """A step was taken.
-
-    Attributes:
-        step: Steps taken so far.
-        loss: Nats per token of this step's batch, with dropout.
-        lr: Learning rate of this step.
-        grad_norm: Norm of the gradient before clipping.
-        tokens: Tokens seen so far in the whole run.
-    """
-
-    step: int
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The validation text was scored; `best` if no earlier score was better."""
-
-    step: int
-    score: Score
-    best: bool
-
-
-Event = Trained | Evaluated
-
-
-@dataclass
-class Progress:
-    """Where a run is.
-
-    With the weights, the optimizer, the batcher and the generators, all that a resume needs.
-    """
-
-    step: int = 0
-    tokens: int = 0
-    best_nats: float = math.inf
-    best_step: int = 0
-    evaluated_step: int = 0
-    evaluations_since_best: int = 0
-    loss_scale: float = 1.0
-    quiet_steps: int = 0
+INITIAL_SCALE, SCALE_GROWTH_STEPS = 2.0**15, 1000  # of the loss, in fp16
 
 
 class Trainer:
-    """Trains a model on one text and validates it on another.
+    """Trains a model on one part of a text and validates it on the other.
 
     Args:
         model: On its device; its weights are moved in place.
-        tokenizer: The one that made the ids.
-        train: The text to learn from.
-        valid: The text to be measured on.
+        data: The text.
         config: How.
         precision: `fp32`, `bf16` or `fp16`: what `config.precision` came to on this device.
-        ranks: Those that train together; each of them makes a trainer of the same arguments.
+        group: The processes that train together; each makes a trainer of the same arguments.
 
     Raises:
-        UsageError: The batches cannot be shared among the ranks.
+        UsageError: The batches cannot be sharded evenly.
     """
 
     def __init__(
         self,
         model: CharRNN,
-        tokenizer: Tokenizer,
-        train: Encoded,
-        valid: Encoded,
+        data: EncodedSplit,
         config: TrainConfig,
         precision: str,
-        ranks: Ranks = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
-        self.model, self.tokenizer, self.valid, self.config, self.precision = (
-            model,
-            tokenizer,
-            valid,
-            config,
-            precision,
+        self.model, self.data, self.config, self.precision = model, data, config, precision
+        self.group = group
+        self.batcher = make_batcher(data.train.ids, config, model.start, data.train.starts)
+        if data.train.starts is None:  # batches of records have rows as they come
+            check_shards(self.batcher.batch_size, config, group)
+        self.scaler = GradScaler(
+            model.device.type,
+            init_scale=INITIAL_SCALE,
+            growth_interval=SCALE_GROWTH_STEPS,
+            enabled=precision == "fp16",
         )
-        self.ranks = ranks
-        self.batcher = make_batcher(train.ids, config, model.start, train.starts)
-        if train.starts is None:  # batches of records have rows as they come
-            check_shares(self.batcher.batch_size, config, ranks)
-        self.learner = Learner(model, ranks, config.accumulate)
+        self.gradients = GradientComputer(
+            model, self.scaler, self.autocast, group, config.accumulate
+        )
         self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None
-        self.progress = Progress(loss_scale=2.0**15 if precision == "fp16" else 1.0)
-        seed_dropout(config.seed, ranks.rank)
+        self.progress = Progress()
+        seed_dropout(config.seed, group.rank)
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Iterator[Trained | Evaluated]:
         """Train until the steps are done or patience ends, yielding what happens.
 
         Between two events, `state()` is what a resume needs to go on with the second.
@@ -145,138 +104,110 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """All steps are taken, or patience has ended."""
-        out_of_patience = self.config.patience is not None and (
-            self.progress.evaluations_since_best >= self.config.patience
-        )
+        patience, waited = self.config.patience, self.progress.evaluations_since_best
+        out_of_patience = patience is not None and waited >= patience
         return self.progress.step >= self.config.steps or out_of_patience
 
     def train_once(self) -> Trained:
         """Take one step."""
-        config, progress = self.config, self.progress
+        progress = self.progress
         batch = self.batcher.next_batch()
-        lr = learning_rate(progress.step, config)
+        lr = learning_rate(progress.step, self.config)
         state = None if batch.starts_stream else self.carried
-        step = train_step(
-            self.learner,
-            self.optimizer,
-            batch,
-            state,
-            config,
-            lr=lr,
-            autocast=self.autocast(),
-            loss_scale=progress.loss_scale,
-        )
-        self._check(step)
-        self.carried = step.carried
+        result = train_step(self.gradients, self.optimizer, batch, state, self.config, lr)
+        self._check(result)
+        self.carried = result.carried
         progress.step += 1
         progress.tokens += batch.tokens
-        return Trained(progress.step, step.loss, lr, step.grad_norm, progress.tokens)
+        return Trained(progress.step, result.loss, lr, result.grad_norm, progress.tokens)
 
-    def _check(self, step: Step) -> None:
-        """Raise unless the step was finite.
-
-        Fp16 halves the loss's scale instead, and doubles it after a while.
-        """
-        progress = self.progress
-        if step.finite:
-            progress.quiet_steps += 1
-            if self.precision == "fp16" and progress.quiet_steps % 1000 == 0:
-                progress.loss_scale *= 2
-        elif math.isfinite(step.loss) and progress.loss_scale > 1:
-            progress.loss_scale, progress.quiet_steps = progress.loss_scale / 2, 0
-        else:
-            what = (
-                f"loss became {step.loss}"
-                if not math.isfinite(step.loss)
-                else "gradient is no longer finite"
-            )
-            raise DivergedError(f"Training diverged: the {what} at step {progress.step + 1}.")
+    def _check(self, result: StepResult) -> None:
+        """Raise unless the step was finite; in fp16 a gradient may overflow until the scale fits."""
+        if result.finite:
+            return
+        overflowed = math.isfinite(result.loss) and self.scaler.is_enabled()
+        if overflowed and self.scaler.get_scale() >= 1:
+            return
+        loss_is_finite = math.isfinite(result.loss)
+        what = "gradient is no longer finite" if loss_is_finite else f"loss became {result.loss}"
+        raise DivergedError(f"Training diverged: the {what} at step {self.progress.step + 1}.")
 
     def reschedule(self, steps: int, dropout: float) -> None:
-        """Go on with another number of steps, as if the learning rate had always had them, and other dropout."""
+        """Go on with another number of steps and another dropout probability.
+
+        The learning rate is then as if the run had always had them.
+        """
         self.config = replace(self.config, steps=steps)
         self.model.set_dropout(dropout)
 
     def evaluate(self) -> Evaluated:
         """Score the validation text; training goes on as if nothing had happened."""
-        protocol = ScoringProtocol.of(self.valid)
+        valid, step = self.data.valid, self.progress.step
         score = evaluate(
             self.model,
-            self.tokenizer,
-            self.valid,
-            protocol,
+            self.data.tokenizer,
+            valid,
+            ScoringProtocol.of(valid),
             autocast=self.autocast,
-            ranks=self.ranks,
+            group=self.group,
         )
         if not math.isfinite(score.nats):
             raise DivergedError(
-                f"Training diverged: validation scored {score.nats} nats at step {self.progress.step}."
+                f"Training diverged: validation scored {score.nats} nats at step {step}."
             )
         progress, nats = self.progress, score.nats_per_token
         best = nats < progress.best_nats
-        progress.evaluated_step = progress.step
+        progress.evaluated_step = step
+        progress.evaluations_since_best += 1
         if best:
-            progress.best_nats, progress.best_step, progress.evaluations_since_best = (
-                nats,
-                progress.step,
-                0,
-            )
-        else:
-            progress.evaluations_since_best += 1
-        return Evaluated(progress.step, score, best)
+            progress.best_nats, progress.best_step = nats, step
+            progress.evaluations_since_best = 0
+        return Evaluated(step, score, best)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of the run's number format."""
         return autocast(self.precision, self.model.device)
 
-    def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-        """Return everything that the next step depends on: arrays, and plain values.
+    def state(self) -> tuple[Arrays, Facts]:
+        """Return everything that the next step depends on: arrays, and JSON values.
 
-        All ranks are asked at once.
+        All processes are asked at once.
         """
-        tensors: dict[str, Tensor] = {
-            f"model.{name}": value for name, value in self.model.state_dict().items()
-        }
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
-        best = self.progress.best_nats
-        values = {
-            "progress": vars(self.progress) | {"best_nats": best if math.isfinite(best) else None},
+        facts = {
+            "progress": self.progress.to_dict(),
+            "scaler": self.scaler.state_dict(),
             "batcher": self.batcher.position(),
         }
-        return arrays | self._carried() | self._generators(), values
+        return arrays | self._carried_arrays() | self._generator_arrays(), facts
 
-    def _carried(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the state of all rows of the batch, this rank's and the others'."""
+    def _carried_arrays(self) -> Arrays:
+        """Return the state of all rows of the batch, this process's and the others'."""
         if self.carried is None:
             return {}
-        own = share(self.batcher.batch_size, self.ranks.rank, self.ranks.size)
-        # A half-precision state is exact in float32, and becomes the same half-precision numbers in
-        # the next step.
+        own = shard(self.batcher.batch_size, self.group.rank, self.group.size)
+        # A half-precision state is exact in float32, and becomes the same numbers in the next step.
         rows = tuple(tensor[: own.stop - own.start].float().cpu() for tensor in self.carried)
-        return {
-            f"carried.{index}": tensor.numpy()
-            for index, tensor in enumerate(join(self.ranks.gather(rows)))
-        }
+        joined = join_rows(self.group.all_gather(rows))
+        return {f"carried.{index}": tensor.numpy() for index, tensor in enumerate(joined)}
 
-    def _generators(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return each rank's random generators.
-
-        The first one's have the names that those of a process alone have.
-        """
+    def _generator_arrays(self) -> Arrays:
+        """Return each process's random generators."""
         found = {"rng.cpu": torch.get_rng_state().numpy()}
         if self.model.device.type == "cuda":
             found["rng.cuda"] = torch.cuda.get_rng_state(self.model.device).numpy()
         return {
             of_rank(name, rank): value
-            for rank, generators in enumerate(self.ranks.gather(found))
+            for rank, generators in enumerate(self.group.all_gather(found))
             for name, value in generators.items()
         }
 
-    def restore(self, arrays: dict[str, np.ndarray[Any, Any]], values: dict[str, Any]) -> None:
+    def restore(self, arrays: Arrays, facts: Facts) -> None:
         """Go back to what `state` returned.
 
-        With another number of ranks than then the rows are dealt anew, and a rank that is new draws
+        With another number of processes the rows are sharded again, and a process that is new draws
         other dropout.
 
         Raises:
@@ -286,77 +217,61 @@ class Trainer:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.model.load_state_dict(_under("model.", tensors))
         self.optimizer.restore(_under("optimizer.", tensors))
-        own = of_rank("rng.cpu", self.ranks.rank)
-        if own in tensors or self.ranks.first:  # it is only a rank that is new that may have none
+        self._restore_generators(tensors)
+        self.progress = Progress.from_dict(facts["progress"])
+        if self.scaler.is_enabled() and "scaler" in facts:
+            self.scaler.load_state_dict(facts["scaler"])
+        self.batcher.restore(facts["batcher"])
+        self._restore_carried(_under("carried.", tensors))
+
+    def _restore_generators(self, tensors: dict[str, Tensor]) -> None:
+        own = of_rank("rng.cpu", self.group.rank)
+        if own in tensors or self.group.is_main:  # only a process that is new may have none
             torch.set_rng_state(tensors[own])
-        own = of_rank("rng.cuda", self.ranks.rank)
+        own = of_rank("rng.cuda", self.group.rank)
         if own in tensors and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors[own], self.model.device)
-        best = values["progress"]["best_nats"]
-        self.progress = Progress(
-            **values["progress"] | {"best_nats": math.inf if best is None else best}
-        )
-        self.batcher.restore(values["batcher"])
-        kinds = {name: type(value) for name, value in vars(Progress()).items()}
-        if any(
-            type(value) is not kinds[name] or not value >= 0
-            for name, value in vars(self.progress).items()
-        ):
-            raise ValueError("A run's progress is told by numbers that are not negative.")
-        carried = _under("carried.", tensors)  # in no order: the names hold it
-        self._deal(
-            tuple(carried[str(index)].to(self.model.device) for index in range(len(carried)))
-        )
 
-    def _deal(self, carried: State) -> None:
-        """Take this rank's rows of the whole batch's state.
-
-        None at all is the state before the first step.
-        """
+    def _restore_carried(self, tensors: dict[str, Tensor]) -> None:
+        """Take this process's rows of the whole batch's state; none is that before the first step."""
+        names = [str(index) for index in range(len(tensors))]  # they are in no order
+        carried = tuple(tensors[name].to(self.model.device) for name in names)
         rows = self.batcher.batch_size
         shapes = [tensor.shape for tensor in self.model.initial_state(rows)]
         if carried and [tensor.shape for tensor in carried] != shapes:
             raise ValueError("The carried state does not fit the model.")
-        own = share(rows, self.ranks.rank, self.ranks.size)
-        own = (
-            own if own.start < own.stop else slice(1)
-        )  # of a row without targets, any state will do
+        own = shard(rows, self.group.rank, self.group.size)
+        own = own if own.start < own.stop else slice(1)  # of a row without targets, any will do
         self.carried = tuple(tensor[own] for tensor in carried) or None
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+    found = (name for name in tensors if name.startswith(prefix))
+    return {name.removeprefix(prefix): tensors[name] for name in found}
 
 
 def of_rank(name: str, rank: int) -> str:
-    """Return what a rank's part of the state is called."""
+    """Return what a process's part of the state is called; the first one's has no number."""
     return f"{name}.{rank}" if rank else name
 
 
 def seed_dropout(seed: int, rank: int) -> None:
-    """Seed torch's global generator, for dropout draws from no other.
-
-    In each rank with another seed.
-    """
-    torch.manual_seed(
-        seed if rank == 0 else int(np.random.SeedSequence((seed, rank)).generate_state(1)[0])
-    )
+    """Seed torch's global generator, which only dropout draws from, differently in each process."""
+    if rank:
+        seed = int(np.random.SeedSequence((seed, rank)).generate_state(1)[0])
+    torch.manual_seed(seed)
 
 
-def check_shares(rows: int, config: TrainConfig, ranks: Ranks) -> None:
-    """Raise `UsageError` unless a batch of so many rows comes out even among the ranks and the parts of each."""
-    shares = ranks.size * config.accumulate
-    if rows % shares == 0:
+def check_shards(rows: int, config: TrainConfig, group: ProcessGroup) -> None:
+    """Raise `UsageError` unless a batch of so many rows can be sharded evenly."""
+    parts = group.size * config.accumulate
+    if rows % parts == 0:
         return
-    what = f"--batch-size {rows}" if rows == config.batch_size else f"The text's {rows} streams"
-    groups = [f"{ranks.size} ranks"] * (ranks.size > 1) + [f"{config.accumulate} parts"] * (
-        config.accumulate > 1
-    )
-    near = max(shares, rows - rows % shares)
+    own = rows == config.batch_size
+    what = f"`batch_size` {rows}" if own else f"The number of the text's streams, {rows},"
+    factors = [f"{group.size} ranks"] * (group.size > 1)
+    factors += [f"{config.accumulate} accumulation steps"] * (config.accumulate > 1)
+    near = max(parts, rows - rows % parts)
     raise UsageError(
-        f"{what} cannot be shared evenly among {' of '.join(groups)}.", f"Try --batch-size {near}."
+        f"{what} is not divisible by {' times '.join(factors)}.", f"Try `batch_size` {near}."
     )

@@ -1,17 +1,16 @@
 """Cutting a text into batches, for truncated backpropagation through time.
 
-`sequential`: the text becomes `batch_size` parallel streams, and each batch takes the next
-`seq_len` symbols of every stream. Row i of a batch continues row i of the batch before, so the
-state is carried and the model learns from context that is longer than a gradient reaches. With
-batch_size 3, seq_len 4 and the text a b c ... x:
+`sequential`: the text becomes `batch_size` parallel streams, and each batch takes the next `seq_len`
+symbols of every stream. Row i of a batch continues row i of the batch before, so the state is carried
+and the model learns from context that is longer than a gradient reaches. With batch_size 3, seq_len 4
+and the text a b c ... x:
 
-    stream 0   a b c d | e f g h            batch 0  a b c d     batch 1  e f g h     inputs are the
-    same, one symbol stream 1   i j k l | m n o p                     i j k l              m n o p
-    earlier: the first input of a stream 2   q r s t | u v w x                     q r s t
-    u v w x     stream is the start symbol
+    stream 0   a b c d | e f g h         batch 0  a b c d   batch 1  e f g h   inputs are the same, one
+    stream 1   i j k l | m n o p                  i j k l            m n o p   symbol earlier: the first
+    stream 2   q r s t | u v w x                  q r s t            u v w x   is the start symbol
 
-    state:     zeros -> batch 0 -> detached -> batch 1 -> ... until the epoch ends; the next epoch
-        cuts elsewhere.
+    state:     zeros -> batch 0 -> detached -> batch 1 -> ... until the epoch ends; the next one cuts
+               elsewhere
 
 `random`: each row is a window from a random place, and the state starts at zero in every batch.
 
@@ -25,25 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config.schema import TrainConfig
-from charrnn.data.batching.base import Batch, Batcher, Ids, curriculum, seq_len_at, share, windows
+from charrnn.data.batching.base import Batcher
 from charrnn.data.batching.random import RandomBatcher
 from charrnn.data.batching.records import RecordBatcher
 from charrnn.data.batching.sequential import SequentialBatcher
 from charrnn.errors import TextError
-
-__all__ = [
-    "BATCHERS",
-    "Batch",
-    "Batcher",
-    "RandomBatcher",
-    "RecordBatcher",
-    "SequentialBatcher",
-    "curriculum",
-    "make_batcher",
-    "seq_len_at",
-    "share",
-    "windows",
-]
+from charrnn.tokenizers.base import Ids
 
 BATCHERS: dict[str, type[SequentialBatcher] | type[RandomBatcher]] = {
     "sequential": SequentialBatcher,

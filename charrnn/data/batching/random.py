@@ -7,8 +7,10 @@ import numpy as np
 import torch
 
 from charrnn.config.schema import TrainConfig
-from charrnn.data.batching.base import Batch, Ids, seq_len_at
-from charrnn.data.id_cache import take
+from charrnn.data.batching.base import Batch
+from charrnn.data.batching.windows import seq_len_at
+from charrnn.data.encoding import take
+from charrnn.tokenizers.base import Ids
 
 
 class RandomBatcher:

@@ -1,19 +1,20 @@
-"""Records side by side, packed by length.
+"""Records side by side, packed by length: whole lines, titles or documents, each from zero state.
 
-Whole lines, titles or documents, each from a state of zero.
+The records of an epoch are put in order of length and cut into groups; a group's rows are records of
+about one length, so little of it is padding. All rows of a group begin together, at the start symbol,
+and are walked along together, with the state carried, in windows of at most `seq_len`. With seq_len 4
+and the records anna, bob, christopher, elizabeth:
 
-The records of an epoch are put in order of length and cut into groups; a group's rows are records
-of about one length, so little of it is padding. All rows of a group begin together, at the start
-symbol, and are walked along together, with the state carried, in windows of at most `seq_len`. With
-seq_len 4 and the records anna, bob, christopher, elizabeth:
-
-    group 0   a n n a           group 1   c h r i | s t o p | h e r      padding, here ".", is no
-    target:
-              b o b .                     e l i z | a b e t | h . .      it changes neither loss nor
-              gradient
+    group 0   a n n a          group 1   c h r i | s t o p | h e r      padding, here ".", is no target:
+              b o b .                    e l i z | a b e t | h . .      it changes no loss, no gradient
 
 A batch holds about batch_size * seq_len symbols, so short records stand in more rows than
 `batch_size`. Each epoch groups and orders the records anew.
+
+A record that is longer than a quarter of a stream of the sequential batcher is cut into pieces that
+are walked along side by side, as that one cuts a text into streams: otherwise a group would come down
+to its longest record, alone. A piece inside a record begins with zero state too, but with the symbol
+before it instead of the start symbol.
 """
 
 from collections.abc import Mapping
@@ -25,40 +26,41 @@ import numpy.typing as npt
 import torch
 
 from charrnn.config.schema import TrainConfig
-from charrnn.data.batching.base import NO_TARGET, Batch, Ids, Window, windows
-from charrnn.data.id_cache import take
+from charrnn.data.batching.base import NO_TARGET, Batch
+from charrnn.data.batching.windows import Window, windows
+from charrnn.data.encoding import take
+from charrnn.tokenizers.base import Ids
 
-Places = npt.NDArray[np.int64]
-SHARE_OF_STREAM = 4  # a piece is at most this part of a stream as the sequential batcher cuts it; see RecordBatcher
+Positions = npt.NDArray[np.int64]
+PIECES_PER_STREAM = 4  # a piece is at most this part of a stream of the sequential batcher
 
 
 @dataclass(frozen=True)
-class Group:
-    """Pieces of text that are walked along side by side.
+class Pieces:
+    """Pieces of text, each from one record.
 
     Attributes:
-        begins: Where in the text each piece begins, (rows,).
-        ends: Where it ends, (rows,).
-        from_start: Whether it begins a record, (rows,).
+        begin: Position of the first symbol of each, (pieces,).
+        end: The position after its last one, (pieces,).
+        from_start: Whether it begins a record, (pieces,).
     """
 
-    begins: Places
-    ends: Places
+    begin: Positions
+    end: Positions
     from_start: npt.NDArray[np.bool_]
 
     @property
-    def length(self) -> int:
-        """Symbols of the longest piece."""
-        return int((self.ends - self.begins).max())
+    def lengths(self) -> Positions:
+        """Symbols of each."""
+        return self.end - self.begin
+
+    def select(self, chosen: Positions) -> "Pieces":
+        """Return some of them."""
+        return Pieces(self.begin[chosen], self.end[chosen], self.from_start[chosen])
 
 
 class RecordBatcher:
     """Whole records in groups of one length; see the picture above.
-
-    A record that is longer than len(ids) / (4 * batch_size) is cut into pieces that are walked
-    along side by side, as the sequential batcher cuts a text into streams: otherwise a group would
-    come down to its longest record, alone. A piece inside a record begins with a state of zero too,
-    but with the symbol before it instead of the start symbol.
 
     Args:
         ids: The records, one after the other.
@@ -67,35 +69,35 @@ class RecordBatcher:
         start: The start symbol.
     """
 
-    def __init__(self, ids: Ids, starts: Places, config: TrainConfig, start: int) -> None:
+    def __init__(self, ids: Ids, starts: Positions, config: TrainConfig, start: int) -> None:
         self.ids, self.starts, self.config, self.start = ids, starts, config, start
         self.epoch, self.index = 0, 0
-        self.steps = self._plan(0)
+        self.steps = self._plan_epoch(0)
 
     @property
     def batch_size(self) -> int:
         """Rows of the batch before, which are those of the carried state."""
-        before = (
-            self.steps[self.index - 1] if self.index else self._plan(max(0, self.epoch - 1))[-1]
-        )
-        return len(before[0].begins)
+        if self.index:
+            group, _ = self.steps[self.index - 1]
+        else:
+            group, _ = self._plan_epoch(max(0, self.epoch - 1))[-1]
+        return len(group.begin)
 
     def next_batch(self) -> Batch:
         """Return the next batch of this epoch, or the first one of the next."""
-        group, (begin, end, carry, scored_from) = self.steps[self.index]
-        places = group.begins[:, None] + np.arange(begin - 1, end)
-        symbols = take(self.ids, np.clip(places, 0, len(self.ids) - 1))
-        padding = places >= group.ends[:, None]
-        inputs, targets = (
-            np.where(padding, 0, symbols)[:, :-1],
-            np.where(padding, NO_TARGET, symbols)[:, 1:],
-        )
-        if begin == 0:
+        group, window = self.steps[self.index]
+        # The symbol before the window is the first input; its last symbol is only a target.
+        positions = group.begin[:, None] + np.arange(window.begin - 1, window.end)
+        symbols = take(self.ids, np.clip(positions, 0, len(self.ids) - 1))
+        padding = positions >= group.end[:, None]
+        inputs = np.where(padding, 0, symbols)[:, :-1]
+        targets = np.where(padding, NO_TARGET, symbols)[:, 1:]
+        first = window.begin == 0
+        if first:
             inputs[group.from_start, 0] = self.start
         self._advance()
-        return Batch(
-            torch.from_numpy(inputs), torch.from_numpy(targets), begin == 0, carry, scored_from
-        )
+        tensors = torch.from_numpy(inputs), torch.from_numpy(targets)
+        return Batch(*tensors, first, window.carry_at, window.scored_from)
 
     def position(self) -> dict[str, int]:
         """Return the epoch and the index of the next batch in it."""
@@ -104,15 +106,13 @@ class RecordBatcher:
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to an epoch and an index."""
         self.epoch, self.index = index(position["epoch"]), index(position["index"])
-        self.steps = self._plan(self.epoch)
+        self.steps = self._plan_epoch(self.epoch)
         if not 0 <= self.index < len(self.steps):
-            raise ValueError(
-                f"An epoch has {len(self.steps)} batches, and none of index {self.index}."
-            )
+            raise ValueError(f"An epoch has {len(self.steps)} batches, not one of {self.index}.")
 
     def shapes(self) -> set[tuple[int, int]]:
         """Return the rows and steps of the batches in this epoch."""
-        return {(len(group.begins), end - begin) for group, (begin, end, _, _) in self.steps}
+        return {(len(group.begin), window.end - window.begin) for group, window in self.steps}
 
     def steps_per_epoch(self) -> float:
         """Return the number of batches in this epoch."""
@@ -122,67 +122,68 @@ class RecordBatcher:
         self.index += 1
         if self.index == len(self.steps):
             self.epoch, self.index = self.epoch + 1, 0
-            self.steps = self._plan(self.epoch)
+            self.steps = self._plan_epoch(self.epoch)
 
-    def _plan(self, epoch: int) -> list[tuple[Group, Window]]:
+    def _plan_epoch(self, epoch: int) -> list[tuple[Pieces, Window]]:
         """Return the batches of an epoch: groups in random order, each group's windows in turn."""
         rng = np.random.default_rng((self.config.seed, epoch))
-        begins, ends, from_start = self._pieces(rng)
-        shuffled = rng.permutation(len(begins))
-        order = shuffled[np.argsort((begins - ends)[shuffled], kind="stable")]  # the longest first
-        places = self._cut_groups((ends - begins)[order])
-        groups = [
-            Group(begins[rows], ends[rows], from_start[rows]) for rows in np.split(order, places)
-        ]
-        return [
-            (groups[chosen], window)
-            for chosen in rng.permutation(len(groups))
-            for window in self._windows(groups[chosen].length, rng)
-        ]
+        groups = self._groups(self._pieces(rng), rng)
+        steps = list[tuple[Pieces, Window]]()
+        for chosen in rng.permutation(len(groups)):
+            group = groups[chosen]
+            length = int(group.lengths.max())
+            steps += [(group, window) for window in self._windows(length, rng)]
+        return steps
 
-    def _pieces(self, rng: np.random.Generator) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
-        """Return where each piece begins and ends and whether it begins a record.
-
-        Long records are cut, at random.
-        """
-        longest = max(
-            self.config.seq_len, len(self.ids) // (SHARE_OF_STREAM * self.config.batch_size)
-        )
+    def _pieces(self, rng: np.random.Generator) -> Pieces:
+        """Return all records, the long ones cut at random."""
+        streams = PIECES_PER_STREAM * self.config.batch_size
+        longest = max(self.config.seq_len, len(self.ids) // streams)
         ends = np.append(self.starts[1:], len(self.ids))
         cuts = [
             np.arange(self.starts[record] + rng.integers(1, longest + 1), ends[record], longest)
             for record in np.flatnonzero(ends - self.starts > longest)
         ]
         begins = np.sort(np.concatenate([self.starts, *cuts]))
-        return begins, np.append(begins[1:], len(self.ids)), np.isin(begins, self.starts)
+        from_start = np.isin(begins, self.starts)
+        return Pieces(begins, np.append(begins[1:], len(self.ids)), from_start)
 
-    def _cut_groups(self, lengths: Places) -> list[int]:
-        """Return where the groups of pieces of these lengths, the longest first, begin, but for the first group.
+    def _groups(self, pieces: Pieces, rng: np.random.Generator) -> list[Pieces]:
+        """Put pieces of about one length together, those of equal length at random."""
+        shuffled = rng.permutation(len(pieces.begin))
+        longest_first = np.argsort(-pieces.lengths[shuffled], kind="stable")
+        order = shuffled[longest_first]
+        cuts = self._cut_groups(pieces.lengths[order])
+        return [pieces.select(chosen) for chosen in np.split(order, cuts)]
+
+    def _cut_groups(self, lengths: Positions) -> list[int]:
+        """Return where the groups of pieces begin, but for the first group.
 
         Each has the symbols of a batch in its first window; the last has half of that at least, so
         that no step moves the weights by what a handful of symbols say, and one and a half at most.
+
+        Args:
+            lengths: Of the pieces, the longest first.
         """
         begin, cuts = 0, list[int]()
         while True:
-            rows = max(
-                1, self.config.batch_size * self.config.seq_len // self._width(int(lengths[begin]))
-            )
+            symbols = self.config.batch_size * self.config.seq_len
+            rows = max(1, symbols // self._width(int(lengths[begin])))
             if len(lengths) - begin < rows + (rows + 1) // 2:
                 return cuts
             begin += rows
             cuts.append(begin)
 
     def _width(self, length: int) -> int:
-        """Return the steps of a window such that all of a piece's windows are about equal, and none too long."""
+        """Return the steps of a window such that all of a piece's windows are about equal."""
         if self.config.bptt_stride is not None:
             return min(length, self.config.seq_len)  # windows overlap, and are of one length
-        return -(-length // -(-length // self.config.seq_len))
+        count = -(-length // self.config.seq_len)
+        return -(-length // count)
 
     def _windows(self, length: int, rng: np.random.Generator) -> list[Window]:
         if self.config.bptt != "fixed" or self.config.bptt_stride is not None:
             return windows(length, self.config, rng)
         width = self._width(length)
-        return [
-            (begin, min(begin + width, length), min(width, length - begin), 0)
-            for begin in range(0, length, width)
-        ]
+        begins = range(0, length, width)
+        return [Window(b, min(b + width, length), min(width, length - b)) for b in begins]

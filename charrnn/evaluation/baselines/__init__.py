@@ -8,8 +8,8 @@ library's compressors.
 
 from collections.abc import Iterator
 
+from charrnn.evaluation.baselines.baseline_score import BaselineScore
 from charrnn.evaluation.baselines.compressors import COMPRESSORS, REACH, compressed
-from charrnn.evaluation.baselines.cost import Cost
 from charrnn.evaluation.baselines.ngram import (
     ORDER,
     Alphabet,
@@ -22,7 +22,7 @@ __all__ = [
     "COMPRESSORS",
     "ORDER",
     "Alphabet",
-    "Cost",
+    "BaselineScore",
     "compressed",
     "ngram_nats",
     "primed",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def primed(train: str, text: str) -> Iterator[Cost]:
+def primed(train: str, text: str) -> Iterator[BaselineScore]:
     """Yield what `text` costs each baseline once it has seen `train`.
 
     Both have at least one character.
@@ -38,20 +38,24 @@ def primed(train: str, text: str) -> Iterator[Cost]:
     alphabet = Alphabet.of(train)
     seen, ids = alphabet.encode(train), alphabet.encode(text)
     charge = alphabet.unknown_nats * int((ids == 0).sum())
-    yield Cost.of(
+    yield BaselineScore.of(
         f"uniform over {alphabet.size} characters", uniform_nats(ids, alphabet.size) + charge, text
     )
-    yield Cost.of("unigram, add-one", unigram_nats(seen, ids, alphabet.size) + charge, text)
-    yield Cost.of(
+    yield BaselineScore.of(
+        "unigram, add-one", unigram_nats(seen, ids, alphabet.size) + charge, text
+    )
+    yield BaselineScore.of(
         f"{ORDER}-gram, Witten-Bell", ngram_nats(seen, ids, alphabet.size).sum() + charge, text
     )
     for name, reach in REACH.items():
-        yield Cost.of_bytes(f"{name}, primed with {reach}", compressed(name, train, text), text)
+        yield BaselineScore.of_bytes(
+            f"{name}, primed with {reach}", compressed(name, train, text), text
+        )
 
 
-def unprimed(text: str) -> Iterator[Cost]:
+def unprimed(text: str) -> Iterator[BaselineScore]:
     """Yield what `text` costs the baselines that need no training."""
     yield from (
-        Cost.of_bytes(f"{name}, not primed", compressed(name, "", text), text)
+        BaselineScore.of_bytes(f"{name}, not primed", compressed(name, "", text), text)
         for name in COMPRESSORS
     )

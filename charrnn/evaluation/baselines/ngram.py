@@ -13,15 +13,14 @@ those of each context sum to 1.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from charrnn.evaluation.score import Nats
 from charrnn.tokenizers import CharTokenizer
+from charrnn.tokenizers.base import Ids
 
-Ids = npt.NDArray[np.integer[Any]]
-Nats = npt.NDArray[np.float64]
 ORDER = 5
 
 

@@ -1,26 +1,45 @@
-"""Recurrent cells: one file each, one line each in `CELLS`.
+"""Recurrent cells: `charrnn.config.cells` lists them, and each has a file of equations here.
 
-A cell is one layer over time. It is built from `(input_size, config)` and called as `cell(inputs,
-state)`: `inputs` is (batch, time, input_size), `state` a tuple of `cell.num_states` tensors (batch,
-hidden_size); it returns outputs (batch, time, hidden_size) and the state after the last step. Every
-parameter is a stack of its gates along the first axis, each a block of hidden_size rows: those of
-the torch module of the same name, in `cell.rnn`, or, in the cells that have no matrix of the state,
-one `weight` (gates * hidden_size, input_size) and one `bias`. `charrnn.model.shapes` lists them.
+A file of equations has a function `step(gates, state, xp)`: from the gates of one time step, whose
+products are summed and whose activation functions are applied as the cell's entry says, and the state
+before the step to the state after it. All are arrays (batch, hidden_size) of NumPy or of torch; `xp`
+is the module that they belong to. Where a gate says how much of the old state a unit keeps, a second
+function, `kept(gates, xp)`, returns that fraction.
+
+The sampler runs `step` as it stands, and so does a training, unless `fast` has something better. So a
+new cell is one entry and one file; what is fast for it can come later.
 """
 
-from charrnn.model.cells.base import Cell, State
-from charrnn.model.cells.gru import GRU
-from charrnn.model.cells.lstm import LSTM
-from charrnn.model.cells.mingru import MinGRU
-from charrnn.model.cells.minlstm import MinLSTM
-from charrnn.model.cells.rnn import RNN
+from importlib import import_module
+from typing import Any, Protocol
 
-CELLS: dict[str, type[Cell]] = {
-    "rnn": RNN,
-    "gru": GRU,
-    "lstm": LSTM,
-    "mingru": MinGRU,
-    "minlstm": MinLSTM,
-}
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import ModelConfig
 
-__all__ = ["CELLS", "Cell", "State"]
+Arrays = tuple[Any, ...]
+
+
+class Equations(Protocol):
+    """What a file of equations has. `kept` may be missing: then no gate says how much is kept."""
+
+    def step(self, gates: Arrays, state: Arrays, xp: Any) -> Arrays:
+        """Return the state after a time step; its first array is the cell's output."""
+
+    def kept(self, gates: Arrays, xp: Any) -> Any:
+        """Return the fraction of its old state that each unit keeps, (batch, hidden_size)."""
+
+
+def equations(cell: str) -> Equations:
+    """Return the file of equations of a cell."""
+    return import_module(f"charrnn.model.cells.{cell}")
+
+
+def gate_activations(config: ModelConfig) -> tuple[str, ...]:
+    """Return what is applied to each gate: sigmoid, tanh, relu, linear or split."""
+    kinds = CELLS[config.cell].gates.values()
+    return tuple(config.activation if kind == "activation" else kind for kind in kinds)
+
+
+def sigmoid(values: Any, xp: Any) -> Any:
+    """Return the logistic function, in a form that cannot overflow."""
+    return xp.tanh(values * 0.5) * 0.5 + 0.5

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 BLOCK = 16  # steps whose gates are prepared at once
 
 
-def mix(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+def gated_scan(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """Return every h of the recurrence, and the last one.
 
     Args:
@@ -34,12 +34,12 @@ def mix(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         h (batch, time, size) in the format of `products`, and the last h (batch, size) in that of
         `start`.
     """
-    form = LoopedMix if products.device.type == "cpu" else DoublingMix
+    form = LoopedScan if products.device.type == "cpu" else ParallelScan
     outputs, last = form.apply(products, start)  # type: ignore[no-untyped-call]
     return outputs, last
 
 
-class LoopedMix(torch.autograd.Function):
+class LoopedScan(torch.autograd.Function):
     """One step after the other, and from the end to the beginning for the gradient."""
 
     @staticmethod
@@ -106,7 +106,7 @@ def read_gates(products: Tensor, block: slice, room: Tensor) -> Tensor:
     return places
 
 
-class DoublingMix(torch.autograd.Function):
+class ParallelScan(torch.autograd.Function):
     """All steps side by side, in as many rounds as the number of steps has binary digits."""
 
     @staticmethod
@@ -116,7 +116,7 @@ class DoublingMix(torch.autograd.Function):
         update = torch.sigmoid(gate)
         values = update * candidate
         values[:, 0] += (1 - update[:, 0]) * start
-        hidden = doubled(1 - update, values)
+        hidden = scan_by_doubling(1 - update, values)
         outputs = hidden.to(products.dtype)
         ctx.save_for_backward(products, outputs, start)
         return outputs, hidden[:, -1].clone()
@@ -133,13 +133,13 @@ class DoublingMix(torch.autograd.Function):
             [gradient[:, :-1].to(start.dtype), (gradient[:, -1] + later)[:, None]], dim=1
         )
         after = torch.cat([keep[:, 1:], torch.zeros_like(keep[:, :1])], dim=1)
-        whole = doubled(after.flip(1), own.flip(1)).flip(1)
+        whole = scan_by_doubling(after.flip(1), own.flip(1)).flip(1)
         before = torch.cat([start[:, None], outputs[:, :-1]], dim=1)
         changes = torch.cat([(candidate - before) * update * keep * whole, update * whole], dim=-1)
         return changes.to(products.dtype), keep[:, 0] * whole[:, 0]
 
 
-def doubled(keep: Tensor, values: Tensor) -> Tensor:
+def scan_by_doubling(keep: Tensor, values: Tensor) -> Tensor:
     """Return h_t = keep_t * h_{t-1} + values_t for all t, from h = 0.
 
     Arguments and result are (batch, time, size).

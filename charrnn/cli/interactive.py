@@ -1,5 +1,6 @@
 """`charrnn sample --interactive`: write in turns with a model, on a terminal or through pipes."""
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,13 +8,15 @@ from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from charrnn.api import Model
-from charrnn.errors import CharRNNError, TextError, UsageError, did_you_mean
-from charrnn.sampling import Conversation, SamplingConfig
-from charrnn.terminal import console
+from charrnn.config.sampling import SamplingConfig
+from charrnn.errors import CharRNNError, TextError, UsageError
+from charrnn.sampling.conversation import Conversation
+from charrnn.terminal.console import show_error, show_note, write_text
 
-HELP = """Type the beginning of something, and Enter: the model goes on from it. Enter alone lets it go on.
-Ctrl-C stops it, and Ctrl-D ends.
-  /temperature 0.7, /length 200, /top-p 0.9, /until 1line ...   change a setting; without a value: back to the default
+HELP = """Type the beginning of something, and Enter: the model goes on from it. Enter alone
+lets it go on. Ctrl-C stops it, and Ctrl-D ends.
+  /temperature 0.7, /length 200, /top-p 0.9, /until 1line ...   change a setting;
+               without a value: back to the default
   /settings    show them
   /seed 7      begin this sequence of random numbers
   /undo        take back the last turn
@@ -24,26 +27,32 @@ A line that begins with // stands for one that begins with /."""
 
 def converse(model: Model, prompt: str, settings: dict[str, Any], seed: int) -> None:
     """Take turns until the input ends."""
-    talk = Conversation(model.sampler, model.tokenizer, SamplingConfig(**settings), seed)
+    writer = model.generator
+    talk = Conversation(writer.model, writer.tokenizer, SamplingConfig(**settings), seed)
     if sys.stdin is None:
         raise UsageError("Standard input is closed.", "--interactive reads what you type there.")
     if sys.stdin.isatty():
         with suppress(ImportError):  # with it, a terminal's lines can be edited and called back
             import readline  # noqa: F401
-        console.show_note("Type, and Enter. /help lists the commands.")
+        show_note("Type, and Enter. /help lists the commands.")
     if prompt:
-        console.write_text(prompt)
+        write_text(prompt)
         take_turn(talk, prompt)
     with suppress(EOFError):
         while True:
             try:
                 answer(talk, read_line())
             except CharRNNError as error:
-                console.show_error(error)
+                show_error(error, with_commands)
             except KeyboardInterrupt:  # at the prompt: the line that was being typed is dropped
-                console.show_note("\nCtrl-D or /quit ends.")
+                show_note("\nCtrl-D or /quit ends.")
     if sys.stdin.isatty():
-        console.show_note("")  # the shell's prompt begins a line of its own
+        show_note("")  # the shell's prompt begins a line of its own
+
+
+def with_commands(text: str) -> str:
+    """Write settings, which stand in backticks, as the commands that change them."""
+    return re.sub(r"`([a-z_]+)`", lambda found: f"/{found[1].replace('_', '-')}", text)
 
 
 def read_line() -> str:
@@ -71,7 +80,8 @@ def answer(talk: Conversation, line: str) -> None:
         known = [f"/{action.replace('_', '-')}" for action in actions]
         raise UsageError(
             f"There is no command {line.split()[0]!r}.",
-            did_you_mean(line.split()[0], known) or "Try /help.",
+            "Try /help.",
+            meant=(line.split()[0], known),
         )
     actions[name.replace("-", "_")]()
 
@@ -81,8 +91,8 @@ def take_turn(talk: Conversation, text: str) -> None:
     talk.say(text)
     with suppress(KeyboardInterrupt):
         for piece in talk.write():
-            console.write_text(piece)
-    console.write_text("\n")
+            write_text(piece)
+    write_text("\n")
 
 
 def commands(talk: Conversation, value: str) -> dict[str, Callable[[], None]]:
@@ -93,7 +103,7 @@ def commands(talk: Conversation, value: str) -> dict[str, Callable[[], None]]:
         "seed": lambda: talk.seed(number(int, "seed", value)),
         "undo": talk.undo,
         "reset": talk.reset,
-        "help": lambda: console.show_note(HELP),
+        "help": lambda: show_note(HELP),
         "quit": leave,
     }
 
@@ -119,7 +129,7 @@ def number(kind: type, name: str, value: str) -> Any:
 
 def show_settings(config: SamplingConfig) -> None:
     """Write the settings."""
-    console.show_note(
+    show_note(
         "\n".join(
             f"  /{name.replace('_', '-')} {value}" for name, value in config.to_dict().items()
         )

@@ -1,19 +1,18 @@
 """What a baseline charges for a text, in the units of a model's score."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-LN2 = math.log(2)
+from charrnn.evaluation.score import LN2, bits_per
 
 
 @dataclass(frozen=True)
-class Cost:
+class BaselineScore:
     """A text's price.
 
     Attributes:
         name: The baseline's.
-        nats: Negative log likelihood, or the length of a code for the text; natural logarithm.
+        nats: Negative log likelihood, or the length of a code for the text.
         characters: Code points of the text.
         bytes: UTF-8 bytes of the text.
     """
@@ -36,16 +35,14 @@ class Cost:
     @property
     def bits_per_char(self) -> float:
         """Bits for each code point of the text."""
-        return self.nats / LN2 / self.characters
+        return bits_per(self.nats, self.characters)
 
     @property
     def bits_per_byte(self) -> float:
         """Bits for each UTF-8 byte of the text."""
-        return self.nats / LN2 / self.bytes
+        return bits_per(self.nats, self.bytes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and what is derived from them, as JSON values."""
-        return vars(self) | {
-            "bits_per_char": self.bits_per_char,
-            "bits_per_byte": self.bits_per_byte,
-        }
+        derived = {"bits_per_char": self.bits_per_char, "bits_per_byte": self.bits_per_byte}
+        return vars(self) | derived

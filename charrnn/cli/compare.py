@@ -1,0 +1,57 @@
+"""`charrnn compare`: models side by side on one held-out text, and what it costs without any."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from charrnn.cli.options import with_flags
+from charrnn.config.fields import argument, option
+from charrnn.errors import UsageError
+from charrnn.evaluation.comparison import compare_models
+from charrnn.evaluation.request import ScoreOptions
+from charrnn.runtime.signals import exit_at_once
+from charrnn.storage.atomic import display_path
+from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.reading_progress import ReadingProgress
+from charrnn.terminal.tables import write_comparison
+
+ORDER = "charrnn compare MODEL... TEXT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What `charrnn compare` was asked."""
+
+    paths: tuple[str, ...] = argument(
+        "Models (run folders or model files) and, last, the text", "MODEL... TEXT"
+    )
+    score: ScoreOptions
+    json: bool = option(False, "Write the result as one JSON object")
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` unless there are models and, last, something that is not one."""
+        text = display_path(Path(self.paths[-1]))
+        if is_model(self.paths[-1]):
+            message = f"The last argument should be the text, but {text} is a model."
+            raise UsageError(message, f"Use {ORDER}.")
+        if len(self.paths) == 1:
+            raise UsageError(f"No model is given, only the text {text}.", f"Use {ORDER}.")
+
+
+def is_model(path: str) -> bool:
+    """Return whether a path is a run folder or looks like a model file."""
+    return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
+
+
+def compare(options: CompareOptions) -> None:
+    """Score models side by side on one text that none of them was trained on."""
+    *models, text = options.paths
+    with exit_at_once(), ReadingProgress(stderr_console()) as progress:
+        comparison = compare_models(models, text, options.score, progress)
+    for note in comparison.notes:
+        show_note(with_flags(note))
+    rows = [model.to_dict() for model in comparison.models]
+    costs = [cost.to_dict() for cost in comparison.baselines]
+    if options.json:
+        write_json({"models": rows, "baselines": costs})
+    else:
+        write_comparison(rows, costs)

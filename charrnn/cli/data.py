@@ -1,0 +1,29 @@
+"""`charrnn data`: a text to try things on."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from charrnn.config.fields import argument, option
+from charrnn.data.datasets import DATASETS, write_dataset
+from charrnn.terminal.console import show_note
+from charrnn.terminal.tables import write_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What `charrnn data` was asked."""
+
+    name: str | None = argument("Which text; without it, the names there are", "[NAME]", None)
+    folder: Path = option(Path("data"), "Where to write it", metavar="FOLDER")
+
+
+def data(options: DataOptions) -> None:
+    """Write a text to try things on into data/."""
+    if options.name is None:
+        write_table(list(DATASETS.items()))
+        return
+    path = write_dataset(options.name, options.folder)
+    show_note(f"Next: charrnn train {shlex.quote(str(path))}")
+    sys.stdout.write(f"{path}\n")

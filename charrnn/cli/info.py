@@ -1,0 +1,42 @@
+"""`charrnn info`: what is in a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from charrnn.api import load
+from charrnn.config.fields import argument, option
+from charrnn.errors import ModelFileError
+from charrnn.evaluation.request import MODEL
+from charrnn.model.shapes import parameter_count
+from charrnn.storage.atomic import display_path
+from charrnn.terminal.console import write_json
+from charrnn.terminal.tables import info_rows, write_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions:
+    """What `charrnn info` was asked."""
+
+    model: Path = argument(MODEL, "MODEL")
+    json: bool = option(False, "Write the result as one JSON object")
+
+
+def info(options: InfoOptions) -> None:
+    """Show what is in a model."""
+    saved = load(options.model).saved
+    facts = saved.about | {  # what was checked comes last: what a file says cannot replace it
+        "config": saved.config.to_dict(),
+        "parameters": parameter_count(saved.config),
+        "tokenizer": saved.tokenizer.kind,
+        "sha256": saved.sha256,
+    }
+    if options.json:
+        write_json(facts)
+        return
+    try:
+        rows = info_rows(facts)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        name = display_path(options.model)
+        message = f"{name} says about its training what charrnn would not write."
+        raise ModelFileError(message) from error
+    write_table(rows)

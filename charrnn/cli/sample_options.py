@@ -1,0 +1,131 @@
+"""What `charrnn sample` can be asked, and what is told of a text besides."""
+
+import secrets
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from charrnn.api import Model
+from charrnn.config.fields import argument, option, settings_of
+from charrnn.config.sampling import DRAWING_FIELDS, RULES, WRITE, SamplingConfig
+from charrnn.errors import TextError, UsageError
+from charrnn.evaluation.request import MODEL
+from charrnn.sampling.generate import Sample
+from charrnn.storage.atomic import display_path
+from charrnn.terminal.console import show_note
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """What `charrnn sample` was asked; `settings` are fields of `SamplingConfig` that were given."""
+
+    model: Path = argument(MODEL, "MODEL")
+    prompt: str = argument(
+        "Text to go on from; - reads it from standard input", "[PROMPT]", default=""
+    )
+    prompt_file: Path | None = option(None, "Go on from what this file holds", metavar="FILE")
+    settings: dict[str, Any] = settings_of(SamplingConfig)
+    beam: int | None = option(
+        None,
+        "Beam search: draw nothing, follow this many texts to the likeliest, and write `num` of them",
+        group=RULES,
+    )
+    seed: int | None = option(
+        None, "The same seed gives the same text; a new one is drawn, and told, if not given"
+    )
+    num: int = option(1, "Texts to write")
+    training_text: str | None = option(
+        None,
+        "Mark the records that stand in this text, for a model trained with `records`",
+        group=WRITE,
+        metavar="TEXT",
+    )
+    novel: bool = option(False, "Leave out the records that stand in `training_text`", group=WRITE)
+    echo: bool = option(True, "Write the prompt before the text")
+    interactive: bool = option(
+        False,
+        "Write in turns with you; /help there lists the commands",
+        flags=("--interactive", "-i"),
+    )
+    json: bool = option(False, "Write the result as one JSON object")
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` at options that do not go together."""
+        if self.prompt_file is not None and self.prompt:
+            message = "PROMPT and `prompt_file` both say what to go on from."
+            raise UsageError(message, "Give one of them.")
+        if self.beam is not None and self.seed is not None:
+            message = "`beam` draws nothing, so `seed` cannot be used with it."
+            raise UsageError(message, "Leave one out.")
+        if self.novel and self.training_text is None:
+            hint = "Name it with `training_text` FILE."
+            raise UsageError("`novel` leaves out what the training text has.", hint)
+        if self.novel and self.beam is not None:
+            raise UsageError("`novel` cannot be used with `beam`, which finds what is likeliest.")
+        if self.interactive:
+            self._check_interactive()
+
+    def _check_interactive(self) -> None:
+        given = {"json": self.json, "beam": self.beam is not None, "num": self.num != 1}
+        for name, is_given in given.items():
+            if is_given:
+                why = "which writes one text as you type"
+                raise UsageError(f"`{name}` cannot be used with `interactive`, {why}.")
+        if self.prompt == "-":
+            raise UsageError(
+                "`interactive` reads what you type from standard input, so the prompt cannot come "
+                "there."
+            )
+
+    @cached_property
+    def how(self) -> dict[str, int]:
+        """What the texts depend on beside their rules: a beam, or a seed, which is drawn if needed."""
+        if self.beam is not None:
+            return {"beam": self.beam}
+        return {"seed": secrets.randbelow(1 << 32) if self.seed is None else self.seed}
+
+    def tell_seed(self) -> None:
+        """Show the seed if it was drawn, so that the text can be had again."""
+        if self.seed is None and self.beam is None:
+            show_note(f"--seed {self.how['seed']}")
+
+
+def read_prompt(prompt: str, path: Path | None = None) -> str:
+    """Return the prompt: what was given, or what standard input ("-") or a file holds, as it is."""
+    if path is None and prompt != "-":
+        return prompt
+    if path is None and sys.stdin is None:
+        raise UsageError("Standard input is closed.", "Give the prompt itself instead of '-'.")
+    place = "on standard input" if path is None else f"in {display_path(path)}"
+    try:
+        raw = sys.stdin.buffer.read() if path is None else path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise TextError(f"Cannot read the prompt {place}: {reason}.") from None
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{raw[error.start]:02x} at offset {error.start}"
+        raise TextError(f"The prompt {place} is not UTF-8: {where}.") from None
+
+
+def describe(
+    model: Model, prompt: str, options: SampleOptions, samples: list[Sample]
+) -> dict[str, Any]:
+    """Return all that is known about texts as JSON values."""
+    decode = model.tokenizer.decode
+    told = [
+        {
+            "text": one.text,
+            "tokens": [decode([id_]) for id_ in one.ids],
+            "log_probs": list(one.log_probs),
+        }
+        for one in samples
+    ]
+    settings = SamplingConfig(**options.settings).to_dict()
+    if options.beam is not None:
+        settings = {name: one for name, one in settings.items() if name not in DRAWING_FIELDS}
+    facts = {"prompt": prompt, "samples": told, "model": model.saved.sha256, "settings": settings}
+    return facts | options.how

@@ -1,0 +1,88 @@
+"""What a file that cannot be decoded probably is, and what to do about it."""
+
+import codecs
+from collections.abc import Iterable
+
+from charrnn.errors import TextError
+
+# What the first bytes of a file say about it, asked only of files that cannot be decoded. Longer
+# marks come first.
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32: use `encoding` utf-32",
+    codecs.BOM_UTF16_LE: "UTF-16: use `encoding` utf-16",
+    codecs.BOM_UTF16_BE: "UTF-16: use `encoding` utf-16",
+    b"\x1f\x8b": "gzip data; if the name ended in .gz, it would be unpacked",
+    b"BZh": "bzip2 data; if the name ended in .bz2, it would be unpacked",
+    b"\xfd7zXZ\0": "xz data; if the name ended in .xz, it would be unpacked",
+    b"\x28\xb5\x2f\xfd": "zstandard data; unpack it first",
+    b"PK\x03\x04": "a zip archive (as .docx, .xlsx and .epub are too); export its text first",
+    b"%PDF-": "a PDF; export its text first",
+    b"\x89PNG": "a PNG image, not text",
+    b"\xff\xd8\xff": "a JPEG image, not text",
+}
+HEAD = 8000  # bytes that are looked at
+NO_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes that Windows' Western encoding gives no meaning
+
+
+class NotTextError(TextError):
+    """A file that is there and can be read, but is not text in the encoding asked for.
+
+    Attributes:
+        what: In two words: "not UTF-8", or "binary".
+    """
+
+    def __init__(self, path: str, what: str, where: str = "", hint: str = "") -> None:
+        super().__init__(f"{display_name(path)} is {what}{where and ': '}{where}.", hint)
+        self.what = what
+
+
+def display_name(path: str) -> str:
+    """Name a path in a message."""
+    return "standard input" if path == "-" else repr(path)
+
+
+def undecodable(path: str, encoding: str, blocks: Iterable[bytes], offset: int) -> NotTextError:
+    """Return the error for a file whose byte at `offset` cannot be decoded.
+
+    Args:
+        path: The file.
+        encoding: In which it cannot.
+        blocks: The file's bytes, from the start.
+        offset: Counts from 0.
+    """
+    head, byte, before, line, ascii_before, western = b"", 0, 0, 1, True, True
+    for block in blocks:
+        part = block[: max(0, offset - before)]
+        head = head or block[:HEAD]
+        line += part.count(b"\n")
+        ascii_before = ascii_before and part.isascii()
+        western = western and not any(byte in block for byte in NO_CP1252)
+        if before <= offset < before + len(block):
+            byte = block[offset - before]
+        before += len(block)
+    where = f"byte 0x{byte:02x} at offset {offset} (line {line})"
+    hint = _guess(head, "cp1252" if western else "latin-1", ascii_before=ascii_before)
+    return NotTextError(path, f"not {encoding.upper()}", where, hint)
+
+
+def _guess(head: bytes, western: str, *, ascii_before: bool) -> str:
+    """Say what bytes that cannot be decoded probably are.
+
+    Args:
+        head: The first ones.
+        western: The Western encoding that gives each of them a meaning.
+        ascii_before: All that come before the one that cannot be decoded are ASCII.
+    """
+    for mark, kind in MARKS.items():
+        if head.startswith(mark):
+            return f"It looks like {kind}."
+    if head[8:10] == b'{"':  # the length of a header, and the header
+        return "It looks like a safetensors file, a model: give the text that it should be used on."
+    if b"\0" in head:
+        return "It looks like binary data, not text."
+    if not ascii_before:
+        return (
+            "The text before that is in this encoding: the file is damaged or cut off there, or "
+            "mixes encodings."
+        )
+    return f"It may be Windows or Latin text: use `encoding` {western}."

@@ -1,0 +1,108 @@
+"""A model ready to score texts: on its device, in its number format."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from charrnn.config.schema import DynamicConfig
+from charrnn.data.encoding import Encoded
+from charrnn.data.formats import TextFormat
+from charrnn.evaluation.dynamic import dynamic_nats
+from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
+from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
+from charrnn.evaluation.scoring import break_down, token_nats
+from charrnn.evaluation.surprisal import Surprisal, score_lines, surprisals
+from charrnn.model.network import CharRNN
+from charrnn.runtime.device import autocast, choose_device, choose_precision, prepare_cpu
+from charrnn.storage.model_file import SavedModel
+from charrnn.version import __version__
+
+
+class Scorer:
+    """What a trained model can be asked about a text.
+
+    Attributes:
+        network: The model, on its device.
+        precision: Number format of the matrix products: fp32, bf16 or fp16.
+
+    Args:
+        saved: The model.
+        device: Where to compute: auto, cpu, cuda or mps.
+        precision: Number format: auto, fp32, bf16 or fp16.
+        threads: CPU threads; None is torch's default.
+    """
+
+    def __init__(
+        self,
+        saved: SavedModel,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        prepare_cpu(threads)
+        place = choose_device(device)
+        self.precision = choose_precision(precision, place)
+        self.tokenizer, self.sha256 = saved.tokenizer, saved.sha256
+        self.network = CharRNN(saved.config)
+        weights = {name: torch.from_numpy(value) for name, value in saved.weights.items()}
+        self.network.load_state_dict(weights)
+        self.network.eval().to(place)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of the number format."""
+        return autocast(self.precision, self.network.device)
+
+    def score(self, text: Encoded, protocol: ScoringProtocol | None = None) -> ScoreBreakdown:
+        """Score a text as a whole; by default carried from beginning to end, or by record."""
+        how = protocol or ScoringProtocol.of(text)
+        losses = token_nats(self.network, text, how, autocast=self.autocast)
+        return break_down(losses, self.tokenizer, text)
+
+    def warm_up(self, text: Encoded, tokens: int) -> None:
+        """Score the first tokens of a text, so that what comes next takes its usual time."""
+        ids = text.ids[:tokens]
+        self.score(replace(text, ids=ids, starts=None if text.starts is None else text.starts[:1]))
+
+    def dynamic_score(self, text: Encoded, config: DynamicConfig) -> Score:
+        """Score a text while a copy of the model learns from it, in float32."""
+        losses = dynamic_nats(self.network, text.ids, config)
+        return break_down(losses, self.tokenizer, text).score
+
+    def lines(self, lines: Sequence[str]) -> list[Score]:
+        """Score each line by itself, from the start symbol on."""
+        return score_lines(self.network, self.tokenizer, lines, autocast=self.autocast)
+
+    def tokens(
+        self, text: str, protocol: ScoringProtocol, text_format: TextFormat
+    ) -> Iterator[Surprisal]:
+        """Yield what the model thought of each token of a text."""
+        return surprisals(
+            self.network,
+            self.tokenizer,
+            text,
+            protocol,
+            text_format=text_format,
+            autocast=self.autocast,
+        )
+
+    def gradient_flow(self, text: Encoded, lags: int = 200) -> GradientFlow:
+        """Measure how far back the model's gradients reach on a text."""
+        return measure_gradient_flow(self.network, text.ids, text.starts, lags=lags)
+
+    def signature(self, state: str, sha256: str = "", precision: str = "") -> str:
+        """Say all that a score depends on.
+
+        Args:
+            state: How the state ran; a protocol as text.
+            sha256: Of the text; empty for lines that come one by one.
+            precision: If it is not the scorer's own.
+        """
+        kind, size = self.tokenizer.kind, self.tokenizer.size
+        parts = [f"tokenizer:{kind}-{size}", state, f"precision:{precision or self.precision}"]
+        if sha256:
+            parts.append(f"text:{sha256[:12]}")
+        return "|".join([*parts, f"model:{self.sha256[:12]}", f"charrnn:{__version__}"])

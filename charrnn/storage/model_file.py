@@ -1,0 +1,130 @@
+"""A model in one file: weights, configuration, tokenizer, and what it says about its training."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import ModelConfig
+from charrnn.errors import DivergedError, ModelFileError, UsageError
+from charrnn.model.shapes import weight_shapes
+from charrnn.storage.atomic import display_path
+from charrnn.storage.container import Arrays, digest, from_bytes, read_file, save
+from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """All that is needed to sample from a model or to score a text with it.
+
+    Attributes:
+        config: The shape of the network.
+        tokenizer: Its `size` is the configuration's `vocab_size`.
+        weights: float32 arrays, named and shaped as `charrnn.model.shapes.weight_shapes` says.
+        about: Facts for people, as JSON values: step, score, the data's name, charrnn's version.
+        sha256: Checksum of the file that it was read from; empty before that.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    weights: Arrays
+    about: dict[str, Any]
+    sha256: str = ""
+
+
+def save_model(path: Path, model: SavedModel) -> None:
+    """Write `model` to the file `path`.
+
+    Raises:
+        DivergedError: A weight is not finite; nothing is written.
+        MachineError: See `charrnn.storage.atomic.write_atomic`.
+    """
+    if diverged := _not_finite(model.weights):
+        message = f"{diverged!r} holds values that are not finite; the model is not saved."
+        raise DivergedError(message)
+    metadata = {
+        "config": model.config.to_dict(),
+        "tokenizer": model.tokenizer.to_dict(),
+        "about": model.about,
+    }
+    save(path, model.weights, metadata)
+
+
+def load_model(path: Path) -> SavedModel:
+    """Read a model and check that its parts agree.
+
+    Args:
+        path: A model file, or a run folder, whose `model.safetensors` is read.
+
+    Raises:
+        ModelFileError: It is missing, damaged, foreign, of a newer format, diverged, or contradicts
+            itself.
+        MachineError: See `charrnn.storage.container.read_file`.
+    """
+    is_folder = os.path.isdir(path)  # noqa: PTH112 (this one never raises)
+    file = path / "model.safetensors" if is_folder else path
+    name = display_path(file)
+    if is_folder and not os.path.lexists(file):
+        raise ModelFileError(
+            f"{display_path(path)} holds no model.safetensors: training has not saved a model there "
+            "yet."
+        )
+    data = read_file(file)
+    weights, metadata = from_bytes(data, name)
+    about = metadata.get("about")
+    if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(about, dict):
+        hint = "Give a run folder, or its model.safetensors."
+        raise ModelFileError(f"{name} is not a model.", hint)
+    config, tokenizer = _described(metadata, name)
+    return SavedModel(config, tokenizer, _checked(weights, config, name), about, digest(data))
+
+
+def _described(metadata: Mapping[str, Any], name: str) -> tuple[ModelConfig, Tokenizer]:
+    """Return the configuration and the tokenizer of a model file, if they agree."""
+    _refuse_unknown_cell(metadata["config"], name)
+    try:
+        config = ModelConfig.from_dict(metadata["config"])
+        tokenizer = tokenizer_from_dict(metadata["tokenizer"])
+    except (UsageError, ModelFileError) as error:
+        raise ModelFileError(f"{name}: {error.message}", error.hint) from error
+    if tokenizer.size != config.vocab_size:
+        sizes = f"the tokenizer has {tokenizer.size} symbols, the network {config.vocab_size}"
+        raise ModelFileError(f"{name}: {sizes}.")
+    return config, tokenizer
+
+
+def _refuse_unknown_cell(config: Any, name: str) -> None:
+    """Raise `ModelFileError` if a configuration names a cell that this version does not have."""
+    cell = config.get("cell") if isinstance(config, dict) else None
+    if isinstance(cell, str) and cell not in CELLS:
+        raise ModelFileError(
+            f"{name} has the cell {cell[:40]!r}, which this charrnn does not know; it knows "
+            f"{', '.join(CELLS)}.",
+            "A newer charrnn may have made it; upgrade: pip install -U charrnn",
+        )
+
+
+def _checked(weights: Arrays, config: ModelConfig, name: str) -> Arrays:
+    """Return `weights` in the model's own order if they are what `config` implies."""
+    shapes = weight_shapes(config)
+    if odd := sorted(shapes.keys() ^ weights.keys()):
+        where = "in its weights or in its configuration, but not in both"
+        raise ModelFileError(f"{name}: {odd[0]!r} is {where}.")
+    for key, shape in shapes.items():
+        found = weights[key]
+        if found.shape != shape or found.dtype != np.float32:
+            needed = f"its configuration needs float32 {shape}"
+            raise ModelFileError(f"{name}: {key!r} is {found.dtype} {found.shape}; {needed}.")
+    if diverged := _not_finite(weights):
+        what = "holds values that are not finite; this model diverged"
+        raise ModelFileError(f"{name}: {diverged!r} {what}.")
+    return {key: weights[key] for key in shapes}
+
+
+def _not_finite(weights: Mapping[str, NDArray[Any]]) -> str:
+    return next((key for key, array in weights.items() if not np.isfinite(array).all()), "")

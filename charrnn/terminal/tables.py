@@ -1,0 +1,177 @@
+"""Results as tables of plain text, aligned, on standard output."""
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from charrnn.terminal.escape import visible
+
+if TYPE_CHECKING:
+    from charrnn.evaluation.novelty import Copied
+    from charrnn.evaluation.score import Score
+
+UNLIMITED = 10_000  # columns, where nobody looks at them on a terminal
+
+Row = Sequence[str]
+
+
+def write_table(rows: Sequence[tuple[str, str]], title: str = "") -> None:
+    """Write names and values, under a title if there is one."""
+    table = _plain_table()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(visible(value)))
+    sys.stdout.write((f"{title}\n" if title else "") + _rendered(table))
+
+
+def write_columns(head: Row, rows: Sequence[Row]) -> None:
+    """Write rows of cells under the names of their columns; the first column is of names."""
+    table = _plain_table(show_header=True)
+    for number, name in enumerate(head):
+        justify = "left" if number == 0 else "right"
+        table.add_column(Text(visible(name)), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    sys.stdout.write(_rendered(table))
+
+
+def _plain_table(*, show_header: bool = False) -> Table:
+    return Table(box=None, show_header=show_header, header_style="", pad_edge=False, padding=(0, 2))
+
+
+def _rendered(table: Table) -> str:
+    """Return a table's lines, indented, as wide as the terminal or as they need."""
+    width = Console(file=sys.stdout).width if sys.stdout.isatty() else UNLIMITED
+    console = Console(file=io.StringIO(), width=width - 2, no_color=True, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    lines = (f"  {line}".rstrip() for line in captured.get().splitlines())
+    return "".join(f"{line}\n" for line in lines)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as 4.2 s, 1:05 or 2:03:04."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def megabytes(count: float) -> str:
+    """Write a number of bytes in megabytes."""
+    return f"{count / 1e6:,.1f} MB"
+
+
+def model_features(config: Mapping[str, Any]) -> list[str]:
+    """Name the parts that a model's configuration switches on."""
+    other_activation = config["cell"] == "rnn" and config["activation"] != "tanh"
+    names = [config["activation"]] if other_activation else []
+    switches = ("layer_norm", "residual", "tied", "adaptive")
+    names += [name.replace("_", " ") for name in switches if config[name]]
+    return names + ([f"attention {config['attention']}"] if config["attention"] else [])
+
+
+def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines of a score's table; `facts` are what `charrnn eval --json` writes of it."""
+    rows = [("bits per character", f"{score.bits_per_char:.4f}")]
+    if facts.get("interval"):
+        rows.append(("95 % interval", "{:.4f} to {:.4f}".format(*facts["interval"])))
+    rows += [
+        ("bits per byte", f"{score.bits_per_byte:.4f}"),
+        ("nats per token", f"{score.nats_per_token:.4f}"),
+        ("perplexity per token", f"{score.perplexity:.4f}"),
+        ("tokens", f"{score.tokens:,}"),
+        ("characters", f"{score.characters:,}"),
+        ("bytes", f"{score.bytes:,}"),
+        ("unknown tokens", f"{score.unknown:,}"),
+    ]
+    if score.unknown:
+        rows.append(("perplexity without them", f"{score.perplexity_known:.4f}"))
+    return [*rows, ("signature", facts["signature"])]
+
+
+def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
+    """Write a score, and below it the model beside dynamic evaluation and the baselines."""
+    write_table(score_rows(score, facts))
+    rows: list[Mapping[str, Any]] = [{"name": "model"} | score.to_dict()]
+    if dynamic := facts.get("dynamic"):
+        rows.append({"name": "model, dynamic evaluation"} | dynamic)
+    rows += facts["baselines"]
+    if len(rows) > 1:
+        sys.stdout.write("\n")
+        write_columns(["", "bits/char", "bits/byte"], [_bits(row) for row in rows])
+    if dynamic:
+        change = 1 - dynamic["nats"] / score.nats
+        said = f"{abs(change):.2%} {'fewer' if change >= 0 else 'more'} bits than without"
+        sys.stdout.write("\n")
+        write_table([("dynamic evaluation", said), ("signature", dynamic["signature"])])
+
+
+def _bits(row: Mapping[str, Any]) -> list[str]:
+    return [row["name"], f"{row['bits_per_char']:.4f}", f"{row['bits_per_byte']:.4f}"]
+
+
+def write_comparison(
+    models: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write models side by side, and the baselines below them."""
+    head = ["", "parameters", "tokens/char", "perplexity/token"]
+    rows = [_compared(model) for model in models]
+    for cost in baselines:
+        name, *bits = _bits(cost)
+        rows.append([name, "", "", "", *bits, ""])
+    write_columns([*head, "bits/char", "bits/byte", "chars/s"], rows)
+
+
+def _compared(model: Mapping[str, Any]) -> list[str]:
+    perplexity = model["perplexity"]
+    return [
+        model["model"],
+        f"{model['parameters']:,}",
+        f"{model['tokens_per_char']:.3f}",
+        "over 1e300" if perplexity is None else f"{perplexity:,.2f}",
+        f"{model['bits_per_char']:.4f}",
+        f"{model['bits_per_byte']:.4f}",
+        f"{model['chars_per_second']:,.0f}",
+    ]
+
+
+def write_novelty(columns: Mapping[str, "Copied"]) -> None:
+    """Write how much of some texts stands in a training text, and the longest passages."""
+    texts = list(columns.values())
+    rows = [
+        ["characters", *(f"{one.characters:,}" for one in texts)],
+        ["longest copied passage", *(f"{len(one.passage):,}" for one in texts)],
+    ]
+    for size in texts[0].shares:
+        shares = [one.shares[size] for one in texts]
+        shown = ("-" if share is None else f"{share:.2%}" for share in shares)
+        rows.append([f"substrings of {size} that are copied", *shown])
+    write_columns(["", *columns], rows)
+
+
+def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines of what a model file says about itself."""
+    config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
+    shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
+    characters, epochs = text.get("train", 0), facts.get("epochs", 0)
+    rows = [
+        ("model", ", ".join([shape, *model_features(config)])),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
+        ("trained on", f"{text.get('name')}, {characters:,} characters, {epochs:g} epochs"),
+        ("step", f"{facts.get('step', 0):,}"),
+    ]
+    if records := facts.get("train", {}).get("records"):
+        rows.append(("records", f"{records}, each from zero state"))
+    if valid:
+        nats, bits = valid["nats_per_token"], valid["bits_per_char"]
+        rows.append(("validation", f"{nats:.4f} nats per token, {bits:.3f} bits per character"))
+    return [*rows, ("made by", f"charrnn {facts.get('charrnn')}"), ("SHA-256", facts["sha256"])]

@@ -1,0 +1,152 @@
+"""What happens in a run: a terminal paints it, a notebook plots it, a test reads it. No torch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.errors import MachineError
+from charrnn.evaluation.score import Score
+from charrnn.training.plan import Estimate, Plan
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a person should know.
+
+    Attributes:
+        text: One line.
+        warning: It is worth telling even to those who want to hear little.
+    """
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class TextRead:
+    """The text was read, split and encoded.
+
+    Attributes:
+        name: Short name of the text.
+        characters: Of the training part.
+        valid_characters: Of the held-out part.
+        records: In the training part; 0 if the text has none.
+        valid_records: In the held-out part.
+        tokenizer: Kind of the tokenizer.
+        vocab_size: Its symbols.
+        unknown: Tokens of the held-out part that do not occur in the training part.
+    """
+
+    name: str
+    characters: int
+    valid_characters: int
+    records: int
+    valid_records: int
+    tokenizer: str
+    vocab_size: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """All settings are known."""
+
+    plan: Plan
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first step comes next.
+
+    Attributes:
+        step: Steps taken before, in a run that is continued.
+        steps: Of the whole run.
+        tokens: Tokens seen before.
+        characters_per_token: Of the training text.
+    """
+
+    step: int
+    steps: int
+    tokens: int
+    characters_per_token: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A step was taken.
+
+    Attributes:
+        step: Steps taken so far.
+        loss: Nats per token of this step's batch, with dropout.
+        lr: Learning rate of this step.
+        grad_norm: Norm of the gradient before clipping.
+        tokens: Tokens seen so far in the whole run.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The validation text was scored; `best` if no earlier score was better."""
+
+    step: int
+    score: Score
+    best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The training state is safely on disk."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """A periodic save did not work; training goes on, and it will be tried again."""
+
+    step: int
+    error: MachineError
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A short text that the model wrote."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Rescheduled:
+    """The run will have another number of steps, so that it ends in time."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is complete; `summary` is its result, as JSON values."""
+
+    summary: dict[str, Any]
+
+
+RunEvent = (
+    Note
+    | TextRead
+    | Planned
+    | Started
+    | Trained
+    | Evaluated
+    | Saved
+    | SaveFailed
+    | Sampled
+    | Rescheduled
+    | Finished
+)

@@ -1,0 +1,18 @@
+"""The short samples that a run shows on its way."""
+
+from charrnn.config.sampling import SamplingConfig
+from charrnn.sampling.generate import GenerationRequest, Generator
+from charrnn.sampling.records import generate_records
+
+LENGTH = 200  # characters
+RECORDS = 8
+
+
+def preview(generator: Generator, seed: int) -> str:
+    """Return a short text: the beginning of one, or some records."""
+    rules = SamplingConfig(length=LENGTH)
+    if generator.separator is None:
+        request = GenerationRequest(generator, "", rules, seed=seed, num=1)
+        return "".join(request.pieces(0))
+    records = generate_records(generator, "", rules, seed=seed, num=RECORDS)
+    return generator.separator.join(record.text for record in records)[:LENGTH]

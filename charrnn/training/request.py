@@ -1,0 +1,119 @@
+"""What a person asked for, from the command line or from Python. No torch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from charrnn.config.fields import Checked, argument, option, settings_of
+from charrnn.config.presets import PRESETS
+from charrnn.config.schema import (
+    DATA,
+    LENGTH,
+    MODEL,
+    REPORT,
+    ModelConfig,
+    TrainConfig,
+    check_settings,
+)
+from charrnn.data.text import TEXTS
+from charrnn.errors import UsageError
+
+Paths = str | Path | Iterable[str | Path] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(Checked):
+    """All that a run is asked for; what is not given is settled by a plan.
+
+    Attributes:
+        settings: Fields of `ModelConfig` and `TrainConfig` that were given.
+    """
+
+    texts: tuple[str, ...] = argument(TEXTS, "TEXT")
+    out: Path | None = option(
+        None,
+        "Run folder",
+        group=REPORT,
+        flags=("--out", "-o"),
+        default_note="checkpoints/NAME",
+    )
+    preset: str | None = option(
+        None, "Settings that fit a time budget", choices=tuple(PRESETS), group=LENGTH
+    )
+    epochs: float | None = option(None, "Passes over the training text", above=0, group=LENGTH)
+    seconds: float | None = option(
+        None,
+        "Finish in about this time: 90s, 5m, 1h30m",
+        above=0,
+        group=LENGTH,
+        flags=("--time",),
+        metavar="TIME",
+    )
+    init_from: Path | None = option(
+        None, "Start from this model's weights and vocabulary", group=MODEL, metavar="MODEL"
+    )
+    valid: tuple[str, ...] = option(
+        (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"
+    )
+    encoding: str = option("utf-8", "Encoding of the text", group=DATA, metavar="NAME")
+    fresh: bool = option(False, "Start again; a run that is there is moved aside", group=REPORT)
+    settings: Mapping[str, Any] = settings_of(ModelConfig, TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` at what is wrong, or at settings that contradict each other."""
+        super().__post_init__()
+        check_settings(self.settings)
+        lengths = {
+            "steps": self.settings.get("steps"),
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+        }
+        given = [f"`{name}`" for name, value in lengths.items() if value is not None]
+        if len(given) > 1:
+            message = f"{' and '.join(given)} both say how long to train."
+            raise UsageError(message, "Give one of them.")
+        if self.valid and "valid_fraction" in self.settings:
+            message = "`valid` and `valid_fraction` both say what is held out."
+            raise UsageError(message, "Give one of them.")
+
+    @classmethod
+    def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:
+        """Return the request that a person writes in Python.
+
+        Args:
+            texts: One file or folder, or several.
+            options: Other fields, with paths as text or one by one if that is handier; and settings.
+        """
+        names = {spec.name for spec in fields(cls)} - {"settings", "texts"}
+        own = {name: value for name, value in options.items() if name in names}
+        for name in own.keys() & {"out", "init_from"}:
+            own[name] = None if own[name] is None else Path(own[name])
+        if "valid" in own:
+            own["valid"] = _paths(own["valid"])
+        settings = {name: value for name, value in options.items() if name not in names}
+        return cls(texts=_paths(texts), settings=settings, **own)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether time is the run's budget."""
+        return self.epochs is None and "steps" not in self.settings
+
+    def asked(self, init_from: str | None = None) -> dict[str, Any]:
+        """Return what a run is only continued with if it is asked for again, as JSON values.
+
+        Args:
+            init_from: SHA-256 of the model to start from.
+        """
+        values = {
+            "preset": self.preset,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "init_from": init_from,
+        }
+        return {name: one for name, one in values.items() if one is not None} | dict(self.settings)
+
+
+def _paths(given: Paths) -> tuple[str, ...]:
+    one = isinstance(given, (str, Path))
+    return (str(given),) if one else tuple(map(str, given or ()))  # type: ignore[arg-type]

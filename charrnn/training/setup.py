@@ -1,0 +1,192 @@
+"""From what a run begins with to the run: learn or find the tokenizer, encode, plan or continue.
+
+In a group of processes, what has one right place, the saved state and the vocabulary, is settled by
+the main process, once, and told to the others.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.data.encoding import EncodedSplit, count, unknown_characters
+from charrnn.data.id_cache import encode_cached, encode_uncached
+from charrnn.errors import UsageError
+from charrnn.runtime.device import choose_device, choose_precision
+from charrnn.runtime.distributed import ProcessGroup
+from charrnn.storage.model_file import SavedModel
+from charrnn.storage.run_folder import SavedState
+from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.training.events import Note, Planned, RunEvent, TextRead
+from charrnn.training.inputs import RunInputs
+from charrnn.training.plan import Estimate
+from charrnn.training.planning import PlannedRun, check_request, describe_device, make_plan
+from charrnn.training.request import TrainRequest
+from charrnn.training.resume import begin, extended_weights, resume, saved_tokenizer
+from charrnn.training.run import Run
+
+MAX_NAMED = 20  # new characters that a note names
+
+Opening = Generator[RunEvent, None, Run | None]  # yields what a person should see
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the main process has settled.
+
+    Attributes:
+        tokenizer: Of the text, as JSON values.
+        saved: The state to continue from, or None for a new run.
+        notes: What a person should be told.
+    """
+
+    tokenizer: dict[str, Any]
+    saved: SavedState | None
+    notes: tuple[str, ...] = ()
+
+
+def open_run(
+    request: TrainRequest,
+    inputs: RunInputs,
+    group: ProcessGroup,
+    *,
+    started: float,
+    plan_only: bool,
+) -> Opening:
+    """Continue the run in its folder, or plan and begin a new one.
+
+    Args:
+        request: What is asked for.
+        inputs: What the run begins with.
+        group: The processes that train together.
+        started: `time.monotonic()` when the command started, from which a time budget counts.
+        plan_only: Only plan a new run.
+
+    Returns:
+        The run, or None if nothing is to be trained.
+    """
+    basis = group.on_main(lambda: settle_basis(request, inputs, group, plan_only=plan_only))
+    yield from (Note(note) for note in basis.notes)
+    tokenizer = tokenizer_from_dict(basis.tokenizer)
+    data = group.main_process_first(lambda: encode(tokenizer, inputs, keep=not plan_only))
+    yield text_read(data)
+    if basis.saved is not None:
+        return (yield from continue_run(inputs, data, basis.saved, group))
+    base = inputs.start.config if inputs.start else None
+    planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
+    group.check_same({"The precision": planned.plan.precision}, "Say which one with `precision`.")
+    yield Planned(planned.plan, planned.estimate)
+    return None if plan_only else begin_run(inputs, data, planned, group)
+
+
+def settle_basis(
+    request: TrainRequest, inputs: RunInputs, group: ProcessGroup, *, plan_only: bool
+) -> Basis:
+    """Find the state to continue from, if there is one, and the tokenizer."""
+    settings, folder = request.settings, inputs.folder
+    device = choose_device(settings.get("device", "auto"))  # before a run is moved aside
+    choose_precision(settings.get("precision", "auto"), device)
+    notes: tuple[str, ...] = ()
+    if plan_only:
+        saved = None
+    elif request.fresh and not group.restarts:  # what torchrun starts again is to be continued
+        old, saved = folder.archive(), None
+        notes = (f"The run that was in {folder.path} is now in {old}.",) if old else ()
+    else:
+        saved = folder.load_state()
+    if saved is not None:
+        tokenizer = saved_tokenizer(folder, inputs.asked, inputs.text, saved)
+        return Basis(tokenizer.to_dict(), saved)
+    tokenizer, more = new_tokenizer(settings, inputs)
+    base = inputs.start.config if inputs.start else None
+    check_request(request, tokenizer, inputs.text.train.characters, base)
+    return Basis(tokenizer.to_dict(), None, (*notes, *more))
+
+
+def new_tokenizer(
+    settings: Mapping[str, Any], inputs: RunInputs
+) -> tuple[Tokenizer, tuple[str, ...]]:
+    """Learn a tokenizer, or extend that of the model to start from; and what to tell about it."""
+    if inputs.start is not None:
+        _check_vocabulary_stays(inputs.start, settings)
+        return _extended_tokenizer(inputs.start, inputs)
+    kind, size = settings.get("tokenizer", "char"), settings.get("vocab_size")
+    units = inputs.text.train.units("Learning the vocabulary")
+    return train_tokenizer(kind, units, size), ()
+
+
+def encode(tokenizer: Tokenizer, inputs: RunInputs, *, keep: bool) -> EncodedSplit:
+    """Encode both parts of the text, into the run's folder or for this process alone."""
+    if not keep:
+        return encode_uncached(tokenizer, inputs.text)
+    inputs.folder.prepare()  # on another machine than the main process's
+    return encode_cached(tokenizer, inputs.text, inputs.folder.ids)
+
+
+def continue_run(
+    inputs: RunInputs, data: EncodedSplit, saved: SavedState, group: ProcessGroup
+) -> Opening:
+    """Go on from a saved state."""
+    for sentence in saved.damage:
+        yield Note(f"{sentence} Using the state saved before it.", warning=True)
+    run = resume(inputs.folder, inputs.asked, data, saved, group)
+    if run.trainer.finished:
+        yield Note("This run is already complete; `fresh` starts again.")
+        return run
+    yield Note(f"Continuing the run in {run.folder.path} from step {run.trainer.progress.step:,}.")
+    before = saved.facts.get("ranks", 1)
+    if before != group.size:
+        were = f"{before} ranks" if before > 1 else "one process"
+        yield Note(
+            f"It was begun by {were}: rows and dropout are distributed anew, so the result will "
+            "differ a little."
+        )
+    yield Planned(run.plan, Estimate(describe_device(run.plan.train, group)))
+    return run
+
+
+def begin_run(
+    inputs: RunInputs, data: EncodedSplit, planned: PlannedRun, group: ProcessGroup
+) -> Run:
+    """Begin a new run, from the weights of another model if that is asked for."""
+    start, vocab_size = inputs.start, planned.plan.model.vocab_size
+    weights = extended_weights(start, vocab_size) if start else None
+    return begin(inputs.folder, inputs.asked, planned, data, weights, group)
+
+
+def text_read(data: EncodedSplit) -> TextRead:
+    """Return what there is to tell about an encoded text."""
+    train, valid, unknown = data.train, data.valid, data.tokenizer.unknown
+    return TextRead(
+        name=data.name,
+        characters=train.characters,
+        valid_characters=valid.characters,
+        records=0 if train.starts is None else len(train.starts),
+        valid_records=0 if valid.starts is None else len(valid.starts),
+        tokenizer=data.tokenizer.kind,
+        vocab_size=data.tokenizer.size,
+        unknown=0 if unknown is None else count(valid.ids, unknown),
+    )
+
+
+def _check_vocabulary_stays(start: SavedModel, settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if another tokenizer is asked for than that of the model to start from."""
+    kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
+    for name in kept:
+        if settings.get(name) not in (None, kept[name]):
+            raise UsageError(
+                f"`{name}` cannot differ from the `init_from` model's, which is {kept[name]}."
+            )
+
+
+def _extended_tokenizer(start: SavedModel, inputs: RunInputs) -> tuple[Tokenizer, tuple[str, ...]]:
+    """Extend a model's vocabulary by what the text has beyond it; every old symbol keeps its id."""
+    units = inputs.text.train.units("Comparing the vocabulary")
+    new = unknown_characters(start.tokenizer, units)
+    if not new:
+        return start.tokenizer, ()
+    if not isinstance(start.tokenizer, CharTokenizer):
+        raise UsageError(f"A {start.tokenizer.kind} vocabulary cannot be extended.")
+    named = " ".join(repr(character) for character in new[:MAX_NAMED])
+    more = f" and {len(new) - MAX_NAMED} more" if len(new) > MAX_NAMED else ""
+    note = f"New to the model, added to its vocabulary: {named}{more}"
+    return start.tokenizer.extended("".join(new)), (note,)
