@@ -1,6 +1,4 @@
-"""charrnn.
-
-Train recurrent language models on a text, sample from them, and learn how well they predict.
+"""Train recurrent language models on a text, sample from them, and measure how well they predict.
 
     from charrnn import load, train
 
@@ -10,8 +8,7 @@ Train recurrent language models on a text, sample from them, and learn how well 
     print(model.generate("ROMEO:", length=200, seed=1))
     print(model.score("To be, or not to be").bits_per_char)
 
-Importing this package imports neither torch nor anything else that is slow: names are looked up
-when first used.
+Importing this package is fast: each name is imported on first use, and torch only when needed.
 """
 
 from importlib import import_module
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     )
     from charrnn.evaluation.score import Score, ScoringProtocol
 
-_HOMES = {
+_MODULES = {
     "CharRNNError": "errors",
     "DivergedError": "errors",
     "InterruptedRun": "errors",
@@ -77,6 +74,6 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
-    return getattr(import_module(f"charrnn.{_HOMES[name]}"), name)
+    return getattr(import_module(f"charrnn.{_MODULES[name]}"), name)

@@ -1,7 +1,4 @@
-"""The process.
-
-Runs the command line and turns whatever goes wrong into one line and an exit code.
-"""
+"""The entry point: run the command line, and turn every failure into one line and an exit code."""
 
 import os
 import sys
@@ -18,37 +15,32 @@ from charrnn.cli.options import with_flags
 from charrnn.errors import CharRNNError, MachineError, UsageError
 from charrnn.terminal.console import show_error
 
-# How often an OpenMP thread looks for work before it sleeps. GNU's default is so high that on a
-# machine that does something else as well the threads mostly wait for each other; a much lower one
-# would slow an idle machine.
-SPINS = "10000"
-BROKEN_PIPE = 141  # what a shell shows of a process that SIGPIPE ended
+# How often an OpenMP thread polls for work before it sleeps. GNU's default is much higher, which
+# makes threads on a busy machine wait for each other; a much lower value slows an idle machine.
+GOMP_SPINCOUNT = "10000"
+BROKEN_PIPE = 141  # the exit code that a shell reports for a process ended by SIGPIPE
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and exit; the entry point of the `charrnn` command."""
-    sys.stdout, sys.stderr = (
-        sys.stdout or nowhere(),
-        sys.stderr or nowhere(),
-    )  # None if closed: charrnn ... 2>&-
+    # A stream is None if the caller closed it, as in: charrnn ... 2>&-
+    sys.stdout, sys.stderr = sys.stdout or null_stream(), sys.stderr or null_stream()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(
-            stream, "reconfigure"
-        ):  # text is UTF-8 and its line ends are its own, whatever the locale says
+        if hasattr(stream, "reconfigure"):  # UTF-8 and unchanged line ends, whatever the locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    os.environ.setdefault("GOMP_SPINCOUNT", GOMP_SPINCOUNT)
     try:
         code = run(sys.argv[1:])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    if among_ranks():
-        leave_the_ranks(code)
+    if in_process_group():
+        exit_process_group(code)
     sys.exit(code)
 
 
-def among_ranks() -> bool:
-    """Return whether this process talks to other ranks."""
+def in_process_group() -> bool:
+    """Return whether this process is connected to other ranks."""
     if "torch" not in sys.modules:
         return False
     from torch import distributed
@@ -56,19 +48,16 @@ def among_ranks() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def leave_the_ranks(code: int) -> None:
-    """End a process whose threads talk to other ranks.
-
-    Now and then, these abort an exit in the usual way.
-    """
+def exit_process_group(code: int) -> None:
+    """Flush and exit without cleanup: communication threads sometimes abort a normal exit."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
 
 
-def nowhere() -> TextIO:
-    """Return a stream that forgets what is written to it."""
+def null_stream() -> TextIO:
+    """Return a stream that discards what is written to it."""
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
@@ -82,16 +71,16 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return fail(
             UsageError(
-                reworded(error.format_message()), "See charrnn --help, or charrnn COMMAND --help."
+                one_line(error.format_message()), "See charrnn --help, or charrnn COMMAND --help."
             )
         )
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        return hang_up()
+        return stop_writing()
     except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # Typer has turned it into a 1
-            return hang_up()
+        if isinstance(leaving.__context__, BrokenPipeError):  # Typer turns it into exit code 1
+            return stop_writing()
         raise
     except OSError as error:
         return fail(
@@ -107,40 +96,39 @@ def run(arguments: list[str]) -> int:
         )
     except Exception:
         return report_bug()
-    return (
-        code or 0
-    )  # Typer returns the code of an Exit, its answer to Ctrl-C too, and None if there was none
+    return code or 0  # Typer returns the code of an Exit (also for Ctrl-C), or None without one
 
 
 def fail(error: CharRNNError) -> int:
-    """Show an error and return its exit code; standard output is given up."""
+    """Show an error, write nothing more to standard output, and return the exit code."""
     show_error(error, with_flags)
     silence_stdout()
     return error.exit_code
 
 
-def hang_up() -> int:
-    """The reader of our output has gone, which is its right."""
+def stop_writing() -> int:
+    """Return the exit code for output whose reader has closed the pipe; that is not an error."""
     silence_stdout()
     return BROKEN_PIPE
 
 
 def silence_stdout() -> None:
-    """Let nothing fail when the interpreter flushes what standard output still holds."""
+    """Discard what standard output still holds, so that the flush at exit cannot fail."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def reworded(message: str) -> str:
-    """Keep a usage message to one line, with a full stop."""
+def one_line(message: str) -> str:
+    """Return a usage message as one line that ends with a full stop."""
     line = " ".join(message.split())
     return line if line.endswith((".", "?", ")")) else f"{line}."
 
 
 def report_bug() -> int:
-    """Write the traceback into a file, say where it is, and return 1.
+    """Write the traceback to a file and say where it is, or show it if CHARRNN_DEBUG is set.
 
-    With CHARRNN_DEBUG=1, show it instead.
+    Returns:
+        The exit code, 1.
     """
     trace = traceback.format_exc()
     if os.environ.get("CHARRNN_DEBUG"):

@@ -1,4 +1,4 @@
-"""The Python door: train a model, load one, let it write, ask how well it predicts.
+"""The Python API: train and load models, generate text, and measure how well they predict.
 
 Only training and scoring import torch.
 """
@@ -37,19 +37,21 @@ def train(
     on_progress: OnProgress = no_progress,
     **options: Any,
 ) -> Iterator[RunEvent]:
-    """Train a model on a text, or continue a run that was interrupted; `charrnn train` does the same.
+    """Train a model on a text or continue an interrupted run, as `charrnn train` does.
 
-    Nothing happens before the first event is asked for.
+    Nothing happens until the first event is requested.
 
     Args:
         texts: Files or folders.
-        should_stop: Asked after every step; the number of a signal ends the run in good order.
-        on_progress: Is told how far the text is read: what is being done, done, total if known.
-        options: Fields of `TrainRequest`, `TrainConfig` and `ModelConfig`, such as `out`, `seconds`,
-            `preset`, `valid`, `hidden_size` or `lr`.
+        should_stop: Called after every step and evaluation; returning a signal's number saves and
+            ends the run.
+        on_progress: Called while the text is read, with a label, the amount done, and the total if
+            it is known.
+        options: Fields of `TrainRequest`, `TrainConfig` and `ModelConfig`, such as `out`,
+            `seconds`, `preset`, `valid`, `hidden_size` or `lr`.
 
     Yields:
-        What happens; see `charrnn.training.events`.
+        The events of the run; see `charrnn.training.events`.
 
     Raises:
         CharRNNError: See `charrnn.training.train`.
@@ -62,23 +64,23 @@ def load(path: str | Path) -> "Model":
     """Load a trained model.
 
     Args:
-        path: A run folder, or a model file in one.
+        path: A run folder or a model file.
 
     Raises:
-        ModelFileError: There is none, it is damaged, or it is of another kind or a newer format.
+        ModelFileError: There is no model there, it is damaged, or its format is unknown or newer.
     """
     return Model(load_model(Path(path)))
 
 
 class Model:
-    """A trained model: what it is, what it writes, and how well it predicts.
+    """A trained model, which generates text and scores it.
 
     Args:
-        saved: What a model file holds.
+        saved: The content of a model file.
 
     Attributes:
-        format: How the text that it was trained on is organised. Trained on records, each text that
-            it writes is one or a part of one, and each that it scores is read from zero state.
+        format: How its training text was organised. A model trained on records generates one record
+            or part of one at a time, and scores each record from zero state.
     """
 
     def __init__(self, saved: SavedModel) -> None:
@@ -92,28 +94,28 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The text's cut into symbols."""
+        """The tokenizer that the model was trained with."""
         return self.saved.tokenizer
 
     @property
     def about(self) -> dict[str, Any]:
-        """What is known of its training: step, validation score, text, settings."""
+        """Facts about its training: step, validation score, text, settings."""
         return self.saved.about
 
     @cached_property
     def generator(self) -> Generator:
-        """The model as it writes, one symbol after the other, on the CPU."""
+        """The model as a text generator, one symbol after the other, on the CPU."""
         model = NumpyModel(self.config, self.saved.weights)
         return Generator(model, self.tokenizer, self.format.separator)
 
     def generate(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> str:
-        """Return new text after `prompt`, which is not repeated.
+        """Return new text that continues `prompt`, without the prompt itself.
 
         Args:
-            prompt: What to go on from; empty starts as a text starts.
+            prompt: The text to continue; empty starts at the beginning of a text.
             seed: The same seed gives the same text.
-            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p, no_repeat,
-                stop, until, unknown.
+            settings: Fields of `SamplingConfig`: length, temperature, top_k, top_p, min_p,
+                no_repeat, stop, until, unknown.
 
         Raises:
             UsageError: A setting is out of range.
@@ -122,22 +124,22 @@ class Model:
         return "".join(self.stream(prompt, seed=seed, **settings))
 
     def stream(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> Iterator[str]:
-        """Yield the text of `generate` piece by piece; memory does not grow with its length."""
+        """Yield the text of `generate` in pieces, in constant memory."""
         return next(self.stream_many(prompt, num=1, seed=seed, **settings))
 
     def stream_many(
         self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any
     ) -> Iterator[Iterator[str]]:
-        """Yield `num` texts in pieces, to be read one after the other.
+        """Yield `num` texts, each in pieces and to be read before the next; see `stream`.
 
-        The first is that of `stream`.
+        The first is the text that `stream` yields.
         """
         return self._request(prompt, settings, seed=seed, num=num).texts()
 
     def generate_many(
         self, prompt: str = "", *, num: int, seed: int = 0, **settings: Any
     ) -> list[str]:
-        """Return `num` texts, of which the first is that of `generate`; the settings are its too."""
+        """Return `num` texts with the settings of `generate`, which returns the first of them."""
         texts = self.stream_many(prompt, num=num, seed=seed, **settings)
         return ["".join(pieces) for pieces in texts]
 
@@ -148,16 +150,16 @@ class Model:
         return self._request(prompt, settings, seed=seed, num=num).all_samples()
 
     def search(self, prompt: str = "", *, beam: int, num: int = 1, **settings: Any) -> list[Sample]:
-        """Return the `num` likeliest texts that a beam search finds, the likeliest per symbol first.
+        """Return the `num` best texts of a beam search, by mean log probability per symbol.
 
         Args:
-            prompt: What to go on from.
-            beam: Texts that are followed at once, 1 to 1,024.
-            num: 1 to `beam`.
+            prompt: The text to continue.
+            beam: Number of texts that are kept at each step, 1 to 1,024.
+            num: Number of texts to return, 1 to `beam`.
             settings: length, no_repeat, stop, until and unknown, as in `generate`.
 
         Raises:
-            UsageError: A setting is out of range, or is about drawing.
+            UsageError: A setting is out of range, or applies only to random sampling.
             TextError: The prompt has characters that the model does not know.
         """
         for name in settings:
@@ -176,9 +178,9 @@ class Model:
         known: Container[str] = (),
         **settings: Any,
     ) -> Iterator[str]:
-        """Yield `num` whole records that start with `prompt`, which is part of them.
+        """Yield `num` whole records that start with `prompt`, without their separator.
 
-        Their separator is not. The arguments and errors are those of `record_samples`.
+        The prompt is part of each record. Arguments and errors are those of `record_samples`.
         """
         samples = self.record_samples(prompt, num=num, seed=seed, known=known, **settings)
         return (prompt + sample.text for sample in samples)
@@ -195,15 +197,16 @@ class Model:
         """Yield what follows `prompt` in `num` records, with symbols and their log probabilities.
 
         Args:
-            prompt: How each starts; empty leaves it to the model.
-            num: At least 1. Fewer come if nearly all that the model writes is known.
+            prompt: The beginning of each record; empty leaves it to the model.
+            num: At least 1. Fewer are yielded if nearly all records that the model writes are in
+                `known`.
             seed: The same seed gives the same records.
-            known: Records that are left out, such as those of the training text.
+            known: Records to leave out, such as those of the training text.
             settings: As for `generate`; `length` is the limit for one record.
 
         Raises:
-            UsageError: The model was not trained on records, the prompt goes beyond one, or a
-                setting is out of range.
+            UsageError: The model was not trained on records, the prompt is longer than one record,
+                or a setting is out of range.
             TextError: The prompt has characters that the model does not know.
         """
         if self.format.separator is None:
@@ -230,13 +233,12 @@ class Model:
         """Return how well the model predicts `text`.
 
         Args:
-            text: At least one character; or its ids, for a text of any size (see
+            text: At least one character; or ids, for a text of any size (see
                 `charrnn.data.id_cache.encode_to_tempfile`).
-            protocol: How the state runs through it; by default carried from beginning to end, or by
-                record.
-            unknown: "charge" prices characters that the model does not know; "error" refuses them,
-                but for ids, where they can no longer be named: see
-                `charrnn.data.encoding.refuse_unknown`.
+            protocol: How the state is carried or reset; by default carried through the whole text,
+                or reset at each record.
+            unknown: "charge" gives unknown characters a probability, "error" refuses them. It has
+                no effect on ids; for those, see `charrnn.data.encoding.refuse_unknown`.
             device: Where to compute: auto, cpu, cuda or mps.
             precision: Number format: auto, fp32, bf16 or fp16.
 
@@ -247,7 +249,7 @@ class Model:
         return self.scorer(device=device, precision=precision).score(encoded, protocol).score
 
     def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
-        """Return a text as ids; the arguments and errors are those of `score`."""
+        """Return a text as ids; arguments and errors are those of `score`."""
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error":
@@ -258,9 +260,9 @@ class Model:
         """Return how far back the model's gradients reach on `text`.
 
         Args:
-            text: Of at least `lags` + 1 symbols, or with a record of `lags`; or its ids, for a text
-                of any size (see `charrnn.data.id_cache.encode_to_tempfile`).
-            lags: Steps to look back, 1 .. 10,000.
+            text: At least `lags` + 1 symbols, or for records at least one of `lags` symbols; or
+                ids, for a text of any size (see `charrnn.data.id_cache.encode_to_tempfile`).
+            lags: Time steps to look back, 1 to 10,000.
 
         Raises:
             UsageError: `lags` is out of range.
@@ -272,7 +274,7 @@ class Model:
     def scorer(
         self, *, device: str = "cpu", precision: str = "fp32", threads: int | None = None
     ) -> "Scorer":
-        """Return a torch model with these weights that scores texts.
+        """Return a scorer: this model in torch, ready to score texts.
 
         Args:
             device: Where to compute: auto, cpu, cuda or mps.

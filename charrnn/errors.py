@@ -8,9 +8,9 @@
     ├── DivergedError     6   training produced a loss or gradient that is not finite
     └── InterruptedRun  130   a signal asked the run to stop, and it was saved
 
-Each error has one line that says what and where, and an optional hint that says what to do. A setting
-stands in backticks by its name, `seq_len`; the command line shows it as --seq-len. Only the command
-line turns an error into an exit code.
+Each error has one line that says what is wrong and where, and an optional hint that says what to
+do. Settings are named in backticks, as in `seq_len`; the command line shows them as flags, as in
+--seq-len. Only the command line turns an error into an exit code.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,14 @@ class CharRNNError(Exception):
     def __init__(
         self, message: str, hint: str = "", *, meant: tuple[str, Iterable[str]] | None = None
     ) -> None:
-        """Take what was given and what there is as `meant`, for a hint that names what is nearest."""
+        """Make an error.
+
+        Args:
+            message: What is wrong, and where.
+            hint: What to do about it.
+            meant: A name that is unknown, and the known ones: the hint is then the closest of
+                them, if any is close.
+        """
         super().__init__(message)
         self.message = message
         self.hint = (did_you_mean(*meant) if meant else "") or hint
@@ -71,7 +78,7 @@ class DivergedError(CharRNNError):
 
 
 class InterruptedRun(CharRNNError):
-    """A signal asked the run to stop; what it had learned is saved.
+    """A signal asked the run to stop; what was learned so far is saved.
 
     Attributes:
         exit_code: 128 plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
@@ -83,6 +90,6 @@ class InterruptedRun(CharRNNError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Ask whether the choice nearest to `word` was meant; empty if none is near."""
+    """Return a question that suggests the choice closest to `word`; empty if none is close."""
     near = get_close_matches(word, list(choices), n=1)
     return f"Did you mean {near[0]!r}?" if near else ""

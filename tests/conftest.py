@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from terminal import Terminal
+    from command_line import Terminal
 
 # The models of the tests are so small that threads only cost; set before torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,7 +45,7 @@ def has_cuda() -> bool:
 @pytest.fixture
 def charrnn(capsys: pytest.CaptureFixture[str]) -> "Terminal":
     """The command line, in this process."""
-    from terminal import Terminal
+    from command_line import Terminal
 
     return Terminal(capsys)
 
@@ -53,7 +53,7 @@ def charrnn(capsys: pytest.CaptureFixture[str]) -> "Terminal":
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short text file; nobody may change it."""
-    from small import TEXT
+    from small_runs import TEXT
 
     path = tmp_path_factory.mktemp("texts") / "animals.txt"
     path.write_text(TEXT, encoding="utf-8")
@@ -63,7 +63,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that is complete; nobody may change it."""
-    from small import OPTIONS
+    from small_runs import OPTIONS
 
     from charrnn.__main__ import run
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.config.sampling import SamplingConfig
 from charrnn.config.schema import ModelConfig
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import weight_shapes
+from charrnn.sampling.generate import GenerationRequest, Generator
 from charrnn.tokenizers.char import CharDecoder
 
 LETTERS = "abcdef"
@@ -90,3 +92,21 @@ def small_numpy_model() -> NumpyModel:
         config,
         {name: rng.normal(scale=0.6, size=shape) for name, shape in weight_shapes(config).items()},
     )
+
+
+def request(
+    model: Any,
+    prompt: str,
+    config: SamplingConfig,
+    *,
+    seed: int = 1,
+    num: int = 1,
+    tokenizer: Any = FAKE,
+) -> GenerationRequest:
+    """Ask a model for texts."""
+    return GenerationRequest(Generator(model, tokenizer), prompt, config, seed=seed, num=num)
+
+
+def written(*arguments: Any, **options: Any) -> str:
+    """Return the first text of a request."""
+    return "".join(request(*arguments, **options).pieces(0))

@@ -1,12 +1,33 @@
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small import TEXT
-from terminal import Terminal
+from command_line import Terminal
+from small_runs import SETTINGS, TEXT, results
 
-from charrnn import ScoringProtocol, TextError, UsageError, load
-from charrnn.cli.options import SPECS
+from charrnn import (
+    CharRNNError,
+    InterruptedRun,
+    ScoringProtocol,
+    TextError,
+    UsageError,
+    load,
+    train,
+)
+from charrnn.config.fields import declared
+from charrnn.config.schema import TrainConfig
+from charrnn.training.events import (
+    Evaluated,
+    Finished,
+    Note,
+    Planned,
+    Saved,
+    Started,
+    TextRead,
+    Trained,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +92,7 @@ def test_a_model_says_what_it_is(model: Path) -> None:
     assert (one.config.hidden_size, one.config.vocab_size) == (8, one.tokenizer.size)
     assert one.about["text"]["name"] == "animals"
     assert one.about["step"] in (5, 10, 14)
-    assert one.about["train"].keys() <= SPECS.keys()
+    assert one.about["train"].keys() == declared(TrainConfig).keys()
 
 
 def test_scoring_leaves_the_model_as_it_was(model: Path) -> None:
@@ -89,9 +110,9 @@ def test_what_cannot_be_done_is_an_error_of_ours(model: Path) -> None:
         match=r"The text has 1 character that the model has never seen: 'Z' \(U\+005A\)\.",
     ):
         one.score("the Zoo", unknown="error")
-    with pytest.raises(UsageError, match="--temperature must be"):
+    with pytest.raises(UsageError, match="`temperature` must be"):
         one.generate(temperature=-1)
-    with pytest.raises(UsageError, match="--device must be one of"):
+    with pytest.raises(UsageError, match="`device` must be one of"):
         one.score("the", device="gpu")
     with pytest.raises(TextError, match="has never seen"):
         one.stream("Z")  # at the call, not at the first piece
@@ -102,3 +123,131 @@ def test_unknown_characters_are_charged_and_counted(model: Path) -> None:
     with_one, without = one.score("the cat sat\u00e9"), one.score("the cat sat")
     assert (with_one.unknown, without.unknown) == (1, 0)
     assert with_one.nats > without.nats + 10
+
+
+def test_training_from_python_is_a_stream_of_events(
+    text: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is the run of the command line, event by event, and shows nothing by itself."""
+    told: list[tuple[str, int, int | None]] = []
+    events = list(
+        train(text, out=tmp_path / "run", on_progress=lambda *what: told.append(what), **SETTINGS)
+    )
+    assert capfd.readouterr() == ("", "")
+    assert [type(event) for event in events[:3]] == [TextRead, Planned, Started]
+    assert [event.step for event in events if isinstance(event, Trained)] == [*range(1, 15)]
+    scored = [event for event in events if isinstance(event, Evaluated)]
+    assert [event.step for event in scored] == [5, 10, 14]
+    assert [type(event) for event in events[-2:]] == [Saved, Finished]
+    assert events[-1].summary["out"] == str(tmp_path / "run")  # type: ignore[union-attr]
+    best = min(scored, key=lambda event: event.score.nats_per_token)
+    assert events[-1].summary["valid_nats"] == best.score.nats_per_token  # type: ignore[union-attr]
+    assert best.best
+    assert {what.split()[0] for what, _, _ in told} == {"Reading", "Learning", "Encoding"}
+    assert all(total is None or done <= total for _, done, total in told)
+    assert results(tmp_path / "run") == results(model)
+
+
+def test_nothing_happens_before_the_first_event_is_asked_for(text: Path, tmp_path: Path) -> None:
+    events = train(text, out=tmp_path / "run", **SETTINGS)
+    train("no such text", no_such_setting=1)
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(next(events), TextRead)
+    assert (tmp_path / "run").is_dir()
+    events.close()  # type: ignore[attr-defined]
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_training_that_python_stops_is_continued_by_the_same_call(
+    text: Path, model: Path, tmp_path: Path
+) -> None:
+    calls = 0
+
+    def stop() -> int | None:
+        nonlocal calls
+        calls += 1
+        return signal.SIGTERM if calls == 9 else None  # 8 steps, and the evaluation after 5
+
+    with pytest.raises(InterruptedRun) as stopped:
+        list(train(text, out=str(tmp_path), should_stop=stop, **SETTINGS))
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    events = list(train(text, out=str(tmp_path), **SETTINGS))
+    assert [event.text for event in events if isinstance(event, Note)] == [
+        f"Continuing the run in {tmp_path} from step 8."
+    ]
+    assert next(event.step for event in events if isinstance(event, Trained)) == 9
+    assert results(tmp_path) == results(model)
+    assert [type(event) for event in train(text, out=str(tmp_path), **SETTINGS)] == [
+        TextRead,
+        Note,
+        Finished,
+    ]
+
+
+def test_texts_and_paths_may_be_given_in_any_form(text: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "held.txt"
+    held_out.write_text(TEXT[:100])
+    runs = []
+    for number, (texts, valid) in enumerate(
+        [(str(text), str(held_out)), (text, held_out), ([text], [held_out]), ((str(text),), None)]
+    ):
+        run = tmp_path / f"{number}"
+        (*_, finished) = train(texts, out=run, valid=valid, init_from=None, **SETTINGS)
+        assert isinstance(finished, Finished)
+        runs.append((run / "model.safetensors").read_bytes())
+    assert runs[0] == runs[1] == runs[2] != runs[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"hiden_size": 9}, "Unknown setting 'hiden_size'.", "Did you mean 'hidden_size'?"),
+        ({"hidden_size": 0}, "`hidden_size` must be at least 1 and at most 16384, not 0.", ""),
+        ({"hidden_size": "9"}, "`hidden_size` must be a whole number, not '9'.", ""),
+        (
+            {"cell": "lstmm"},
+            "`cell` must be one of rnn, gru, lstm, mingru, minlstm, not 'lstmm'.",
+            "Did you mean 'lstm'?",
+        ),
+        ({"preset": "quik"}, "`preset` must be one of quick, standard, best, not 'quik'.", "quick"),
+        ({"seconds": 0.0}, "`seconds` must be greater than 0, not 0.0.", ""),
+        ({"seconds": "1m"}, "`seconds` must be a number, not '1m'.", ""),
+        ({"seconds": 60}, "`steps` and `seconds` both say how long to train.", "Give one"),
+        ({"epochs": 1}, "`steps` and `epochs` both say how long to train.", "Give one"),
+        (
+            {"valid": "x", "valid_fraction": 0.2},
+            "`valid` and `valid_fraction` both say what is held out.",
+            "Give one",
+        ),
+        ({"tied": True}, "`tied` needs `embedding_size` (4) to equal `hidden_size` (8).", "8"),
+        ({"bptt_stride": 17}, "`bptt_stride` 17 must be at most `seq_len` 16.", ""),
+        ({"encoding": "utf-9"}, "`encoding` 'utf-9' is not a text encoding", ""),
+        ({"vocab_size": 300}, "`vocab_size` cannot be used with `tokenizer` char.", ""),
+        ({"precision": "fp16"}, "`precision` fp16 needs a GPU.", ""),
+        ({"records": ""}, "`records` needs a separator, but it is empty.", "`records` lines"),
+        ({"fresh": "yes"}, "`fresh` must be true or false, not 'yes'.", ""),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_errors_from_python_name_settings_as_python_does(
+    options: dict[str, Any],
+    message: str,
+    hint: str,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(CharRNNError) as refused:
+        next(filter(lambda _: False, train(text, out=tmp_path / "run", **SETTINGS | options)))
+    assert refused.value.message.startswith(message)
+    assert hint in refused.value.hint
+    assert "--" not in str(refused.value)
+
+
+def test_no_text_at_all_is_refused(tmp_path: Path) -> None:
+    for texts in ([], "", [""]):
+        with pytest.raises(UsageError, match="A text is needed"):
+            next(train(texts, out=tmp_path))  # type: ignore[arg-type]
+    with pytest.raises(TextError, match=r"Cannot read '.*nowhere\.txt': no such file\."):
+        next(train(tmp_path / "nowhere.txt", out=tmp_path))

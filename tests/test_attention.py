@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.config.schema import CELLS, ModelConfig
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import ModelConfig
 from charrnn.model.attention import Attention
 from charrnn.model.network import CharRNN, build
 from charrnn.model.numpy_model import NumpyModel

@@ -1,4 +1,4 @@
-"""Baselines against definitions written out with dictionaries, and against what the compressors are known to do."""
+"""Baselines against definitions written with dictionaries, and what compressors are known to do."""
 
 import math
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ from charrnn.evaluation.baselines import (
     primed,
     unprimed,
 )
-from charrnn.evaluation.baselines.cost import Cost
+from charrnn.evaluation.baselines.baseline_score import BaselineScore
 from charrnn.evaluation.baselines.ngram import unigram_nats
 
 TRAIN = "the cat sat on the mat. a dog ran to the hat.\n" * 3 + "zebras \u00e9t\u00e9 \U0001f469"
@@ -132,7 +132,7 @@ def test_each_compressor_looks_back_as_far_as_it_can() -> None:
 
 
 def test_a_cost_has_the_units_of_a_score() -> None:
-    cost = Cost.of_bytes("x", 3, "\u00e9a")
+    cost = BaselineScore.of_bytes("x", 3, "\u00e9a")
     assert (cost.bits_per_char, cost.bits_per_byte) == (pytest.approx(12), pytest.approx(8))
     assert cost.to_dict()["name"] == "x"
     assert [cost.name for cost in unprimed("a")] == [

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
 
 from charrnn.config.schema import BPTT_MODES, ModelConfig, TrainConfig
-from charrnn.data.batching import (
-    BATCHERS,
-    Batch,
-    Batcher,
-    RandomBatcher,
-    SequentialBatcher,
-    make_batcher,
-    seq_len_at,
-    windows,
-)
+from charrnn.data.batching import BATCHERS, make_batcher
+from charrnn.data.batching.base import Batch, Batcher
+from charrnn.data.batching.random import RandomBatcher
+from charrnn.data.batching.sequential import SequentialBatcher
+from charrnn.data.batching.windows import seq_len_at, windows
 from charrnn.errors import TextError
 from charrnn.model.network import build
 from charrnn.training.optimizer import Optimizer
-from charrnn.training.step import Learner, Step, train_step
+from charrnn.training.step import GradientComputer, StepResult, train_step
 
 LENGTHS = st.integers(2, 200)
 SIZES = st.integers(1, 250)  # of batches and sequences: also larger than the text
@@ -309,6 +304,7 @@ def test_the_configuration_names_the_batcher(name: str, kind: type) -> None:
 
 
 STRIDE, SEQ_LEN = 2, 6
+UNSCALED = GradScaler("cpu", enabled=False)
 
 
 class Recorder:
@@ -316,10 +312,10 @@ class Recorder:
 
     def step(self, lr: float) -> None: ...
 
-    def clear(self) -> None: ...
+    def zero_grad(self) -> None: ...
 
 
-def second_window() -> tuple[torch.nn.Module, Batch, Batch, Callable[..., Step]]:
+def second_window() -> tuple[torch.nn.Module, Batch, Batch, Callable[..., StepResult]]:
     """A model, an epoch's first two overlapping batches, and the step that a trainer would take."""
     config = TrainConfig(
         batch_size=1, seq_len=SEQ_LEN, bptt_stride=STRIDE, clip_norm=0, optimizer="adamw"
@@ -327,23 +323,16 @@ def second_window() -> tuple[torch.nn.Module, Batch, Batch, Callable[..., Step]]
     model = build(ModelConfig(vocab_size=30, hidden_size=8, embedding_size=5), seed=1).double()
     batches = take(batcher_of(30, config), 2)
 
-    def step(batch: Batch, state: tuple[Tensor, ...] | None, optimizer: Any = None) -> Step:
+    def step(batch: Batch, state: tuple[Tensor, ...] | None, optimizer: Any = None) -> StepResult:
         model.zero_grad()
-        return train_step(
-            Learner(model),
-            optimizer or Recorder(),
-            batch,
-            state,
-            config,
-            lr=0.1,
-            autocast=nullcontext(),
-        )
+        gradients = GradientComputer(model, UNSCALED)
+        return train_step(gradients, optimizer or Recorder(), batch, state, config, lr=0.1)
 
     return model, *batches, step
 
 
 def test_a_gradient_reaches_back_the_whole_window_and_no_further() -> None:
-    """Each symbol of the text is another row of the embedding, so its gradient tells what the loss looks at."""
+    """Each symbol of the text is another row of the embedding: its gradient tells what is used."""
     model, first, second, step = second_window()
     state = step(first, None).carried
     assert not any(part.requires_grad for part in state)
@@ -354,7 +343,7 @@ def test_a_gradient_reaches_back_the_whole_window_and_no_further() -> None:
 
 
 def test_only_the_steps_that_are_new_are_scored() -> None:
-    """The loss reaches the output layer's bias as probabilities minus targets, a mean over the scored steps."""
+    """The output layer's bias gets the scored steps' mean of probabilities minus targets."""
     model, first, second, step = second_window()
     state = step(first, None).carried
     step(second, state)
@@ -392,9 +381,8 @@ def test_the_last_window_of_an_epoch_may_be_shorter_than_the_stride() -> None:
     model = build(ModelConfig(vocab_size=15, hidden_size=8, embedding_size=5), seed=1)
     optimizer, state = Optimizer(model, config), None
     for batch in epoch(batcher_of(15, config)):
-        step = train_step(
-            Learner(model), optimizer, batch, state, config, lr=0.01, autocast=nullcontext()
-        )
+        gradients = GradientComputer(model, UNSCALED)
+        step = train_step(gradients, optimizer, batch, state, config, lr=0.01)
         assert step.finite
         state = step.carried
 
@@ -448,6 +436,16 @@ def test_a_curriculum_shapes_the_batches_and_is_found_again(kind: str) -> None:
             other = again.next_batch()
             assert torch.equal(other.inputs, batch.inputs)
             assert other.starts_stream == batch.starts_stream
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("sequential", -1), ("sequential", 10_000), ("sequential", 0.5), ("random", -1)],
+)
+def test_a_place_that_does_not_exist_is_refused(name: str, place: Any) -> None:
+    batcher = batcher_of(90, TrainConfig(batcher=name, batch_size=3, seq_len=7))
+    with pytest.raises((ValueError, TypeError)):
+        batcher.restore({"epoch": 0, "index": place})
 
 
 @pytest.mark.parametrize("first_step", [-1, "1", 0.5])

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from terminal import ENVIRONMENT
+from command_line import ENVIRONMENT
 
 SCRIPT = Path(__file__).parent / "benchmarks" / "encoding.py"
 

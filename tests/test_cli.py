@@ -1,27 +1,45 @@
+import ast
 import io
 import json
 import os
 import re
+import shlex
+import signal
 import sys
-import time
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
-from small import OPTIONS, SETTINGS, TEXT, arguments, results, weights
-from terminal import CHARRNN, Terminal, process
+from command_line import CHARRNN, Terminal, process
+from small_runs import OPTIONS, SETTINGS, TEXT, arguments, results, weights
 from typer.main import get_command
 
 import charrnn as package
 from charrnn import api
 from charrnn.cli import app
-from charrnn.cli.options import SPECS, decimal, seconds, whole
-from charrnn.sampling import SamplingConfig
+from charrnn.cli.options import (
+    SETTING,
+    flag,
+    parse_duration,
+    parse_float,
+    parse_int,
+    with_flags,
+)
+from charrnn.cli.train import with_resume_hint
+from charrnn.config.cells import CELLS
+from charrnn.config.dynamic import DynamicConfig
+from charrnn.config.fields import declared
+from charrnn.config.presets import cell_settings
+from charrnn.config.sampling import SamplingConfig
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.errors import InterruptedRun
 from charrnn.storage.run_folder import RunFolder
-from charrnn.training.throughput import Speed
+from charrnn.training.events import Note, RunEvent, Started, Trained
+from charrnn.training.throughput import Throughput
+from charrnn.training.trainer import Trainer
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TRAIN_OPTIONS = """
@@ -51,7 +69,7 @@ OTHER_OPTIONS = {
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["train"], ["sample"], ["eval"], ["compare"], ["novelty"]],
+    [[], ["train"], ["sample"], ["eval"], ["compare"], ["novelty"], ["gradients"]],
     ids=lambda words: " ".join(words) or "charrnn",
 )
 def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
@@ -83,7 +101,56 @@ def test_every_setting_can_be_given() -> None:
         option.removeprefix("--").replace("-", "_")
         for option in (TRAIN_OPTIONS + OTHER_OPTIONS["sample"] + OTHER_OPTIONS["eval"]).split()
     }
-    assert SPECS.keys() - {"vocab_size"} <= named
+    for kind in (ModelConfig, TrainConfig, SamplingConfig, DynamicConfig):
+        assert declared(kind).keys() <= named
+
+
+def test_the_help_says_what_suits_a_cell() -> None:
+    for cell in (cell for cell, spec in CELLS.items() if not spec.recurrent):
+        for name, value in cell_settings(cell).items():
+            note = declared(ModelConfig)[name].default_note
+            shown = "on" if value is True else str(value)
+            assert name == "dropout" or re.search(rf"; {shown} for .*\b{cell}\b", note), note
+
+
+def test_settings_in_messages_become_flags_and_file_names_stay() -> None:
+    said = "`seq_len` (`lr`), `seconds`: `records` lines; try `init_from`. Or `tied`?"
+    assert (
+        with_flags(said) == "--seq-len (--lr), --time: --records lines; try --init-from. Or --tied?"
+    )
+    for name in ("'`lr`.txt'", "a`lr`", "/tmp/`lr`/x", "`Lr`", "`a b`", "``", "runs/`lr`."):
+        assert with_flags(f"Cannot read {name}") == f"Cannot read {name}"
+
+
+def test_every_setting_that_a_message_names_is_a_flag() -> None:
+    context = typer.Context(get_command(app))
+    commands = get_command(app).commands.values()  # type: ignore[attr-defined]
+    parameters = [parameter for command in commands for parameter in command.get_params(context)]
+    flags = {
+        one for parameter in parameters for one in (*parameter.opts, *parameter.secondary_opts)
+    }
+    sources = Path(package.__file__).parent.rglob("*.py")
+    named = {
+        name
+        for path in sources
+        for text in messages(ast.parse(path.read_text(encoding="utf-8")))
+        for name in SETTING.findall(text)
+    }
+    assert len(named) > 30
+    assert {flag(name) for name in named} <= flags
+
+
+def messages(tree: ast.Module) -> Iterator[str]:
+    """Yield the strings of a module but its docstrings; braces stand for what is filled in."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield "" if id(node) in docstrings else node.value
 
 
 def test_without_arguments_there_is_help(charrnn: Terminal) -> None:
@@ -110,13 +177,13 @@ def test_the_version(charrnn: Terminal) -> None:
     ],
 )
 def test_durations(given: str, expected: float) -> None:
-    assert seconds(given) == expected
+    assert parse_duration(given) == expected
 
 
 @pytest.mark.parametrize("given", ["", "s", "m5", "5x", "5mm", "0", "-5m", "five", "1:30", "5 m s"])
 def test_what_is_no_duration(given: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not a"):
-        seconds(given)
+        parse_duration(given)
 
 
 @pytest.mark.parametrize(
@@ -124,19 +191,19 @@ def test_what_is_no_duration(given: str) -> None:
     [("7", 7), ("1e3", 1000), ("1_000", 1000), ("-2", -2), (" 5 ", 5), (3, 3)],
 )
 def test_whole_numbers(given: str | int, expected: int) -> None:
-    assert whole(given) == expected
+    assert parse_int(given) == expected
 
 
 @pytest.mark.parametrize("given", ["1.5", "x", "", "nan", "inf", "1e-3", "0x10"])
 def test_what_is_no_whole_number(given: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not a"):
-        whole(given)
+        parse_int(given)
 
 
 def test_decimal_numbers() -> None:
-    assert (decimal("1e-3"), decimal(".5"), decimal(2)) == (0.001, 0.5, 2.0)
+    assert (parse_float("1e-3"), parse_float(".5"), parse_float(2)) == (0.001, 0.5, 2.0)
     with pytest.raises(typer.BadParameter, match="'x' is not a number"):
-        decimal("x")
+        parse_float("x")
 
 
 def test_training_writes_nothing_on_standard_output_but_the_result(
@@ -171,7 +238,7 @@ def test_a_finished_run_says_so_and_changes_nothing(
     first = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
     before = results(tmp_path)
     again = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
-    assert "This run is already complete; --fresh begins again." in again.err
+    assert "This run is already complete; --fresh starts again." in again.err
     assert results(tmp_path) == before
     timeless = [
         {key: value for key, value in json.loads(one.out).items() if "second" not in key}
@@ -190,6 +257,46 @@ def test_fresh_moves_a_run_aside(text: Path, tmp_path: Path, charrnn: Terminal) 
     assert results(out)["model"] != before["model"]
 
 
+def test_a_signal_in_the_first_step_lets_it_end_and_saves_it(
+    text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    train_once = Trainer.train_once
+
+    def interrupted(trainer: Trainer) -> Trained:
+        if trainer.progress.step == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return train_once(trainer)
+
+    command = ["train", text, "--out", tmp_path, *OPTIONS]
+    monkeypatch.setattr(Trainer, "train_once", interrupted)
+    monkeypatch.setattr(sys, "argv", ["charrnn", *map(str, command), "--fresh"])
+    outcome = charrnn(*command)
+    assert (outcome.code, outcome.out) == (130, "")
+    again = f"Continue with: charrnn {shlex.join(map(str, command))}"
+    assert outcome.err.splitlines()[-2:] == ["charrnn: Stopped and saved at step 1.", f"  {again}"]
+    charrnn.ok(*command)
+    assert results(tmp_path) == results(model)
+
+
+def test_how_to_continue_is_said_of_what_can_be_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first step, --fresh may not have moved the old run aside yet."""
+
+    def events(*before: RunEvent) -> Iterator[RunEvent]:
+        yield from before
+        raise InterruptedRun("Stopped.", signal_number=signal.SIGINT)
+
+    monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a b.txt", "--fresh"])
+    started = Started(step=0, steps=9, tokens=0, characters_per_token=1.0)
+    for before, hint in {
+        (): "",
+        (Note("x"),): "",
+        (Note("x"), started): "Continue with: charrnn train 'a b.txt'",
+    }.items():
+        with pytest.raises(InterruptedRun) as stopped:
+            list(with_resume_hint(events(*before)))
+        assert stopped.value.hint == hint
+
+
 def test_other_options_are_refused_and_listed(
     text: Path, tmp_path: Path, charrnn: Terminal
 ) -> None:
@@ -199,7 +306,7 @@ def test_other_options_are_refused_and_listed(
     )
     assert outcome.code == 2
     assert outcome.err.splitlines()[0] == (
-        f"charrnn: The run in {tmp_path} was begun with other options: "
+        f"charrnn: The run in {tmp_path} was started with other options: "
         "--lr was not given and is now 0.1, --seq-len was 16 and is now 9."
     )
 
@@ -322,7 +429,8 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=1.0)
+        "charrnn.training.planning.measure_throughput",
+        lambda *_: Throughput(step=0.5, evaluation=1.0),
     )
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
     assert list(tmp_path.iterdir()) == []
@@ -339,9 +447,9 @@ def test_a_budget_of_time_becomes_a_number_of_steps(
     text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "charrnn.training.plan.measure_speed", lambda *_: Speed(step=0.5, evaluation=0.01)
+        "charrnn.training.planning.measure_throughput",
+        lambda *_: Throughput(step=0.5, evaluation=0.01),
     )
-    monkeypatch.setattr(import_module("charrnn.commands.opening"), "STARTED", time.monotonic())
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)
     assert 100 < facts["steps"] < 120

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from small import OPTIONS, TEXT
-from terminal import Terminal
+from command_line import Terminal
+from small_runs import OPTIONS, TEXT
+
+from charrnn.terminal import tables
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,18 @@ def test_every_model_is_checked_before_any_is_scored(
     outcome = charrnn("compare", model, damaged, text)
     assert (outcome.code, outcome.out) == (4, "")
     assert "damaged.safetensors is damaged" in outcome.err
+
+
+def test_on_a_narrow_terminal_the_names_of_the_columns_take_two_lines(
+    model: Path, text: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    command = ("compare", model.name, text)
+    wide = charrnn.ok(*command).out.splitlines()
+    monkeypatch.setattr(tables, "_width", lambda: len(wide[0]) - 1)
+    first, second, *rows = charrnn.ok(*command).out.splitlines()
+    assert first.split() == ["tokens", "perplexity", "bits", "bits", "chars"]
+    assert second.split() == ["parameters", "/char", "/token", "/char", "/byte", "/s"]
+    assert max(map(len, (first, second, *rows))) < len(wide[0])
+    speedless = [[row.split()[:-1] for row in table] for table in (rows, wide[1:])]
+    assert speedless[0] == speedless[1], "each row is on one line, and all of it"

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import Field, fields
+from dataclasses import fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -13,17 +13,27 @@ from hypothesis import strategies as st
 
 from charrnn import tokenizers
 from charrnn.config import schema
-from charrnn.config.schema import Checked, ModelConfig, TrainConfig
+from charrnn.config.cells import CELLS
+from charrnn.config.dynamic import DynamicConfig
+from charrnn.config.fields import Checked, Setting, declared
+from charrnn.config.schema import ModelConfig, TrainConfig
 from charrnn.data import batching
 from charrnn.errors import UsageError
-from charrnn.model import cells, shapes
+from charrnn.model.cells import equations
+from charrnn.model.cells.fast import FAST
+from charrnn.model.cells.layer import ACTIVATIONS, TORCH_MODULES
 
 Kind = type[Checked]
-Case = tuple[Kind, str, Any]
-KINDS: tuple[Kind, ...] = (ModelConfig, TrainConfig)
-FIELDS = [(kind, spec) for kind in KINDS for spec in fields(kind)]  # type: ignore[arg-type]
+KINDS: tuple[Kind, ...] = (ModelConfig, TrainConfig, DynamicConfig)
+FIELDS = [(kind, name, setting) for kind in KINDS for name, setting in declared(kind).items()]
 WRONG_TYPES = (None, True, 3, 0.5, "text", [], {})
 ALLOWED_TYPES = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
+
+every_field = pytest.mark.parametrize(
+    ("kind", "name", "setting"),
+    FIELDS,
+    ids=[f"{kind.__name__}-{name}" for kind, name, _ in FIELDS],
+)
 
 
 def types_of(kind: Kind, name: str) -> tuple[type, bool]:
@@ -39,83 +49,60 @@ def make(kind: Kind, name: str, value: Any) -> Checked:
     return kind(**room | {name: value})
 
 
-def out_of_range() -> list[Case]:
-    cases: list[Case] = []
-    for kind, spec in FIELDS:
-        low, high, above = (spec.metadata[bound] for bound in ("low", "high", "above"))
-        whole: list[Any] = [low - 1, high + 1, 10**400]
-        real = [float(low - 1), float(high + 1), above, math.nan, math.inf, -math.inf]
-        wrong = {int: whole, float: real}.get(types_of(kind, spec.name)[0], [])
-        cases += [
-            (kind, spec.name, value) for value in wrong if wrong is real or type(value) is int
-        ]
-    return cases
-
-
-def at_the_bounds() -> list[Case]:
-    cases: list[Case] = []
-    for kind, spec in FIELDS:
-        bounds = [
-            bound
-            for bound in (spec.metadata["low"], spec.metadata["high"])
-            if abs(bound) != math.inf
-        ]
-        cases += [(kind, spec.name, value) for value in (*bounds, *spec.metadata["choices"])]
-    return cases
-
-
-def of_wrong_type() -> list[Case]:
-    cases: list[Case] = []
-    for kind, spec in FIELDS:
-        wanted, optional = types_of(kind, spec.name)
-        allowed = ALLOWED_TYPES[wanted] + ((NoneType,) if optional else ())
-        cases += [(kind, spec.name, value) for value in WRONG_TYPES if type(value) not in allowed]
-    return cases
+def finite(*bounds: float) -> list[float]:
+    return [bound for bound in bounds if abs(bound) != math.inf]
 
 
 def numbers_in(message: str) -> list[float]:
     return [float(word) for word in re.findall(r"-?\d[\d.]*(?:e[+-]\d+)?(?=[, ])", message)]
 
 
-def case_id(value: Any) -> str:
-    return value.__name__ if isinstance(value, type) else getattr(value, "name", str(value)[:20])
+@every_field
+def test_a_value_at_the_bound_is_taken(kind: Kind, name: str, setting: Setting) -> None:
+    for value in (*finite(setting.low, setting.high), *setting.choices):
+        assert getattr(make(kind, name, value), name) == value
 
 
-@pytest.mark.parametrize(("kind", "name", "value"), out_of_range(), ids=case_id)
-def test_a_value_out_of_range_is_refused_with_the_range(kind: Kind, name: str, value: Any) -> None:
-    spec = {each.name: each for each in fields(kind)}[name]  # type: ignore[arg-type]
-    with pytest.raises(UsageError) as caught:
-        make(kind, name, value)
-    message = caught.value.message
-    assert message.startswith(f"--{name.replace('_', '-')} must be ")
-    assert f"not {repr(value)[:30]}" in message
-    bounds = [spec.metadata[bound] for bound in ("low", "above", "high")]
-    assert numbers_in(message) == pytest.approx(
-        [bound for bound in bounds if abs(bound) != math.inf], rel=1e-12
-    )
+@every_field
+def test_a_value_out_of_range_is_refused_with_the_range(
+    kind: Kind, name: str, setting: Setting
+) -> None:
+    low, high, above = setting.low, setting.high, setting.above
+    wrong = {
+        int: [*finite(low - 1, high + 1), 10**400],
+        float: [float(low - 1), float(high + 1), above, math.nan, math.inf, -math.inf],
+    }
+    for value in wrong.get(types_of(kind, name)[0], []):
+        with pytest.raises(UsageError) as caught:
+            make(kind, name, value)
+        message = caught.value.message
+        assert message.startswith(f"`{name}` must be ")
+        assert f"not {repr(value)[:30]}" in message
+        assert numbers_in(message) == pytest.approx(finite(low, above, high), rel=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "name", "value"), at_the_bounds(), ids=case_id)
-def test_a_value_at_the_bound_is_taken(kind: Kind, name: str, value: Any) -> None:
-    assert getattr(make(kind, name, value), name) == value
-
-
-@pytest.mark.parametrize(("kind", "name", "value"), of_wrong_type(), ids=case_id)
-def test_a_value_of_the_wrong_type_is_refused(kind: Kind, name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} must be ") as caught:
-        make(kind, name, value)
-    assert f"not {value!r}." in caught.value.message
+@every_field
+def test_a_value_of_the_wrong_type_is_refused(kind: Kind, name: str, setting: Setting) -> None:
+    wanted, optional = types_of(kind, name)
+    allowed = ALLOWED_TYPES[wanted] + ((NoneType,) if optional else ())
+    wrong = [value for value in WRONG_TYPES if type(value) not in allowed]
+    assert wrong
+    for value in wrong:
+        with pytest.raises(UsageError, match=f"^`{name}` must be ") as caught:
+            make(kind, name, value)
+        assert f"not {value!r}." in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec"), [each for each in FIELDS if each[1].metadata["choices"]], ids=case_id
+    ("kind", "name", "choices"),
+    [(kind, name, setting.choices) for kind, name, setting in FIELDS if setting.choices],
 )
 def test_a_name_that_is_no_choice_is_refused_with_the_choices_and_a_suggestion(
-    kind: Kind, spec: Field[Any]
+    kind: Kind, name: str, choices: tuple[str, ...]
 ) -> None:
-    choice = max(spec.metadata["choices"], key=len)
-    with pytest.raises(UsageError, match=", ".join(spec.metadata["choices"])) as caught:
-        make(kind, spec.name, choice + "x")
+    choice = max(choices, key=len)
+    with pytest.raises(UsageError, match=", ".join(choices)) as caught:
+        make(kind, name, choice + "x")
     assert repr(choice + "x") in caught.value.message
     assert caught.value.hint == f"Did you mean {choice!r}?"
 
@@ -128,16 +115,17 @@ def test_a_long_value_is_shown_shortened() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_has_a_meaning_and_a_default_within_its_range(kind: Kind) -> None:
-    assert all(spec.metadata["meaning"] for spec in fields(kind))  # type: ignore[arg-type]
+    assert declared(kind).keys() == {spec.name for spec in fields(kind)}  # type: ignore[arg-type]
+    assert all(setting.meaning for setting in declared(kind).values())
     assert kind() == kind(**kind().to_dict())
 
 
-def value_of(kind: Kind, spec: Field[Any]) -> st.SearchStrategy[Any]:
+def value_of(kind: Kind, name: str, setting: Setting) -> st.SearchStrategy[Any]:
     """Draw any value that a field allows."""
-    wanted, optional = types_of(kind, spec.name)
-    low, high, above = (spec.metadata[bound] for bound in ("low", "high", "above"))
-    if spec.metadata["choices"]:
-        return st.sampled_from(spec.metadata["choices"])
+    wanted, optional = types_of(kind, name)
+    low, high, above = setting.low, setting.high, setting.above
+    if setting.choices:
+        return st.sampled_from(setting.choices)
     drawn: st.SearchStrategy[Any] = st.booleans()
     if wanted is int:
         drawn = st.integers(low, None if high == math.inf else high)
@@ -156,10 +144,8 @@ def value_of(kind: Kind, spec: Field[Any]) -> st.SearchStrategy[Any]:
 
 def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
     """Draw any settings that are allowed together."""
-    drawn = st.fixed_dictionaries(
-        {}, optional={spec.name: value_of(kind, spec) for spec in fields(kind)}
-    )  # type: ignore[arg-type]
-    return drawn.map(consistent)
+    optional = {name: value_of(kind, name, setting) for name, setting in declared(kind).items()}
+    return st.fixed_dictionaries({}, optional=optional).map(consistent)
 
 
 def consistent(values: dict[str, Any]) -> dict[str, Any]:
@@ -215,7 +201,7 @@ def test_an_unknown_setting_is_named_with_a_suggestion(name: Any, hint: str) -> 
 
 def test_what_is_read_back_is_checked_too() -> None:
     with pytest.raises(
-        UsageError, match="--hidden-size must be at least 1 and at most 16384, not 0"
+        UsageError, match="`hidden_size` must be at least 1 and at most 16384, not 0"
     ):
         ModelConfig.from_dict({"hidden_size": 0})
 
@@ -224,9 +210,9 @@ def test_what_is_read_back_is_checked_too() -> None:
     ("settings", "message"),
     [
         ({"lr": 0.1, "hiden_size": 3}, "Unknown setting 'hiden_size'.*Did you mean 'hidden_size'"),
-        ({"vocab_size": 30}, "--vocab-size must be at least 260 and at most 1048576, not 30"),
-        ({"hidden_size": 8, "lr": -0.1}, "--lr must be greater than 0 .* not -0.1"),
-        ({"layer_norm": 1}, "--layer-norm must be true or false, not 1"),
+        ({"vocab_size": 30}, "`vocab_size` must be at least 260 and at most 1048576, not 30"),
+        ({"hidden_size": 8, "lr": -0.1}, "`lr` must be greater than 0 .* not -0.1"),
+        ({"layer_norm": 1}, "`layer_norm` must be true or false, not 1"),
     ],
     ids=["a slip", "fewer than bytes", "out of range", "wrong type"],
 )
@@ -243,35 +229,35 @@ def test_a_persons_settings_may_leave_open_what_they_depend_on() -> None:
 
 def test_tied_weights_need_equal_sizes() -> None:
     with pytest.raises(
-        UsageError, match=r"--embedding-size \(64\) to equal --hidden-size \(96\)"
+        UsageError, match=r"`embedding_size` \(64\) to equal `hidden_size` \(96\)"
     ) as caught:
         ModelConfig(tied=True, embedding_size=64, hidden_size=96)
-    assert caught.value.hint == "Try --embedding-size 96."
+    assert caught.value.hint == "Try `embedding_size` 96."
     assert ModelConfig(tied=True, embedding_size=96, hidden_size=96).tied
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seq_len": 8, "bptt_stride": 9}, "--bptt-stride 9 must be at most --seq-len 8"),
-        ({"seq_len": 8, "seq_len_start": 9}, "--seq-len-start 9 must be at most --seq-len 8"),
-        ({"seq_len_start": 9, "bptt": "full"}, "--seq-len-start needs --bptt fixed or random"),
+        ({"seq_len": 8, "bptt_stride": 9}, "`bptt_stride` 9 must be at most `seq_len` 8"),
+        ({"seq_len": 8, "seq_len_start": 9}, "`seq_len_start` 9 must be at most `seq_len` 8"),
+        ({"seq_len_start": 9, "bptt": "full"}, "`seq_len_start` needs `bptt` fixed or random"),
         (
             {"seq_len_start": 9, "records": "lines"},
-            "--records takes whole records; --seq-len-start begins",
+            "`seq_len_start` cannot be used with `records`",
         ),
-        ({"seq_len_start": 9, "bptt_stride": 9}, "--seq-len-start needs --bptt fixed or random"),
+        ({"seq_len_start": 9, "bptt_stride": 9}, "`seq_len_start` needs `bptt` fixed or random"),
         (
             {"bptt_stride": 8, "batcher": "random"},
-            "--bptt-stride needs --batcher sequential and --bptt fixed",
+            "`bptt_stride` needs `batcher` sequential and `bptt` fixed",
         ),
         (
             {"bptt_stride": 8, "bptt": "random"},
-            "--bptt-stride needs --batcher sequential and --bptt fixed",
+            "`bptt_stride` needs `batcher` sequential and `bptt` fixed",
         ),
         (
             {"bptt_stride": 8, "bptt": "full"},
-            "--bptt-stride needs --batcher sequential and --bptt fixed",
+            "`bptt_stride` needs `batcher` sequential and `bptt` fixed",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
@@ -284,8 +270,21 @@ def test_lengths_that_make_no_sense_together_are_refused(
 
 
 def test_the_names_are_those_of_the_parts_that_exist() -> None:
-    assert tuple(cells.CELLS) == schema.CELLS
+    assert declared(ModelConfig)["cell"].choices == tuple(CELLS)
     assert tuple(batching.BATCHERS) == schema.BATCHERS
     assert tuple(tokenizers.KINDS) == schema.TOKENIZERS
-    assert {name: cell.num_gates for name, cell in cells.CELLS.items()} == shapes.NUM_GATES
-    assert {name: cell.num_states for name, cell in cells.CELLS.items()} == shapes.NUM_STATES
+    assert {*schema.ACTIVATIONS} <= ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cells_entry_names_gates_and_activations_that_there_are(cell: str) -> None:
+    spec = CELLS[cell]
+    assert callable(equations(cell).step)
+    assert {*spec.gates.values()} <= {*ACTIVATIONS, "activation", "split"}
+    assert spec.forget_bias.keys() <= spec.gates.keys()
+    assert spec.num_states >= 1
+
+
+def test_what_is_faster_for_a_cell_is_for_one_that_there_is() -> None:
+    assert TORCH_MODULES.keys() <= FAST.keys() <= CELLS.keys()
+    assert all(CELLS[cell].recurrent for cell in TORCH_MODULES)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE, random_table, small_numpy_model
-from terminal import CHARRNN, Outcome, Terminal, process, start
+from command_line import CHARRNN, Outcome, Terminal, process, start
+from fakes import FAKE, random_table, small_numpy_model, written
 
 from charrnn import TextError, UsageError, load
-from charrnn.sampling import Conversation, SamplingConfig, generate_text
+from charrnn.config.sampling import SamplingConfig
+from charrnn.sampling.conversation import Conversation
 
 
 def conversation(model: Any = None, **settings: Any) -> Conversation:
@@ -24,17 +25,14 @@ def turn(talk: Conversation, text: str = "") -> str:
 
 
 def test_the_first_turn_is_a_sample() -> None:
-    assert turn(conversation(), "ab") == "".join(
-        generate_text(small_numpy_model(), FAKE, "ab", SamplingConfig(length=20), seed=1)
-    )
+    sample = written(small_numpy_model(), "ab", SamplingConfig(length=20))
+    assert turn(conversation(), "ab") == sample
 
 
 @pytest.mark.parametrize("settings", [{}, {"no_repeat": 3}, {"top_p": 0.5}], ids=str)
 def test_turns_without_words_are_one_long_text(settings: dict[str, Any]) -> None:
     talk = conversation(**settings)
-    text = "".join(
-        generate_text(small_numpy_model(), FAKE, "", SamplingConfig(length=60, **settings), seed=1)
-    )
+    text = written(small_numpy_model(), "", SamplingConfig(length=60, **settings))
     assert "".join(turn(talk) for _ in range(3)) == text
 
 
@@ -42,23 +40,19 @@ def test_the_state_is_that_after_all_that_was_said_and_written() -> None:
     talk = conversation(temperature=0)
     text = ""
     for words in ("ab", "cd", ""):
-        written = turn(talk, words)
+        answer = turn(talk, words)
         text += words
-        expected = generate_text(
-            small_numpy_model(), FAKE, text, SamplingConfig(length=20, temperature=0), seed=9
-        )
-        assert written == "".join(expected)
-        text += written
+        greedy = SamplingConfig(length=20, temperature=0)
+        assert answer == written(small_numpy_model(), text, greedy, seed=9)
+        text += answer
 
 
 def test_who_stops_reading_keeps_what_was_written_till_then() -> None:
     talk, model = conversation(temperature=0), small_numpy_model()
     talk.say("ab")
     begun = "".join(islice(talk.write(), 5))
-    expected = generate_text(
-        model, FAKE, f"ab{begun}c", SamplingConfig(length=20, temperature=0), seed=1
-    )
-    assert turn(talk, "c") == "".join(expected)
+    greedy = SamplingConfig(length=20, temperature=0)
+    assert turn(talk, "c") == written(model, f"ab{begun}c", greedy)
 
 
 def test_a_turn_can_be_taken_back_and_so_can_a_reset() -> None:
@@ -106,7 +100,7 @@ def test_what_is_refused_changes_nothing() -> None:
 def test_a_turn_ends_at_a_stop_string_and_goes_on_after_it() -> None:
     model: Any = random_table()
     talk = Conversation(model, FAKE, SamplingConfig(length=50, stop="d"), 1)
-    text = "".join(generate_text(model, FAKE, "", SamplingConfig(length=50), seed=1))
+    text = written(model, "", SamplingConfig(length=50))
     assert text.count("d") > 2
     assert [turn(talk) for _ in range(2)] == text.split("d")[:2]
 
@@ -158,27 +152,25 @@ def test_settings_and_help_are_messages(model: Path) -> None:
     assert "  /stop ('\\n',)\n" in outcome.err
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("/temprature 1", "There is no command '/temprature'.\n  Did you mean '/temperature'?"),
-        ("/", "There is no command '/'.\n  Try /help."),
-        ("/temperature hot", "/temperature needs a number, not 'hot'."),
-        ("/length 1.5", "/length needs a whole number, not '1.5'."),
-        ("/top-p 2", "--top-p must be greater than 0 and at most 1, not 2.0."),
-        ("/seed", "/seed needs a whole number, not ''."),
-        ("/undo", "There is nothing to take back."),
-        (
-            "Zo\u00eb",
-            "The prompt has 2 characters that the model has never seen: 'Z' (U+005A), '\u00eb' (U+00EB).",
-        ),
-    ],
-    ids=lambda value: value[:12],
-)
-def test_a_mistake_is_said_and_the_turn_goes_on(line: str, message: str, model: Path) -> None:
-    outcome = talk_to(model, f"{line}\nthe \n")
+MISTAKES = {
+    "/temprature 1": "There is no command '/temprature'.\n  Did you mean '/temperature'?",
+    "/": "There is no command '/'.\n  Try /help.",
+    "/temperature hot": "/temperature needs a number, not 'hot'.",
+    "/length 1.5": "/length needs a whole number, not '1.5'.",
+    "/top-p 2": "/top-p must be greater than 0 and at most 1, not 2.0.",
+    "/seed": "/seed needs a whole number, not ''.",
+    "/undo": "There is nothing to take back.",
+    "Zo\u00eb": "The prompt has 2 characters that the model has never seen: "
+    "'Z' (U+005A), '\u00eb' (U+00EB).\n  Use /unknown skip",
+}
+
+
+def test_a_mistake_is_said_and_the_turn_goes_on(model: Path) -> None:
+    outcome = talk_to(model, "\n".join([*MISTAKES, "the \n"]))
     assert outcome.code == 0
-    assert outcome.err.startswith(f"charrnn: {message}\n")
+    said = outcome.err.split("charrnn: ")[1:]
+    for message, found in zip(MISTAKES.values(), said, strict=True):
+        assert found.startswith(message)
     assert outcome.out == load(model).generate("the ", seed=1, length=12) + "\n"
 
 
@@ -196,19 +188,20 @@ def test_bytes_that_are_no_text_are_said(model: Path) -> None:
     [
         (
             ["--json"],
-            "--interactive writes one text as you type, and --json has no meaning with it.",
+            "--json cannot be used with --interactive, which writes one text as you type.",
         ),
         (
             ["--beam", "2"],
-            "--interactive writes one text as you type, and --beam has no meaning with it.",
+            "--beam cannot be used with --interactive, which writes one text as you type.",
         ),
         (
             ["--num", "2"],
-            "--interactive writes one text as you type, and --num has no meaning with it.",
+            "--num cannot be used with --interactive, which writes one text as you type.",
         ),
         (
             ["-"],
-            "--interactive reads what you type from standard input, so the prompt cannot come there.",
+            "--interactive reads what you type from standard input, so the prompt cannot come "
+            "there.",
         ),
     ],
     ids=["json", "beam", "num", "stdin"],

@@ -1,4 +1,7 @@
-"""Dynamic evaluation against its equation written out, and the rule that scoring comes before learning."""
+"""Dynamic evaluation against its equation written out.
+
+And the rule that scoring comes before learning.
+"""
 
 import numpy as np
 import pytest
@@ -6,11 +9,12 @@ import torch
 from test_scoring import EXACT, TOKENIZER, model_of, nats_one_by_one, text_of, uniform_model
 from torch.nn import functional
 
-from charrnn.config.schema import CELLS, DynamicConfig
-from charrnn.data.text import encode
+from charrnn.config.cells import CELLS
+from charrnn.config.dynamic import DynamicConfig
+from charrnn.data.encoding import encode_text
 from charrnn.errors import UsageError
 from charrnn.evaluation.dynamic import EPSILON, dynamic_nats
-from charrnn.evaluation.scoring import evaluate, tally
+from charrnn.evaluation.scoring import break_down, evaluate
 from charrnn.model.network import CharRNN, detach
 
 CONFIG = DynamicConfig(dynamic_lr=0.01, dynamic_decay=0.05, dynamic_segment=16)
@@ -88,7 +92,7 @@ def test_with_steps_of_almost_nothing_it_is_the_static_score() -> None:
 
 def test_a_full_pull_holds_the_weights_where_they_were() -> None:
     """With a pull of 1 each step starts from the trained weights, so steps do not add up."""
-    text = encode(TOKENIZER, "ab" * 400)
+    text = encode_text(TOKENIZER, "ab" * 400)
     free, held = (
         losses(model_of(), text.ids, DynamicConfig(dynamic_lr=0.002, dynamic_decay=decay))
         for decay in (0.0, 1.0)
@@ -98,7 +102,7 @@ def test_a_full_pull_holds_the_weights_where_they_were() -> None:
 
 
 def test_a_text_that_repeats_itself_is_learned() -> None:
-    text = encode(TOKENIZER, "abcd" * 200)
+    text = encode_text(TOKENIZER, "abcd" * 200)
     found = losses(uniform_model(), text.ids, DynamicConfig(dynamic_lr=0.01))
     assert found[:32].mean() == pytest.approx(np.log(TOKENIZER.size), rel=1e-5)
     assert found[-100:].mean() < 0.3
@@ -121,7 +125,7 @@ def test_the_model_and_every_generator_stay_as_they_were(training: bool) -> None
 def test_tied_weights_learn_together_and_unknown_symbols_are_charged() -> None:
     model = model_of(tied=True, embedding_size=8)
     text = text_of(120, symbols="abZ")
-    score = tally(dynamic_nats(model, text.ids, CONFIG), TOKENIZER, text).score
+    score = break_down(dynamic_nats(model, text.ids, CONFIG), TOKENIZER, text).score
     assert score.unknown == (text.ids == TOKENIZER.unknown).sum() > 0
     assert score.nats == pytest.approx(
         losses(model, text.ids).sum() + score.unknown * TOKENIZER.unknown_nats
@@ -131,5 +135,5 @@ def test_tied_weights_learn_together_and_unknown_symbols_are_charged() -> None:
 def test_it_names_itself_and_checks_its_settings() -> None:
     assert str(CONFIG) == "state:dynamic-16-lr-0.01-decay-0.05"
     for name, value in (("dynamic_lr", -1.0), ("dynamic_decay", 2.0), ("dynamic_segment", 0)):
-        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} must be"):
+        with pytest.raises(UsageError, match=f"`{name}` must be"):
             DynamicConfig(**{name: value})  # type: ignore[arg-type]

@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-from small import OPTIONS, TEXT
-from terminal import Terminal
+from command_line import Terminal
+from small_runs import OPTIONS, TEXT
 
-from charrnn.config.schema import BATCHERS, CELLS
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import BATCHERS
 
 
 @pytest.mark.parametrize("batcher", BATCHERS)

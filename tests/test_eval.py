@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import TEXT
-from terminal import CHARRNN, Terminal, process, start
+from command_line import CHARRNN, Terminal, process, start
+from small_runs import TEXT
 
 from charrnn import api
-from charrnn.commands import score as score_module
-from charrnn.commands.detail import line_batches
-from charrnn.terminal.heatmap import Heat
+from charrnn.data.lines import line_batches
+from charrnn.terminal.heatmap import Heatmap
 
 LINES = TEXT.splitlines()
 
@@ -84,9 +83,9 @@ def test_baselines_that_would_take_long_have_to_be_asked_for(
         json.loads(charrnn.ok("eval", model, text, "--json", "--no-baselines").out)["baselines"]
         == []
     )
-    monkeypatch.setattr(score_module, "CHEAP", 100)
+    monkeypatch.setattr("charrnn.evaluation.report.MAX_DEFAULT_LENGTH", 100)
     left_out = charrnn.ok("eval", model, text)
-    assert "--baselines wants them" in left_out.err
+    assert "Add --baselines to score them" in left_out.err
     assert "gzip" not in left_out.out
     assert "gzip" in charrnn.ok("eval", model, text, "--baselines").out
 
@@ -266,7 +265,7 @@ def test_the_text_is_shown_in_colours_or_with_marks(
     legend, _, shown = charrnn.ok("eval", model, tmp_path / "a.txt", "--show").out.partition("\n\n")
     plain = re.sub(r"\x1b\[[\d;]*m", "", shown).replace("\u21b5", "")
     assert ("\x1b[" in shown) == coloured
-    assert "for each character" in legend
+    assert "per character" in legend
     if coloured:
         assert plain == "the cat\\x1b[2J sat\n[red]on\n"
     else:
@@ -277,7 +276,7 @@ def test_marks_stand_around_what_surprises_most(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    heat = Heat()
+    heat = Heatmap()
     for text, bits in (("a", 1), ("b", 7), ("cd", 14), ("ef", 11), ("", 99), ("\n", 6), ("g", 0)):
         heat.add(text, bits)
     heat.finish()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Terminal
 from hypothesis import given
 from hypothesis import strategies as st
-from small import TEXT
-from terminal import Terminal
+from small_runs import TEXT
 
 from charrnn import load
 from charrnn.evaluation import novelty
@@ -36,7 +36,7 @@ def test_matches_are_those_of_brute_force_however_the_training_text_is_cut(
 def test_passages_that_are_cut_between_parts_are_found(text: str, training: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(novelty, "PART", 1)
-        assert len(list(novelty.parts(training, len(text)))) > 2
+        assert len(list(novelty.overlapping_parts(training, len(text)))) > 2
         assert matches(text, training).tolist() == longest_matches(text, training)
 
 
@@ -131,7 +131,7 @@ def test_the_held_out_text_may_be_one_of_its_own(
         (
             ["--valid-fraction", "1"],
             2,
-            "--valid-fraction must be above 0 and at most 0.9, not 1.0.",
+            "--valid-fraction must be greater than 0 and at most 0.9, not 1.0.",
         ),
         (["--length", "0"], 2, "--length must be at least 1"),
         (["--seed", "-1"], 2, "--seed must be at least 0, not -1."),

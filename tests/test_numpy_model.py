@@ -1,64 +1,52 @@
-from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from all_pairs import all_pairs, settings_id
 
+from charrnn.config.cells import CELLS
 from charrnn.config.schema import ModelConfig
 from charrnn.model import numpy_model
 from charrnn.model.network import CharRNN, build
 from charrnn.model.numpy_model import NumpyModel, State
 from charrnn.model.shapes import weight_shapes
 
-KINDS = ("rnn", "gru", "lstm", "mingru", "minlstm")
-CELLS = [
-    ("rnn", "tanh"),
-    ("rnn", "relu"),
-    ("rnn", "sigmoid"),
-    *((kind, "tanh") for kind in KINDS[1:]),
-]
 VOCAB, BATCH, TIME = 11, 3, 7
+KINDS = (
+    {"cell": "rnn", "activation": "tanh"},
+    {"cell": "rnn", "activation": "relu"},
+    {"cell": "rnn", "activation": "sigmoid"},
+    *({"cell": cell} for cell in CELLS if cell != "rnn"),
+)
+# Equal sizes, so that a residual connection reaches the first layer too, and unequal ones.
+GRID = all_pairs(
+    KINDS,
+    ({"num_layers": 1}, {"num_layers": 2}, {"num_layers": 3}),
+    ({"layer_norm": False}, {"layer_norm": True}),
+    ({"residual": False}, {"residual": True}),
+    (
+        {"embedding_size": 16},
+        {"embedding_size": 5},
+        {"embedding_size": 16, "tied": True},
+        {"embedding_size": 5, "adaptive": True},
+    ),
+)
 
 
-def config_id(config: ModelConfig) -> str:
-    words = [
-        config.cell,
-        config.activation,
-        f"{config.num_layers}x{config.hidden_size}-{config.embedding_size}",
-    ]
-    return "-".join(
-        words
-        + [name for name in ("layer_norm", "residual", "tied", "adaptive") if getattr(config, name)]
-    )
+def config_of(**settings: Any) -> ModelConfig:
+    sizes: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 16, "embedding_size": 5}
+    return ModelConfig(**sizes | settings)
 
 
-def configs() -> list[ModelConfig]:
-    """Every combination.
-
-    Equal sizes, so that a residual connection reaches the first layer too, and unequal ones.
-    """
-    flags = (False, True)
-    return [
-        ModelConfig(
-            vocab_size=VOCAB,
-            cell=cell,
-            activation=activation,
-            num_layers=num_layers,
-            hidden_size=16,
-            embedding_size=size,
-            layer_norm=layer_norm,
-            residual=residual,
-            tied=tied,
-        )
-        for (cell, activation), num_layers, layer_norm, residual, tied, size in product(
-            CELLS, (1, 2, 3), flags, flags, flags, (16, 5)
-        )
-        if size == 16 or not tied
-    ] + [ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5, adaptive=True)]
+every_config = pytest.mark.parametrize(
+    "config", [config_of(**settings) for settings in GRID], ids=map(settings_id, GRID)
+)
+every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 def both(config: ModelConfig) -> tuple[CharRNN, NumpyModel]:
-    """A torch model with no weight left at a start value that would hide a mistake, and its NumPy twin."""
+    """A torch model, no weight of which starts so that it hides a mistake, and its NumPy twin."""
     model = build(config, seed=1).eval()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -80,7 +68,7 @@ def assert_same(state: State, expected: tuple[torch.Tensor, ...]) -> None:
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", configs(), ids=config_id)
+@every_config
 @torch.no_grad()
 def test_equals_the_torch_model_in_one_piece_and_step_by_step(config: ModelConfig) -> None:
     torch_model, model = both(config)
@@ -98,12 +86,10 @@ def test_equals_the_torch_model_in_one_piece_and_step_by_step(config: ModelConfi
         np.testing.assert_array_equal(step_logits, logits[:, time])
 
 
-@pytest.mark.parametrize("cell", KINDS)
+@every_cell
 @torch.no_grad()
 def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
-    torch_model, model = both(
-        ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
-    )
+    torch_model, model = both(config_of(cell=cell))
     first, second = np.split(some_ids(model), [4], axis=1)
     _, middle = torch_model(torch.from_numpy(first))
     expected, _ = torch_model(torch.from_numpy(second), middle)
@@ -111,19 +97,15 @@ def test_continues_from_a_state_of_the_torch_model(cell: str) -> None:
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("cell", KINDS)
+@every_cell
 def test_the_initial_state_is_the_torch_models(cell: str) -> None:
-    torch_model, model = both(
-        ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
-    )
+    torch_model, model = both(config_of(cell=cell))
     assert_same(model.initial_state(BATCH), torch_model.initial_state(BATCH))
     assert {part.dtype for part in model.initial_state(1)} == {np.dtype(np.float32)}
     assert model.start == torch_model.start
 
 
-@pytest.mark.parametrize(
-    "config", [c for c in configs() if c.num_layers == 2 and not c.tied], ids=config_id
-)
+@every_config
 def test_a_stream_does_not_depend_on_those_beside_it(config: ModelConfig) -> None:
     _, model = both(config)
     ids = some_ids(model)
@@ -133,18 +115,9 @@ def test_a_stream_does_not_depend_on_those_beside_it(config: ModelConfig) -> Non
         np.testing.assert_allclose(alone[0], together[stream], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("cell", "activation"), CELLS)
-def test_a_step_changes_neither_what_it_is_given_nor_the_model(cell: str, activation: str) -> None:
-    _, model = both(
-        ModelConfig(
-            vocab_size=VOCAB,
-            cell=cell,
-            activation=activation,
-            hidden_size=16,
-            embedding_size=16,
-            residual=True,
-        )
-    )
+@pytest.mark.parametrize("kind", KINDS, ids=settings_id)
+def test_a_step_changes_neither_what_it_is_given_nor_the_model(kind: dict[str, Any]) -> None:
+    _, model = both(config_of(**kind, embedding_size=16, residual=True))
     ids = some_ids(model)
     _, state = model.run(ids, model.initial_state(BATCH))
     ids_before, state_before = ids.copy(), [part.copy() for part in state]
@@ -157,7 +130,7 @@ def test_a_step_changes_neither_what_it_is_given_nor_the_model(cell: str, activa
 
 
 def test_the_weights_given_are_copied() -> None:
-    config = ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5)
+    config = config_of()
     weights = {
         name: np.full(shape, 0.1, np.float32) for name, shape in weight_shapes(config).items()
     }
@@ -170,7 +143,7 @@ def test_the_weights_given_are_copied() -> None:
 
 
 def test_a_table_too_large_to_keep_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ModelConfig(vocab_size=VOCAB, hidden_size=16, embedding_size=5)
+    config = config_of()
     _, with_table = both(config)
     monkeypatch.setattr(numpy_model, "TABLE_LIMIT", 0)
     _, without = both(config)
@@ -180,10 +153,10 @@ def test_a_table_too_large_to_keep_changes_nothing(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", KINDS)
+@every_cell
 def test_gates_saturate_without_a_warning(cell: str) -> None:
     """pytest turns an overflow warning into an error."""
-    config = ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=16, embedding_size=5)
+    config = config_of(cell=cell)
     signs = np.random.default_rng(4)
     weights = {
         name: signs.choice([-1e4, 1e4], size=shape) for name, shape in weight_shapes(config).items()

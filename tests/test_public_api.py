@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from terminal import ENVIRONMENT
+from command_line import ENVIRONMENT
 
 import charrnn
 
@@ -27,6 +27,7 @@ def test_the_names_are_these() -> None:
         "UsageError",
         "__version__",
         "load",
+        "train",
     ]
     assert charrnn.__all__ == sorted(charrnn.__all__)
     assert dir(charrnn) == charrnn.__all__
@@ -98,6 +99,13 @@ for arguments, code in [
 ]:
     assert run(arguments) == code, arguments
     light(arguments)
+for options in ({"hiden_size": 9}, {"steps": 0}, {}):
+    try:
+        next(charrnn.train("no-such-text.txt", **options))
+    except charrnn.CharRNNError:
+        light(f"train with {options}")
+    else:
+        raise AssertionError(options)
 model = charrnn.load(model)
 model.generate("the ", length=5)
 light("load and generate")

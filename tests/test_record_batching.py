@@ -4,7 +4,6 @@ Every symbol once, nothing from one record to the next, and padding that counts 
 """
 
 import json
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
 
-from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
-from charrnn.data.batching import Batch, RecordBatcher, make_batcher
-from charrnn.data.batching.base import NO_TARGET
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.batching import make_batcher
+from charrnn.data.batching.base import NO_TARGET, Batch
+from charrnn.data.batching.records import RecordBatcher
 from charrnn.errors import UsageError
 from charrnn.model.network import CharRNN, build, detach
-from charrnn.training.step import Learner, Step, train_step
+from charrnn.training.step import GradientComputer, StepResult, train_step
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=2, max_size=60)
 
@@ -116,7 +118,7 @@ def test_a_position_leads_to_the_same_batches_again(
     "position", [{"epoch": 0, "index": -1}, {"epoch": 0, "index": 10_000}], ids=str
 )
 def test_a_place_that_does_not_exist_is_refused(position: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="and none of index"):
+    with pytest.raises(ValueError, match="has 1 batches, not one of"):
         batcher_of([3, 4, 5], TrainConfig()).restore(position)
 
 
@@ -157,7 +159,7 @@ class Recorder:
 
     def step(self, lr: float) -> None: ...
 
-    def clear(self) -> None: ...
+    def zero_grad(self) -> None: ...
 
 
 def model_of(cell: str, size: int = 12) -> CharRNN:
@@ -168,11 +170,10 @@ def model_of(cell: str, size: int = 12) -> CharRNN:
 
 def step(
     model: CharRNN, batch: Batch, state: tuple[Tensor, ...] | None, config: TrainConfig
-) -> Step:
+) -> StepResult:
     recorder: Any = Recorder()
-    return train_step(
-        Learner(model), recorder, batch, state, config, lr=0.1, autocast=nullcontext()
-    )
+    gradients = GradientComputer(model, GradScaler("cpu", enabled=False))
+    return train_step(gradients, recorder, batch, state, config, lr=0.1)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -184,7 +185,7 @@ def step(
 def test_a_batch_of_records_teaches_what_each_alone_teaches(
     cell: str, words: list[list[int]], seq_len: int
 ) -> None:
-    """Loss, gradient and carried state, window by window, against one record at a time without any padding."""
+    """Loss, gradient and state, window by window, against one record at a time, without padding."""
     model = model_of(cell)
     config = TrainConfig(
         records="lines", batch_size=3, seq_len=seq_len, clip_norm=0, optimizer="adamw"
@@ -220,7 +221,7 @@ def test_a_batch_of_records_teaches_what_each_alone_teaches(
 
 
 def test_no_gradient_and_no_symbol_comes_from_another_record() -> None:
-    """Each symbol is another row of the embedding, so its gradient tells what a record's loss looks at."""
+    """Each symbol is another row of the embedding: its gradient tells what a loss looks at."""
     lengths = [3, 9, 4, 12]
     config = TrainConfig(records="lines", batch_size=4, seq_len=20, clip_norm=0, optimizer="adamw")
     model, places = model_of("lstm", sum(lengths)), np.split(np.arange(28), np.cumsum(lengths)[:-1])
@@ -250,5 +251,5 @@ def test_the_state_is_carried_along_a_record_that_is_longer_than_a_gradient_reac
 
 
 def test_random_windows_and_records_contradict_each_other() -> None:
-    with pytest.raises(UsageError, match="--records takes whole records"):
+    with pytest.raises(UsageError, match="`batcher` random cannot be used with `records`"):
         TrainConfig(records="lines", batcher="random")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from benchmarks.names import NAME, grammar_nats, made_up_name, made_up_names
-from small import OPTIONS, results
-from terminal import Terminal
+from command_line import Terminal
+from small_runs import OPTIONS, results
 
 from charrnn import load
-from charrnn.data.records import survey
-from charrnn.sampling.generate import BESIDE
+from charrnn.data.records import index_records
+from charrnn.sampling.generate import MAX_BATCH
 
 NAMES = made_up_names(600)
 
@@ -85,16 +85,17 @@ def test_a_model_of_names_writes_names_that_end_by_themselves(
     assert len(set(samples)) >= 100
 
 
-def test_validation_in_training_and_eval_score_the_same_names_from_a_state_of_zero(
+def test_validation_in_training_and_eval_score_the_same_names_from_zero_state(
     charrnn: Terminal, model: Path, names: Path
 ) -> None:
     best = json.loads(charrnn.ok("info", model, "--json").out)["valid"]
     score = json.loads(charrnn.ok("eval", model, names, "--valid-fraction", 0.1, "--json").out)
     assert "|state:records|" in score["signature"]
-    assert "lines, each from a state of zero" in charrnn.ok("info", model).out
+    assert "lines, each from zero state" in charrnn.ok("info", model).out
     assert score["nats"] == pytest.approx(best["nats"], rel=1e-5)
-    text = [names.read_text(encoding="utf-8")]
-    valid = "".join(survey(text, "\n", "names").divided(0.1).validating(text))
+    records = names.read_text(encoding="utf-8").splitlines(keepends=True)
+    index = index_records(records, "\n", "names")
+    valid = "".join(index.split(0.1 * index.characters).validation(records))
     assert (score["tokens"], score["characters"]) == (len(valid), len(valid))
     assert score["nats_per_token"] < 2.6
 
@@ -106,9 +107,9 @@ def test_one_record_is_the_first_of_many_and_the_seed_decides(
         return charrnn.ok("sample", model, "--num", num, "--seed", seed).out.split("\n")[:-1]
 
     assert sampled(1, 7) == sampled(5, 7)[:1]
-    assert sampled(BESIDE + 6, 7)[: BESIDE + 3] == sampled(BESIDE + 3, 7)
+    assert sampled(MAX_BATCH + 6, 7)[: MAX_BATCH + 3] == sampled(MAX_BATCH + 3, 7)
     assert sampled(20, 7) != sampled(20, 8)
-    assert len(set(sampled(3 * BESIDE, 7))) > BESIDE, "no group repeats another"
+    assert len(set(sampled(3 * MAX_BATCH, 7))) > MAX_BATCH, "no group repeats another"
 
 
 def test_records_begin_with_the_prompt(charrnn: Terminal, model: Path) -> None:
@@ -152,9 +153,8 @@ def test_a_model_that_writes_nothing_new_stops_and_says_so(
     options = ["--temperature", 0, "--seed", 1, "--num", 2, "--novel", "--training-text", seen]
     outcome = charrnn.ok("sample", model, *options)
     assert outcome.out == ""
-    assert (
-        outcome.err == "Only 0 of 2 records: all others that it wrote are in the training text.\n"
-    )
+    left_out = "all others that the model wrote are in the training text"
+    assert outcome.err == f"Only 0 of 2 records: {left_out}.\n"
 
 
 def test_a_record_that_does_not_end_is_cut_off_at_the_length(
@@ -187,10 +187,12 @@ def test_a_beam_finds_the_likeliest_records(charrnn: Terminal, model: Path, tmp_
     ]
 
 
-def test_a_search_goes_on_for_nothing_new(charrnn: Terminal, model: Path, names: Path) -> None:
+def test_a_search_cannot_leave_out_what_is_known(
+    charrnn: Terminal, model: Path, names: Path
+) -> None:
     outcome = charrnn("sample", model, "--novel", "--training-text", names, "--beam", 2)
     assert (outcome.code, outcome.out) == (2, "")
-    assert "--novel writes until there are enough new records" in outcome.err
+    assert "--novel cannot be used with --beam" in outcome.err
 
 
 def test_a_record_ends_before_its_separator_if_that_is_asked_for(
@@ -285,7 +287,7 @@ def test_a_stopped_run_of_records_ends_as_one_that_was_never_stopped(
     for _ in range(9):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                import_module("charrnn.commands.train"),
+                import_module("charrnn.cli.train"),
                 "stop_requests",
                 lambda _: nullcontext(stop),
             )
@@ -316,7 +318,11 @@ def test_blank_lines_are_left_out_and_counted(charrnn: Terminal, tmp_path: Path)
     ("options", "code", "message"),
     [
         (["--records", ""], 2, "--records needs a separator, but it is empty"),
-        (["--records", "lines", "--batcher", "random"], 2, "--records takes whole records"),
+        (
+            ["--records", "lines", "--batcher", "random"],
+            2,
+            "--batcher random cannot be used with --records",
+        ),
         (["--records", "<|end|>"], 3, "separator '<|end|>' never occurs in names"),
         (["--records", "lines", "--valid", "BLANK"], 3, "nothing but white space"),
     ],
@@ -338,7 +344,7 @@ def test_one_record_only_leaves_nothing_to_validate_on(charrnn: Terminal, tmp_pa
     text.write_text("the same line\n" * 50)
     outcome = charrnn("train", text, "--out", tmp_path / "run", *OPTIONS, "--records", "lines")
     assert outcome.code == 3
-    assert "one record only: there is nothing to validate on" in outcome.err
+    assert "only one record: there is nothing to validate on" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -346,7 +352,7 @@ def test_one_record_only_leaves_nothing_to_validate_on(charrnn: Terminal, tmp_pa
     [
         (["--novel"], "Name it with --training-text FILE"),
         (["--num", "0"], "--num must be at least 1"),
-        (["--interactive"], "--interactive goes on with one long text"),
+        (["--interactive"], "--interactive continues one long text"),
         (["ann\nbo"], "The prompt holds '\\n', where a record ends"),
         (["ann?", "--num", "2"], "'?' (U+003F)"),
     ],
@@ -366,7 +372,7 @@ def test_what_suits_records_only_or_not_at_all(
 ) -> None:
     outcome = charrnn("eval", model, names, "--reset-every", 5)
     assert (outcome.code, outcome.out) == (2, "")
-    assert "--reset-every does not suit a model of records" in outcome.err
+    assert "--reset-every cannot be used with a model of records" in outcome.err
 
 
 def test_a_model_of_one_long_text_has_no_records(

@@ -6,32 +6,37 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FAKE, FakeTokenizer, RowModel, TableModel, random_table, small_numpy_model
+from fakes import (
+    FAKE,
+    FakeTokenizer,
+    RowModel,
+    TableModel,
+    random_table,
+    request,
+    small_numpy_model,
+    written,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from charrnn.config.sampling import SamplingConfig
 from charrnn.errors import ModelFileError, TextError, UsageError
-from charrnn.sampling import (
-    Sample,
-    SamplingConfig,
-    Step,
+from charrnn.sampling import generate
+from charrnn.sampling.beam_search import search
+from charrnn.sampling.decoding import DecodedStep, generate_ids
+from charrnn.sampling.generate import GenerationRequest, Generator, Sample, encode_prompt
+from charrnn.sampling.logits import (
     apply_min_p,
     apply_rules,
     apply_temperature,
     ban,
     draw,
-    encode_prompt,
-    generate_ids,
-    generate_samples,
-    generate_text,
-    generate_texts,
     keep_top_k,
     keep_top_p,
     softmax,
-    visible,
 )
-from charrnn.sampling import generate as sampling_text
+from charrnn.terminal.escape import visible
 
 # Whole numbers make ties common.
 LOGITS = hnp.arrays(
@@ -49,11 +54,11 @@ def best_first(row: np.ndarray) -> list[int]:
 
 
 def together(*arguments: Any, **options: Any) -> list[str]:
-    """Return what `generate_texts` writes, each text as one string."""
-    return ["".join(pieces) for pieces in generate_texts(*arguments, **options)]
+    """Return the texts of a request, each as one string."""
+    return ["".join(pieces) for pieces in request(*arguments, **options).texts()]
 
 
-def ids_of(steps: Iterator[Step]) -> np.ndarray:
+def ids_of(steps: Iterator[DecodedStep]) -> np.ndarray:
     """Return all that was drawn, (length, num)."""
     return np.array([step.ids for step in steps])
 
@@ -210,9 +215,7 @@ def test_draw_never_takes_what_was_removed(uniform: float) -> None:
     assert np.isfinite(logits[[0, 1], ids]).all()
 
 
-def test_draw_stays_inside_the_vocabulary_where_rounding_lets_the_probabilities_sum_to_less_than_1() -> (
-    None
-):
+def test_draw_stays_inside_the_vocabulary_where_probabilities_are_rounded_down() -> None:
     assert np.full(10, 0.1).cumsum()[-1] < 1
     assert draw(np.zeros((1, 10)), SamplingConfig(), np.array([math.nextafter(1, 0)])).tolist() == [
         9
@@ -303,7 +306,7 @@ def test_banned_ids_are_never_drawn(temperature: float) -> None:
 
 def test_the_global_generator_is_left_alone() -> None:
     before: Any = np.random.get_state()
-    together(random_table(), FAKE, "ab", SamplingConfig(length=20), seed=1, num=3)
+    together(random_table(), "ab", SamplingConfig(length=20), seed=1, num=3)
     after: Any = np.random.get_state()
     np.testing.assert_array_equal(after[1], before[1])
     assert after[2:] == before[2:]
@@ -315,8 +318,8 @@ def test_the_global_generator_is_left_alone() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_streamed_text_is_the_first_of_several_and_never_unknown(model: Any) -> None:
     config = SamplingConfig(length=200, temperature=1.5)
-    alone = "".join(generate_text(model(), FAKE, "ab", config, seed=3))
-    assert alone == together(model(), FAKE, "ab", config, seed=3, num=4)[0]
+    alone = written(model(), "ab", config, seed=3)
+    assert alone == together(model(), "ab", config, seed=3, num=4)[0]
     assert len(alone) == 200
     assert "\ufffd" not in alone
 
@@ -324,10 +327,8 @@ def test_the_streamed_text_is_the_first_of_several_and_never_unknown(model: Any)
 def test_a_tokenizer_to_which_nothing_is_unknown_bans_nothing() -> None:
     no_unknown: Any = FakeTokenizer(unknown=None)
     model = TableModel(np.tile(np.eye(FakeTokenizer.size)[0] * 50, (FakeTokenizer.size + 1, 1)))
-    assert (
-        list(generate_text(model, no_unknown, "", SamplingConfig(length=2), seed=1))
-        == ["\ufffd"] * 2
-    )
+    asked = request(model, "", SamplingConfig(length=2), tokenizer=no_unknown)
+    assert list(asked.pieces(0)) == ["\ufffd"] * 2
 
 
 @pytest.mark.parametrize(
@@ -345,24 +346,30 @@ def test_a_stop_string_is_cut_off_and_holds_back_no_more_than_its_beginning(
     stop: str | None, pieces: list[str]
 ) -> None:
     config = SamplingConfig(length=10, temperature=0, stop=stop)
-    written = list(generate_text(RowModel("abcabdabca"), FAKE, "", config, seed=1))
-    assert written == pieces
-    assert (
-        together(RowModel("abcabdabca"), FAKE, "", config, seed=1, num=2) == ["".join(pieces)] * 2
-    )
+    assert list(request(RowModel("abcabdabca"), "", config).pieces(0)) == pieces
+    assert together(RowModel("abcabdabca"), "", config, seed=1, num=2) == ["".join(pieces)] * 2
+
+
+def test_where_records_were_learned_a_text_ends_with_its_record() -> None:
+    generator = Generator(RowModel("abcabd"), FAKE, separator="ca")
+    config = SamplingConfig(length=9, temperature=0, stop="f")
+    for sample in GenerationRequest(generator, "", config, seed=1, num=2).all_samples():
+        assert (sample.text, FAKE.decode(sample.ids)) == ("ab", "abca")
+    (best,) = search(generator, "", SamplingConfig(length=9), beam=1)
+    assert best.text == "ab"
+    with pytest.raises(UsageError, match="prompt holds 'ca', where a record ends"):
+        GenerationRequest(generator, "bcab", config, seed=1, num=1)
 
 
 def test_texts_end_when_all_have_met_the_stop_string() -> None:
     model = random_table()
     config = SamplingConfig(length=10_000, temperature=1.0, stop="c")
-    texts = together(model, FAKE, "", config, seed=1, num=3)
+    texts = together(model, "", config, seed=1, num=3)
     assert len(model.read) == len(texts[0]) + 1 + max(len(text) for text in texts[1:]) + 1, (
         "the first alone"
     )
     assert len({len(text) for text in texts}) > 1
-    full = together(
-        random_table(), FAKE, "", SamplingConfig(length=50, temperature=1.0), seed=1, num=3
-    )
+    full = together(random_table(), "", SamplingConfig(length=50, temperature=1.0), seed=1, num=3)
     assert texts == [text.partition("c")[0] for text in full]
 
 
@@ -401,42 +408,42 @@ def test_unknown_characters_are_skipped_or_replaced() -> None:
 )
 def test_unknown_characters_are_an_error_at_the_call(prompt: str, message: str) -> None:
     with pytest.raises(TextError) as caught:
-        generate_text(random_table(), FAKE, prompt, SamplingConfig(), seed=1)
+        request(random_table(), prompt, SamplingConfig())
     assert caught.value.message == "The prompt " + message
-    assert "--unknown skip" in caught.value.hint
-    assert "--unknown replace" in caught.value.hint
+    assert "`unknown` skip" in caught.value.hint
+    assert "`unknown` replace" in caught.value.hint
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": 0}, "--length must be at least 1 .*, not 0"),
-        ({"length": 1.5}, "--length must be a whole number, not 1.5"),
-        ({"temperature": -0.1}, "--temperature must be at least 0 and at most 100, not -0.1"),
-        ({"temperature": math.nan}, "--temperature .* not nan"),
-        ({"top_k": 0}, "--top-k must be at least 1, not 0"),
+        ({"length": 0}, "`length` must be at least 1 .*, not 0"),
+        ({"length": 1.5}, "`length` must be a whole number, not 1.5"),
+        ({"temperature": -0.1}, "`temperature` must be at least 0 and at most 100, not -0.1"),
+        ({"temperature": math.nan}, "`temperature` .* not nan"),
+        ({"top_k": 0}, "`top_k` must be at least 1, not 0"),
         (
             {"top_p": 0.0},
-            "--top-p must be greater than 0 and at most 1, not 0.0",
+            "`top_p` must be greater than 0 and at most 1, not 0.0",
         ),
-        ({"top_p": 1.1}, "--top-p must be greater than 0 and at most 1, not 1.1"),
-        ({"min_p": 0.0}, "--min-p must be greater than 0 and at most 1, not 0.0"),
-        ({"min_p": 1.5}, "--min-p must be greater than 0 and at most 1, not 1.5"),
-        ({"no_repeat": 1}, "--no-repeat must be at least 2 and at most 1000, not 1"),
-        ({"stop": ""}, "--stop must not be empty"),
-        ({"stop": ["x", ""]}, "--stop must not be empty"),
-        ({"stop": 3}, "--stop must be a list, not 3"),
-        ({"stop": [3]}, "--stop must be a word, not 3"),
-        ({"until": ""}, "--until must be a number of lines or sentences, such as 3lines, not ''"),
-        ({"until": "3"}, "--until must be a number of lines .* not '3'"),
-        ({"until": "0lines"}, "--until must be a number of lines .* not '0lines'"),
-        ({"until": "-1 line"}, "--until must be a number of lines .* not '-1 line'"),
-        ({"until": "3 words"}, "--until must be a number of lines .* not '3 words'"),
-        ({"until": 3}, "--until must be a word, not 3"),
+        ({"top_p": 1.1}, "`top_p` must be greater than 0 and at most 1, not 1.1"),
+        ({"min_p": 0.0}, "`min_p` must be greater than 0 and at most 1, not 0.0"),
+        ({"min_p": 1.5}, "`min_p` must be greater than 0 and at most 1, not 1.5"),
+        ({"no_repeat": 1}, "`no_repeat` must be at least 2 and at most 1000, not 1"),
+        ({"stop": ""}, "`stop` must not be empty"),
+        ({"stop": ["x", ""]}, "`stop` must not be empty"),
+        ({"stop": 3}, "`stop` must be a list, not 3"),
+        ({"stop": [3]}, "`stop` must be a string, not 3"),
+        ({"until": ""}, "`until` must be a number of lines or sentences, such as 3lines, not ''"),
+        ({"until": "3"}, "`until` must be a number of lines .* not '3'"),
+        ({"until": "0lines"}, "`until` must be a number of lines .* not '0lines'"),
+        ({"until": "-1 line"}, "`until` must be a number of lines .* not '-1 line'"),
+        ({"until": "3 words"}, "`until` must be a number of lines .* not '3 words'"),
+        ({"until": 3}, "`until` must be a string, not 3"),
         (
             {"unknown": "skp"},
-            "--unknown must be one of error, skip, replace, not 'skp'.\nDid you mean 'skip'?",
+            "`unknown` must be one of error, skip, replace, not 'skp'.\nDid you mean 'skip'?",
         ),
     ],
 )
@@ -461,26 +468,27 @@ def test_settings_read_back() -> None:
 
 
 def test_stop_strings_may_be_given_as_one_or_several() -> None:
-    assert SamplingConfig(stop="ab").stop == SamplingConfig(stop=["ab"]).stop == ("ab",)  # type: ignore[arg-type]
-    assert SamplingConfig(stop=None).stop == SamplingConfig().stop == ()  # type: ignore[arg-type]
+    stops: dict[Any, tuple[str, ...]] = {"ab": ("ab",), None: (), ("ab", "c"): ("ab", "c")}
+    for given_as, kept_as in stops.items():
+        assert SamplingConfig(stop=given_as).stop == kept_as
+    assert SamplingConfig(stop=["ab"]).stop == ("ab",)  # type: ignore[arg-type]
+    assert SamplingConfig().stop == ()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": -1}, "--seed must be at least 0, not -1"),
-        ({"seed": 1.5}, "--seed must be a whole number, not 1.5"),
-        ({"num": 0}, "--num must be at least 1 and at most 65536, not 0"),
-        ({"num": 70_000}, "--num must be at least 1 and at most 65536, not 70000"),
+        ({"seed": -1}, "`seed` must be at least 0, not -1"),
+        ({"seed": 1.5}, "`seed` must be a whole number, not 1.5"),
+        ({"num": 0}, "`num` must be at least 1 and at most 65536, not 0"),
+        ({"num": 70_000}, "`num` must be at least 1 and at most 65536, not 70000"),
     ],
 )
 def test_a_seed_and_a_number_out_of_range_are_refused_at_the_call(
     options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        generate_texts(
-            random_table(), FAKE, "", SamplingConfig(), **{"seed": 1, "num": 1} | options
-        )
+        request(random_table(), "", SamplingConfig(), **options)
 
 
 def test_control_characters_are_made_visible() -> None:
@@ -496,12 +504,9 @@ def test_control_characters_are_made_visible() -> None:
 )
 def test_log_probabilities_are_of_the_model_and_not_of_the_rules(options: dict[str, Any]) -> None:
     model = random_table()
-    one, two = generate_samples(
-        model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2
-    )
-    assert [one.text, two.text] == together(
-        model, FAKE, "ab", SamplingConfig(length=30, **options), seed=1, num=2
-    )
+    config = SamplingConfig(length=30, **options)
+    one, two = request(model, "ab", config, num=2).all_samples()
+    assert [one.text, two.text] == together(model, "ab", config, num=2)
     for sample in (one, two):
         assert FAKE.decode(sample.ids) == sample.text
         rows = model.table[[2, *sample.ids[:-1]]].astype(float)
@@ -514,13 +519,13 @@ def test_log_probabilities_are_of_the_model_and_not_of_the_rules(options: dict[s
 
 def test_a_samples_symbols_include_those_of_the_stop_string() -> None:
     config = SamplingConfig(length=10, temperature=0, stop="ca")
-    (sample,) = generate_samples(RowModel("abcabd"), FAKE, "", config, seed=1, num=1)
+    (sample,) = request(RowModel("abcabd"), "", config).all_samples()
     assert (sample.text, FAKE.decode(sample.ids), len(sample.log_probs)) == ("ab", "abca", 4)
 
 
 def test_each_stream_of_a_group_ends_by_itself() -> None:
     config = SamplingConfig(length=50, temperature=1.0, stop="c")
-    for sample in generate_samples(random_table(), FAKE, "", config, seed=1, num=6):
+    for sample in request(random_table(), "", config, num=6).all_samples():
         assert isinstance(sample, Sample)
         assert len(sample.ids) == len(sample.log_probs) == min(50, len(sample.text) + 1)
         assert FAKE.decode(sample.ids).partition("c")[0] == sample.text
@@ -543,11 +548,11 @@ def test_the_first_of_several_is_the_one_alone_and_a_seed_is_a_text(
     model: Any, rules: dict[str, Any]
 ) -> None:
     config = SamplingConfig(length=60, **rules)
-    several = together(model(), FAKE, "ab", config, seed=3, num=5)
-    assert "".join(generate_text(model(), FAKE, "ab", config, seed=3)) == several[0]
-    assert together(model(), FAKE, "ab", config, seed=3, num=5) == several
+    several = together(model(), "ab", config, seed=3, num=5)
+    assert written(model(), "ab", config, seed=3) == several[0]
+    assert together(model(), "ab", config, seed=3, num=5) == several
     if rules.get("temperature") != 0:
-        assert together(model(), FAKE, "ab", config, seed=4, num=5) != several
+        assert together(model(), "ab", config, seed=4, num=5) != several
 
 
 @pytest.mark.parametrize(
@@ -557,11 +562,11 @@ def test_how_many_are_written_at_once_does_not_change_them(
     beside: int, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = SamplingConfig(length=40)
-    expected = together(random_table(), FAKE, "ab", config, seed=3, num=6)
-    monkeypatch.setattr(sampling_text, "BESIDE", beside)
-    monkeypatch.setattr(sampling_text, "HELD", held)
+    expected = together(random_table(), "ab", config, seed=3, num=6)
+    monkeypatch.setattr(generate, "MAX_BATCH", beside)
+    monkeypatch.setattr(generate, "MAX_WAITING", held)
     model = random_table()
-    assert together(model, FAKE, "ab", config, seed=3, num=6) == expected
+    assert together(model, "ab", config, seed=3, num=6) == expected
     assert max(map(len, model.read)) == {2: 2, 120: 3, 1: 1}[min(beside, held)]
     assert model.read[:3] == [[model.start], [1], [2]], "the prompt is read once for all"
     assert model.read.count([model.start]) == 1
@@ -569,7 +574,7 @@ def test_how_many_are_written_at_once_does_not_change_them(
 
 def test_the_first_text_is_there_before_the_others_are_begun() -> None:
     model = random_table()
-    texts = generate_texts(model, FAKE, "", SamplingConfig(length=1 << 40), seed=1, num=5)
+    texts = request(model, "", SamplingConfig(length=1 << 40), num=5).texts()
     assert len("".join(islice(next(texts), 20))) == 20
     assert len(model.read) == 20
 
@@ -585,7 +590,7 @@ def test_memory_does_not_grow_with_the_length() -> None:
     config = SamplingConfig(
         length=1 << 40, no_repeat=9, stop="abcabc", until="9999999 lines", top_p=0.9
     )
-    pieces = generate_text(model, FAKE, "", config, seed=1)
+    pieces = request(model, "", config).pieces(0)
     for _ in islice(pieces, 300):
         pass
     tracemalloc.start()

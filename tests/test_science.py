@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from science import DISTRACTORS, SYMBOLS, Source, excess, recall, recall_batch
 
+from charrnn.config.cells import CELLS
 from charrnn.config.presets import cell_settings
-from charrnn.config.schema import CELLS
 
 GATED = [cell for cell in CELLS if cell != "rnn"]
 SOURCE = Source.drawn(6, seed=1)

@@ -1,4 +1,7 @@
-"""Scores against a sum that is taken one token at a time, and models whose score is known beforehand."""
+"""Scores against a sum that is taken one token at a time.
+
+And of models whose score is known beforehand.
+"""
 
 import json
 import math
@@ -13,18 +16,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
-from charrnn.data.text import Encoded, encode
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
+from charrnn.data.formats import PLAIN
 from charrnn.evaluation import scoring
-from charrnn.evaluation.scoring import (
-    Score,
-    ScoringProtocol,
-    evaluate,
-    most_tokens,
-    segments,
-    tally,
-    token_nats,
-)
+from charrnn.evaluation.score import Score, ScoringProtocol
+from charrnn.evaluation.scoring import break_down, evaluate, max_tokens, segments, token_nats
 from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer
 from charrnn.training.trainer import Trainer
@@ -45,7 +43,7 @@ every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PRO
 
 def text_of(length: int, seed: int = 1, symbols: str = TOKENIZER.characters) -> Encoded:
     drawn = np.random.default_rng(seed).choice(list(symbols), size=length)
-    return encode(TOKENIZER, "".join(drawn))
+    return encode_text(TOKENIZER, "".join(drawn))
 
 
 def bare(ids: np.ndarray) -> Encoded:
@@ -142,14 +140,15 @@ def test_a_reset_block_sees_the_one_token_before_it_and_no_other() -> None:
 
 def trained_model(text: Encoded) -> CharRNN:
     config = TrainConfig(steps=60, batch_size=8, seq_len=16, lr=0.02, eval_every=1000)
-    trainer = Trainer(build(model_of().config, seed=1), TOKENIZER, text, text, config, "fp32")
+    data = EncodedSplit("text", "", PLAIN, TOKENIZER, train=text, valid=text)
+    trainer = Trainer(build(model_of().config, seed=1), data, config, "fp32")
     for _ in range(config.steps):
         trainer.train_once()
     return trainer.model
 
 
 def test_segments_after_a_warm_up_agree_with_one_serial_pass() -> None:
-    text = encode(TOKENIZER, "abcd é€ dcba abba acca ".replace(" ", "a") * 220)
+    text = encode_text(TOKENIZER, "abcd é€ dcba abba acca ".replace(" ", "a") * 220)
     model = trained_model(text)
     exact = evaluate(model, TOKENIZER, text, EXACT)
     far = evaluate(model, TOKENIZER, text, ScoringProtocol.reset(10))
@@ -161,15 +160,15 @@ def test_segments_after_a_warm_up_agree_with_one_serial_pass() -> None:
     assert far.nats_per_token > exact.nats_per_token + 0.01
 
 
-@pytest.mark.parametrize(("rows", "chunk"), [(1, 256), (3, 5), (64, 1), (1000, 1000)])
+@pytest.mark.parametrize(("rows", "steps"), [(1, 256), (3, 5), (64, 1), (1000, 1000)])
 @every_protocol
 def test_how_many_are_scored_at_a_time_changes_no_result(
-    protocol: ScoringProtocol, rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    protocol: ScoringProtocol, rows: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = text_of(150)
     expected = evaluate(model_of(), TOKENIZER, text, protocol)
-    monkeypatch.setattr(scoring, "ROWS", rows)
-    monkeypatch.setattr(scoring, "CHUNK", chunk)
+    monkeypatch.setattr(scoring, "MAX_ROWS", rows)
+    monkeypatch.setattr(scoring, "MAX_STEPS", steps)
     score = evaluate(model_of(), TOKENIZER, text, protocol)
     assert score.nats == pytest.approx(expected.nats, rel=1e-6)
     assert score.tokens == expected.tokens
@@ -181,8 +180,8 @@ def test_memory_is_bounded_however_long_the_text() -> None:
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     evaluate(model, TOKENIZER, text_of(3000), ScoringProtocol(segment=10, warmup=5))
     evaluate(model, TOKENIZER, text_of(3000), EXACT)
-    assert max(rows for rows, _ in shapes) == scoring.ROWS
-    assert max(steps for _, steps in shapes) == scoring.CHUNK
+    assert max(rows for rows, _ in shapes) == scoring.MAX_ROWS
+    assert max(steps for _, steps in shapes) == scoring.MAX_STEPS
 
 
 @pytest.mark.parametrize("length", [1, 100, 2048, 5000, 40_000])
@@ -197,7 +196,7 @@ def test_so_many_tokens_are_scored_at_once(length: int, record: int | None) -> N
     model = model_of()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     evaluate(model, TOKENIZER, text, ScoringProtocol.of(text))
-    assert max(rows * steps for rows, steps in shapes) == most_tokens(text)
+    assert max(rows * steps for rows, steps in shapes) == max_tokens(text)
 
 
 @given(
@@ -209,15 +208,18 @@ def test_so_many_tokens_are_scored_at_once(length: int, record: int | None) -> N
 def test_segments_hold_every_token_once_and_their_warm_up(
     length: int, segment: int | None, warmup: int, rows: int
 ) -> None:
-    with mock.patch.object(scoring, "ROWS", rows):
+    with mock.patch.object(scoring, "MAX_ROWS", rows):
         groups = list(segments(bare(np.zeros(length)), ScoringProtocol(segment, warmup)))
     tokens: list[int] = []
-    for begins, ends in groups:
-        assert len(begins) == len(ends) <= rows
-        for (read, scored), end in zip(begins.tolist(), ends[:, 0].tolist(), strict=True):
-            assert read == max(0, scored - warmup)
-            assert 0 < end - scored <= (segment * scoring.LONGEST if segment else length)
-            tokens += range(scored, end)
+    for group in groups:
+        assert len(group.end) <= rows
+        assert group.longest == max(group.end - group.read_from)
+        columns = (group.read_from, group.score_from, group.end)
+        for read_from, score_from, end in np.hstack(columns).tolist():
+            assert read_from == max(0, score_from - warmup)
+            longest = segment * scoring.MAX_LENGTHENING if segment else length
+            assert 0 < end - score_from <= longest
+            tokens += range(score_from, end)
     assert tokens == list(range(length))
 
 
@@ -240,11 +242,11 @@ def test_an_unknown_symbol_costs_the_models_price_and_a_choice_among_all_that_is
 
 @pytest.mark.parametrize("length", [1, 99, 100, 101, 250])
 @every_protocol
-def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(
+def test_the_pieces_of_a_breakdown_hold_what_their_tokens_cost(
     protocol: ScoringProtocol, length: int
 ) -> None:
     text = text_of(length, symbols="abZ")
-    found = tally(token_nats(model_of(), text, protocol), TOKENIZER, text)
+    found = break_down(token_nats(model_of(), text, protocol), TOKENIZER, text)
     nats = np.array(nats_one_by_one(model_of(), text.ids, protocol))
     nats += (text.ids == TOKENIZER.unknown) * TOKENIZER.unknown_nats
     cuts = range(scoring.PIECE, length, scoring.PIECE)
@@ -253,16 +255,18 @@ def test_the_pieces_of_a_tally_hold_what_their_tokens_cost(
 
 
 def test_a_long_text_has_longer_segments_so_that_less_is_warm_up() -> None:
+    def size(length: int, protocol: ScoringProtocol) -> int:
+        group = next(segments(bare(np.zeros(length)), protocol))
+        return int(group.end[0, 0] - group.score_from[0, 0])
+
     protocol = ScoringProtocol(segment=10, warmup=5)
-    for length, size in ((640, 10), (641, 11), (64 * 30, 30), (64 * 200, 80)):
-        begins, ends = next(segments(bare(np.zeros(length)), protocol))
-        assert ends[0, 0] - begins[0, 1] == size
-    begins, ends = next(segments(bare(np.zeros(64 * 200)), ScoringProtocol.reset(10)))
-    assert ends[0, 0] - begins[0, 1] == 10, "a block is what was asked for"
+    for length, expected in ((640, 10), (641, 11), (64 * 30, 30), (64 * 200, 80)):
+        assert size(length, protocol) == expected
+    assert size(64 * 200, ScoringProtocol.reset(10)) == 10, "a block is what was asked for"
 
 
 def test_a_large_vocabulary_takes_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "LOGITS", 3 * VOCAB * 64)
+    monkeypatch.setattr(scoring, "MAX_LOGITS", 3 * VOCAB * 64)
     shapes: list[tuple[int, ...]] = []
     model = model_of()
     model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
@@ -320,7 +324,7 @@ def test_each_run_of_the_model_gets_a_context_of_its_own() -> None:
         made.append(nullcontext())
         return made[-1]
 
-    evaluate(model_of(), TOKENIZER, text_of(2 * scoring.CHUNK + 1), EXACT, autocast=context)
+    evaluate(model_of(), TOKENIZER, text_of(2 * scoring.MAX_STEPS + 1), EXACT, autocast=context)
     assert len(made) == 3
 
 

@@ -11,18 +11,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from small import arguments, results
-from terminal import CHARRNN, Outcome, Terminal, start
+from command_line import CHARRNN, Outcome, Terminal, start
+from small_runs import arguments, results
 
-from charrnn.runtime.signals import stop_requests
+from charrnn.errors import InterruptedRun
+from charrnn.runtime.signals import SIGNALS, stop_requests
 from charrnn.storage.container import load
 from charrnn.storage.run_folder import RunFolder
 
 # A run whose steps take long enough to be interrupted; without SLOW it takes a moment.
 SETTINGS = arguments(
-    hidden_size=8, embedding_size=4, num_layers=1, batch_size=3, seq_len=16, dropout=0.2, precision="fp32",
-    device="cpu", threads=1, steps=80, eval_every=25, log_every=3, save_every=7,
-)  # fmt: skip
+    hidden_size=8,
+    embedding_size=4,
+    num_layers=1,
+    batch_size=3,
+    seq_len=16,
+    dropout=0.2,
+    precision="fp32",
+    device="cpu",
+    threads=1,
+    steps=80,
+    eval_every=25,
+    log_every=3,
+    save_every=7,
+)
 SLOW = """
 import time
 from charrnn.training.trainer import Trainer
@@ -47,11 +59,11 @@ def expected(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def training(
     text: Path, out: Path, *, until: int, endless: int = 1000
 ) -> Iterator[subprocess.Popen[str]]:
-    """Train in another process, and go on here when it has logged a step that is at least `until`."""
+    """Train in another process, and go on here when it has logged the step `until` or later."""
     program = SLOW.format(seconds=0.02, endless=endless) + CHARRNN
     with start(program, "train", text, "--out", out, *SETTINGS) as process:
         try:
-            while not any(line["step"] >= until for line in RunFolder(out).read_metrics()):
+            while not any(line["step"] >= until for line in RunFolder(out).metrics.read()):
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.01)
             yield process
@@ -123,7 +135,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
     for number in (signal.SIGKILL, signal.SIGTERM):
-        steps = [0, *(line["step"] for line in RunFolder(tmp_path).read_metrics())]
+        steps = [0, *(line["step"] for line in RunFolder(tmp_path).metrics.read())]
         with training(text, tmp_path, until=max(steps) + 3) as process:
             time.sleep(rng.random() * 0.3)
             process.send_signal(number)
@@ -132,8 +144,24 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
     assert results(tmp_path) == expected, f"random.Random({seed})"
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_until_a_run_asks_for_the_first_time_a_signal_ends_what_is_done(number: int) -> None:
+    """There is nothing to be saved yet."""
+    announced: list[str] = []
+    before = signal.getsignal(number)
+    with (
+        pytest.raises(InterruptedRun, match="Stopped before the first step") as caught,
+        stop_requests(lambda: announced.append("stopping")),
+    ):
+        signal.raise_signal(number)
+    assert caught.value.exit_code == 128 + number
+    assert announced == []
+    assert signal.getsignal(number) is before
+
+
 def test_a_closed_terminal_is_a_request_to_stop() -> None:
     with stop_requests(lambda: None) as stop:
+        assert stop() is None
         os.kill(os.getpid(), signal.SIGHUP)
         assert stop() == signal.SIGHUP
 
@@ -154,26 +182,31 @@ def test_a_terminal_that_is_gone_does_not_keep_a_run_from_stopping() -> None:
         raise OSError(5, "Input/output error")
 
     with stop_requests(announce) as stop:
+        assert stop() is None
         os.kill(os.getpid(), signal.SIGHUP)
         assert stop() == signal.SIGHUP
 
 
-# Shows a bar, and then takes for ever.
+# Shows a bar in the middle of a text, and then takes for ever.
 STAYING = """
 import time
 from charrnn.terminal import reading_progress as reading
 reading.SECONDS_BEFORE_LINES = 0.0
-move_bar = reading.ReadingView._move_bar
+show = reading.ReadingProgress.__call__
 def stay(self, what, done, total):
-    move_bar(self, what, done, total)
-    if what.startswith({what!r}):
+    show(self, what, done, 2 * done)
+    if self.bar and what.startswith({what!r}):
         time.sleep(600)
-reading.ReadingView._move_bar = stay
+reading.ReadingProgress.__call__ = stay
 """
 
 
 def screen_after(program: str, *arguments: object, signals: list[int]) -> tuple[int, bytes]:
-    """Run on a terminal of its own until a cursor is hidden, send signals, and return the exit code and the output."""
+    """Run on a terminal of its own until a cursor is hidden, and send signals.
+
+    Returns:
+        The exit code and the output.
+    """
     keyboard, screen = pty.openpty()
     with (
         start(program, *arguments, stderr=screen, env={"TERM": "xterm"}) as process,
@@ -195,10 +228,14 @@ def screen_after(program: str, *arguments: object, signals: list[int]) -> tuple[
     return process.returncode, shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize(
-    ("command", "what"),
-    [("eval", "Reading"), ("eval", "Encoding"), ("compare", "Encoding"), ("gradients", "Encoding")],
+    ("command", "what", "number"),
+    [
+        ("eval", "Reading", signal.SIGINT),
+        ("eval", "Encoding", signal.SIGTERM),
+        ("compare", "Encoding", signal.SIGINT),
+        ("gradients", "Encoding", signal.SIGTERM),
+    ],
 )
 def test_who_stops_the_reading_gets_the_cursor_back(
     command: str, what: str, number: int, model: Path, text: Path

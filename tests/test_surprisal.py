@@ -21,20 +21,21 @@ from test_scoring import (
     uniform_model,
 )
 
-from charrnn.data.text import encode
+from charrnn.data.encoding import encode_text
 from charrnn.evaluation import scoring, surprisal
-from charrnn.evaluation.scoring import ScoringProtocol, evaluate
+from charrnn.evaluation.score import ScoringProtocol
+from charrnn.evaluation.scoring import evaluate
 from charrnn.evaluation.surprisal import in_detail, in_order, score_lines, surprisals
 
 LINES = ["abcd", "", "a", "dd\u20acZ" * 90, "\u00e9", "", "cab" * 30, "b"]
 
 
-@pytest.mark.parametrize(("rows", "chunk"), [(64, 256), (3, 5), (1, 1)])
+@pytest.mark.parametrize(("rows", "steps"), [(64, 256), (3, 5), (1, 1)])
 def test_a_lines_score_is_that_of_the_line_alone(
-    rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    rows: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "CHUNK", chunk)
-    monkeypatch.setattr(surprisal, "ROWS", rows)
+    monkeypatch.setattr(scoring, "MAX_STEPS", steps)
+    monkeypatch.setattr(surprisal, "MAX_ROWS", rows)
     model = model_of()
     for line, score in zip(LINES, score_lines(model, TOKENIZER, LINES), strict=True):
         if not line:
@@ -43,7 +44,7 @@ def test_a_lines_score_is_that_of_the_line_alone(
             assert math.isnan(score.perplexity)
             assert score.to_dict()["perplexity"] is None
             continue
-        alone = evaluate(model, TOKENIZER, encode(TOKENIZER, line), EXACT)
+        alone = evaluate(model, TOKENIZER, encode_text(TOKENIZER, line), EXACT)
         assert score.nats == pytest.approx(alone.nats, rel=1e-5)
         assert (score.tokens, score.unknown, score.bytes) == (
             alone.tokens,
@@ -61,10 +62,10 @@ def test_no_lines_and_empty_lines_are_no_work() -> None:
 def test_tokens_cost_together_what_the_text_costs(protocol: ScoringProtocol) -> None:
     text = TOKENIZER.decode(text_of(400).ids) + "Z\U0001f469"
     found = list(surprisals(model_of(), TOKENIZER, text, protocol))
-    score = evaluate(model_of(), TOKENIZER, encode(TOKENIZER, text), protocol)
+    score = evaluate(model_of(), TOKENIZER, encode_text(TOKENIZER, text), protocol)
     assert sum(token.bits for token in found) == pytest.approx(score.nats / math.log(2), rel=1e-5)
     assert "".join(token.text for token in found) == text, "unknown characters too"
-    assert [token.id for token in found] == encode(TOKENIZER, text).ids.tolist()
+    assert [token.id for token in found] == encode_text(TOKENIZER, text).ids.tolist()
     assert [token.unknown for token in found] == [False] * 400 + [True] * 2
 
 
@@ -107,7 +108,7 @@ def test_groups_come_in_order_as_soon_as_they_can(sizes: list[int], random: "obj
 
 
 def test_a_serial_pass_holds_nothing_back() -> None:
-    model, text = model_of(), TOKENIZER.decode(text_of(5 * scoring.CHUNK).ids)
+    model, text = model_of(), TOKENIZER.decode(text_of(5 * scoring.MAX_STEPS).ids)
     ran: list[int] = []
     model.register_forward_pre_hook(lambda _, inputs: ran.append(inputs[0].shape[1]))
     next(surprisals(model, TOKENIZER, text, PROTOCOLS["exact"]))

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from small import OPTIONS, TEXT
-from terminal import CHARRNN, Terminal, process
+from command_line import CHARRNN, Terminal, process
+from small_runs import OPTIONS, TEXT
 
 from charrnn.api import load
 from charrnn.config.schema import TOKENIZERS

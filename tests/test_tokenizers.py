@@ -1,7 +1,4 @@
-"""Ids against Python's own `ord`, `sorted` and `set`.
-
-Hostile descriptions against `tokenizer_from_dict`.
-"""
+"""Ids against Python's own `ord`, `sorted` and `set`, and hostile descriptions of tokenizers."""
 
 import json
 import math
@@ -46,7 +43,8 @@ NASTY = {
     "a word without end": "a" * 5000,
     "spaces without end": " " * 5000,
     "no spaces": "\u4e2d\u6587" * 1500,
-    "scripts": "\u0915\u093f\u0924\u093e\u092c \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 l'homme d\u2019affaires \U00010330",
+    "scripts": "\u0915\u093f\u0924\u093e\u092c \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 "
+    "l'homme d\u2019affaires \U00010330",
 }
 
 
@@ -112,8 +110,8 @@ def test_where_a_text_is_cut_makes_no_difference(
     assert tokenizer == train_tokenizer(kind, [BASE * 3, *chunks])
     whole = tokenizer.encode(text).tolist()
     with patch(
-        "charrnn.tokenizers.byte_fallback.regrouped",
-        partial(byte_fallback.regrouped, length=length),
+        "charrnn.tokenizers.byte_fallback.rechunk",
+        partial(byte_fallback.rechunk, length=length),
     ):
         assert np.concatenate([*tokenizer.encode_chunks(chunks)]).tolist() == whole
 

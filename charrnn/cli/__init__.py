@@ -1,6 +1,6 @@
-"""The command line: one file a command, its options and what it does.
+"""The command line: one file for each command, with its options and what it does.
 
-Nothing here imports torch at the top, so that help, usage errors and sampling start at once.
+No module here imports torch at the top, so that help, usage errors and sampling start at once.
 `charrnn.__main__` turns errors into exit codes.
 """
 
@@ -20,11 +20,11 @@ from charrnn.cli.options import as_command
 from charrnn.cli.sample import sample
 from charrnn.cli.tokenize import tokenize
 from charrnn.cli.train import train
-from charrnn.runtime.rendezvous import check_alone
+from charrnn.runtime.rendezvous import check_single_process
 from charrnn.version import __version__
 
 app = typer.Typer(
-    help="Train recurrent language models on a text, sample from them, and learn how well they "
+    help="Train recurrent language models on a text, sample from them, and measure how well they "
     "predict.",
     epilog="Exit codes: 0 ok, 1 a bug in charrnn, 2 usage, 3 the input text, 4 a model file, 5 the "
     "machine (disk, permission, device), 6 training diverged, 130 interrupted, 143 terminated.",
@@ -68,7 +68,7 @@ for name, (function, example) in COMMANDS.items():
 
 
 def show_version(wanted: bool) -> None:
-    """Write the version and leave."""
+    """Write the version and exit."""
     if wanted:
         sys.stdout.write(f"charrnn {__version__}\n")
         raise typer.Exit
@@ -80,10 +80,10 @@ def main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the version and leave.", callback=show_version, is_eager=True
+            "--version", help="Show the version and exit.", callback=show_version, is_eager=True
         ),
     ] = False,
 ) -> None:
-    """Train recurrent language models on a text, sample from them, learn how well they predict."""
+    """Refuse to run any command but `train` in several processes."""
     if context.invoked_subcommand not in (None, "train"):
-        check_alone(str(context.invoked_subcommand))
+        check_single_process(str(context.invoked_subcommand))

@@ -1,4 +1,4 @@
-"""`charrnn compare`: models side by side on one held-out text, and what it costs without any."""
+"""`charrnn compare`: scores of several models and baselines on one held-out text."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_comparison
 
-ORDER = "charrnn compare MODEL... TEXT"
+USAGE = "charrnn compare MODEL... TEXT"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """What `charrnn compare` was asked."""
+    """The options of `charrnn compare`."""
 
     paths: tuple[str, ...] = argument(
         "Models (run folders or model files) and, last, the text", "MODEL... TEXT"
@@ -28,17 +28,17 @@ class CompareOptions:
     json: bool = option(False, "Write the result as one JSON object")
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` unless there are models and, last, something that is not one."""
+        """Raise `UsageError` unless models are given and, last, a path that is not a model."""
         text = display_path(Path(self.paths[-1]))
         if is_model(self.paths[-1]):
             message = f"The last argument should be the text, but {text} is a model."
-            raise UsageError(message, f"Use {ORDER}.")
+            raise UsageError(message, f"Use {USAGE}.")
         if len(self.paths) == 1:
-            raise UsageError(f"No model is given, only the text {text}.", f"Use {ORDER}.")
+            raise UsageError(f"No model is given, only the text {text}.", f"Use {USAGE}.")
 
 
 def is_model(path: str) -> bool:
-    """Return whether a path is a run folder or looks like a model file."""
+    """Return whether a path is a run folder or is named like a model file."""
     return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
 
 

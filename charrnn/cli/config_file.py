@@ -12,13 +12,13 @@ from charrnn.tokenizers import FIXED_SIZE
 
 
 def read_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a JSON or TOML file, and those that were `given`, which win.
+    """Return the settings of a JSON or TOML file, overridden by those in `given`.
 
-    The file's vocab_size may be that of a run, so it holds for the file's own tokenizer, and if that
-    has a choice.
+    The file's vocab_size may be the outcome of a run, so it is used only with the file's own
+    tokenizer, and only if that tokenizer has no fixed size.
 
     Raises:
-        UsageError: It cannot be read, or is neither.
+        UsageError: The file cannot be read, or is neither JSON nor TOML.
     """
     try:
         content = path.read_bytes()

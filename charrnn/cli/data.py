@@ -1,4 +1,4 @@
-"""`charrnn data`: a text to try things on."""
+"""`charrnn data`: write a sample text to train on."""
 
 import shlex
 import sys
@@ -13,14 +13,14 @@ from charrnn.terminal.tables import write_table
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """What `charrnn data` was asked."""
+    """The options of `charrnn data`."""
 
-    name: str | None = argument("Which text; without it, the names there are", "[NAME]", None)
+    name: str | None = argument("Which text; without it, list the names", "NAME", None)
     folder: Path = option(Path("data"), "Where to write it", metavar="FOLDER")
 
 
 def data(options: DataOptions) -> None:
-    """Write a text to try things on into data/."""
+    """Write a sample text for training to data/."""
     if options.name is None:
         write_table(list(DATASETS.items()))
         return

@@ -1,4 +1,4 @@
-"""`charrnn eval`: how well a model predicts a text, as a whole or where it surprises the model."""
+"""`charrnn eval`: how well a model predicts a text, as a whole, by line or by token."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.surprisal import Surprisal
 
 DETAIL = "Where the text surprises the model"
-ScoredLines = Iterable[tuple[str, list[Score], list[str]]]
+ScoredLines = Iterable[tuple[str, list[Score], list[str]]]  # signature, scores, and their lines
 
 LINE_COLUMNS = "columns: nats, bits per character, perplexity per token, line"
 TOKEN_COLUMNS = "columns: token, bits, rank, entropy in bits"
@@ -31,12 +31,12 @@ TOKEN_COLUMNS = "columns: token, bits, rank, entropy in bits"
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """What `charrnn eval` was asked."""
+    """The options of `charrnn eval`."""
 
     request: EvalRequest
     by_line: bool = option(
         False,
-        "Score each line by itself, as it comes: nats, bits per character, perplexity, line",
+        "Score each line by itself as it is read: nats, bits per character, perplexity, line",
         group=DETAIL,
     )
     by_token: bool = option(
@@ -46,26 +46,27 @@ class EvalOptions:
     json: bool = option(False, "Write the result as one JSON object")
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` if a view is asked for together with what it has no use for."""
+        """Raise `UsageError` if a detailed view is combined with an option it cannot use."""
         views = [name for name in ("by_line", "by_token", "show") if getattr(self, name)]
         request, score = self.request, self.request.options
-        unused = {
+        unusable = {
             "dynamic": request.dynamic,
             "train": bool(score.train),
             "baselines": score.baselines is True,
             "json": self.json and self.show,
         }
         if self.by_line:
-            unused["exact"], unused["reset_every"] = request.exact, request.reset_every is not None
-            unused["valid_fraction"] = score.valid_fraction is not None
-        others = views[1:] + [name for name, is_given in unused.items() if is_given]
+            unusable["exact"] = request.exact
+            unusable["reset_every"] = request.reset_every is not None
+            unusable["valid_fraction"] = score.valid_fraction is not None
+        others = views[1:] + [name for name, is_given in unusable.items() if is_given]
         if views and others:
             message = f"`{others[0]}` cannot be used with `{views[0]}`."
             raise UsageError(message, "Leave one out.")
 
 
 def evaluate(options: EvalOptions) -> None:
-    """Score a text: perplexity, bits per character and per byte, beside baselines."""
+    """Score a text: perplexity, bits per character and per byte, compared with baselines."""
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         evaluation = Evaluation(options.request, progress)
         if options.by_line:
@@ -92,53 +93,53 @@ def write_report(report: ScoreReport, *, as_json: bool) -> None:
 
 
 def write_lines(batches: ScoredLines, *, as_json: bool) -> None:
-    """Write the score of each line, as it comes."""
-    write, explained = (json_line if as_json else tabbed_line), False
+    """Write the score of each line as it is read."""
+    write, has_header = (line_as_json if as_json else line_as_columns), False
     for signature, scores, lines in batches:
-        if not explained:
-            explain(() if as_json else (LINE_COLUMNS,), signature)
-            explained = True
+        if not has_header:
+            show_header(() if as_json else (LINE_COLUMNS,), signature)
+            has_header = True
         write_text("".join(map(write, scores, lines)))
 
 
-def explain(columns: tuple[str, ...], *notes: str) -> None:
-    """Say on standard error what the columns are and what they depend on."""
+def show_header(columns: tuple[str, ...], *notes: str) -> None:
+    """Show notes on standard error, with the columns before the last note, the signature."""
     for note in (*notes[:-1], *columns, *notes[-1:]):
         show_note(with_flags(note))
 
 
-def tabbed_line(score: Score, line: str) -> str:
-    """Return what `--by-line` writes about a line."""
+def line_as_columns(score: Score, line: str) -> str:
+    """Return the output of `--by-line` for a line."""
     return f"{score.nats:.4f}\t{score.bits_per_char:.4f}\t{score.perplexity:.4f}\t{line}\n"
 
 
-def json_line(score: Score, line: str) -> str:
-    """Return what `--by-line --json` writes about a line."""
+def line_as_json(score: Score, line: str) -> str:
+    """Return the output of `--by-line --json` for a line."""
     return json.dumps(score.to_dict() | {"line": line}, ensure_ascii=False) + "\n"
 
 
 def write_tokens(
     notes: tuple[str, ...], tokens: "Iterable[Surprisal]", options: EvalOptions
 ) -> None:
-    """Write what the model thought of each token: a table, JSON lines, or the text in colours."""
-    explain(() if options.json or options.show else (TOKEN_COLUMNS,), *notes)
+    """Write the surprisal of each token as a table, as JSON lines, or as the text in colours."""
+    show_header(() if options.json or options.show else (TOKEN_COLUMNS,), *notes)
     if options.show:
         heatmap = Heatmap()
         for token in tokens:
             heatmap.add(token.text, token.bits)
         heatmap.finish()
         return
-    write = json_token if options.json else tabbed_token
+    write = token_as_json if options.json else token_as_columns
     for token in tokens:
         sys.stdout.write(write(token))
 
 
-def tabbed_token(token: "Surprisal") -> str:
-    """Return what `--by-token` writes about a token."""
+def token_as_columns(token: "Surprisal") -> str:
+    """Return the output of `--by-token` for a token."""
     text = visible_line(token.text)
     return f"{text}\t{token.bits:.4f}\t{token.rank}\t{token.entropy:.4f}\n"
 
 
-def json_token(token: "Surprisal") -> str:
-    """Return what `--by-token --json` writes about a token."""
+def token_as_json(token: "Surprisal") -> str:
+    """Return the output of `--by-token --json` for a token."""
     return json.dumps(asdict(token), ensure_ascii=False) + "\n"

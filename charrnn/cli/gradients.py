@@ -1,4 +1,4 @@
-"""`charrnn gradients`: how far back learning reaches."""
+"""`charrnn gradients`: how far back a model's gradients reach."""
 
 import sys
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_columns, write_table
 
-HEAD = "Norm of the gradient of the loss at time t with respect to the state at t - lag"
+TITLE = "Norm of the gradient of the loss at time t with respect to the state at t - lag"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientsOptions:
-    """What `charrnn gradients` was asked."""
+    """The options of `charrnn gradients`."""
 
     paths: tuple[str, ...] = argument(
         "Run folders or model files and, last, a UTF-8 file, a folder, or - for standard input",
         "MODEL... TEXT",
     )
-    lags: int = option(200, "Steps to look back", group=COMPUTE)
+    lags: int = option(200, "Time steps to look back", group=COMPUTE)
     reading: TextOptions
     json: bool = option(False, "Write the result as one JSON object")
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` unless there are a text and models, each given once."""
+        """Raise `UsageError` unless a text and at least one model are given, each model once."""
         if len(self.paths) < 2:
             raise UsageError(
                 f"There is one path, {self.paths[0]!r}; a model and a text are needed.",
-                "charrnn gradients checkpoints/shakespeare held_out.txt",
+                "Example: charrnn gradients checkpoints/shakespeare held_out.txt",
             )
         models = self.paths[:-1]
         if len(set(models)) < len(models):
@@ -47,7 +47,7 @@ class GradientsOptions:
 
 
 def gradients(options: GradientsOptions) -> None:
-    """Show how far back learning reaches: the gradient of a prediction by states in the past."""
+    """Show how far back gradients reach, from the loss of a prediction to earlier states."""
     *paths, text_path = options.paths
     names = model_names(paths)
     models = {name: load(Path(path)) for name, path in zip(names, paths, strict=True)}
@@ -62,13 +62,13 @@ def gradients(options: GradientsOptions) -> None:
     for note in text.notes:
         show_note(with_flags(note))
     if options.json:
-        told = zip(paths, flows.items(), strict=True)
-        facts = {name: {"path": path} | flow.to_dict() for path, (name, flow) in told}
+        named = zip(paths, flows.items(), strict=True)
+        facts = {name: {"path": path} | flow.to_dict() for path, (name, flow) in named}
         write_json({"text": text.name, "models": facts})
         return
     from charrnn.terminal.plots import flow_rows, lag_table, plot
 
-    sys.stdout.write(f"{HEAD}\n")
+    sys.stdout.write(f"{TITLE}\n")
     write_columns(*lag_table(flows))
     sys.stdout.write("\n".join(["", *plot(flows), "", ""]))
     for name, flow in flows.items():
@@ -76,6 +76,6 @@ def gradients(options: GradientsOptions) -> None:
 
 
 def model_names(paths: Sequence[str]) -> list[str]:
-    """Return a name for each model: the last part of its path, or all where those are not unique."""
+    """Return a name for each model: the last part of its path, or all of it if those repeat."""
     short = [Path(path).resolve().name for path in paths]
     return short if len(set(short)) == len(short) else list(paths)

@@ -1,4 +1,4 @@
-"""`charrnn info`: what is in a model."""
+"""`charrnn info`: what a model file contains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,16 @@ from charrnn.terminal.tables import info_rows, write_table
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions:
-    """What `charrnn info` was asked."""
+    """The options of `charrnn info`."""
 
     model: Path = argument(MODEL, "MODEL")
     json: bool = option(False, "Write the result as one JSON object")
 
 
 def info(options: InfoOptions) -> None:
-    """Show what is in a model."""
+    """Show what a model contains and how it was trained."""
     saved = load(options.model).saved
-    facts = saved.about | {  # what was checked comes last: what a file says cannot replace it
+    facts = saved.about | {  # values that were checked come last, so the file cannot replace them
         "config": saved.config.to_dict(),
         "parameters": parameter_count(saved.config),
         "tokenizer": saved.tokenizer.kind,
@@ -37,6 +37,6 @@ def info(options: InfoOptions) -> None:
         rows = info_rows(facts)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         name = display_path(options.model)
-        message = f"{name} says about its training what charrnn would not write."
+        message = f"{name} has invalid facts about its training, which charrnn did not write."
         raise ModelFileError(message) from error
     write_table(rows)

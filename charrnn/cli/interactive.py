@@ -1,58 +1,60 @@
-"""`charrnn sample --interactive`: write in turns with a model, on a terminal or through pipes."""
+"""`charrnn sample --interactive`: take turns writing with a model, in a terminal or a pipe."""
 
-import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 from charrnn.api import Model
+from charrnn.cli.options import SETTING
 from charrnn.config.sampling import SamplingConfig
 from charrnn.errors import CharRNNError, TextError, UsageError
 from charrnn.sampling.conversation import Conversation
 from charrnn.terminal.console import show_error, show_note, write_text
 
-HELP = """Type the beginning of something, and Enter: the model goes on from it. Enter alone
-lets it go on. Ctrl-C stops it, and Ctrl-D ends.
-  /temperature 0.7, /length 200, /top-p 0.9, /until 1line ...   change a setting;
-               without a value: back to the default
-  /settings    show them
-  /seed 7      begin this sequence of random numbers
+HELP = """Type some text and press Enter: the model continues it. Enter alone lets it
+continue. Ctrl-C stops the model, and Ctrl-D quits.
+  /temperature 0.7, /length 200, /top-p 0.9, /until 1line ...
+               change a setting; without a value: back to the default
+  /settings    show the settings
+  /seed 7      restart the random numbers from this seed
   /undo        take back the last turn
   /reset       forget the text
-  /quit        end
-A line that begins with // stands for one that begins with /."""
+  /quit        quit
+To type a line that starts with /, start it with //."""
 
 
 def converse(model: Model, prompt: str, settings: dict[str, Any], seed: int) -> None:
-    """Take turns until the input ends."""
-    writer = model.generator
-    talk = Conversation(writer.model, writer.tokenizer, SamplingConfig(**settings), seed)
+    """Take turns with a model until the input ends."""
+    generator = model.generator
+    config = SamplingConfig(**settings)
+    conversation = Conversation(generator.model, generator.tokenizer, config, seed)
     if sys.stdin is None:
         raise UsageError("Standard input is closed.", "--interactive reads what you type there.")
     if sys.stdin.isatty():
-        with suppress(ImportError):  # with it, a terminal's lines can be edited and called back
+        with suppress(ImportError):  # adds line editing and history to input()
             import readline  # noqa: F401
-        show_note("Type, and Enter. /help lists the commands.")
+        show_note("Type some text and press Enter. /help lists the commands.")
     if prompt:
         write_text(prompt)
-        take_turn(talk, prompt)
+        take_turn(conversation, prompt)
     with suppress(EOFError):
         while True:
             try:
-                answer(talk, read_line())
+                handle_line(conversation, read_line())
             except CharRNNError as error:
                 show_error(error, with_commands)
-            except KeyboardInterrupt:  # at the prompt: the line that was being typed is dropped
+            except KeyboardInterrupt:  # at the prompt: drop the line that was being typed
                 show_note("\nCtrl-D or /quit ends.")
     if sys.stdin.isatty():
-        show_note("")  # the shell's prompt begins a line of its own
+        show_note("")  # put the shell's prompt on a new line
 
 
 def with_commands(text: str) -> str:
-    """Write settings, which stand in backticks, as the commands that change them."""
-    return re.sub(r"`([a-z_]+)`", lambda found: f"/{found[1].replace('_', '-')}", text)
+    """Replace settings in backticks by the commands that change them."""
+    return SETTING.sub(lambda found: f"/{found[1].replace('_', '-')}", text)
 
 
 def read_line() -> str:
@@ -69,13 +71,13 @@ def read_line() -> str:
         raise TextError(f"What was typed is not UTF-8: {byte}.") from None
 
 
-def answer(talk: Conversation, line: str) -> None:
-    """Do what a line asks for, or go on from it."""
+def handle_line(conversation: Conversation, line: str) -> None:
+    """Run a line's command, or let the model continue the line."""
     if not line.startswith("/") or line.startswith("//"):
-        take_turn(talk, line[1:] if line.startswith("//") else line)
+        take_turn(conversation, line[1:] if line.startswith("//") else line)
         return
     name, _, value = line[1:].strip().partition(" ")
-    actions = commands(talk, value.strip())
+    actions = commands(conversation, value.strip())
     if name.replace("-", "_") not in actions:
         known = [f"/{action.replace('_', '-')}" for action in actions]
         raise UsageError(
@@ -86,40 +88,44 @@ def answer(talk: Conversation, line: str) -> None:
     actions[name.replace("-", "_")]()
 
 
-def take_turn(talk: Conversation, text: str) -> None:
-    """Let the model read `text` and go on, until Ctrl-C."""
-    talk.say(text)
+def take_turn(conversation: Conversation, text: str) -> None:
+    """Let the model read `text` and continue it, until it is done or Ctrl-C is pressed."""
+    conversation.say(text)
     with suppress(KeyboardInterrupt):
-        for piece in talk.write():
+        for piece in conversation.write():
             write_text(piece)
     write_text("\n")
 
 
-def commands(talk: Conversation, value: str) -> dict[str, Callable[[], None]]:
-    """Return what each command does with `value`."""
+def commands(conversation: Conversation, value: str) -> dict[str, Callable[[], None]]:
+    """Return what each command does when it is given `value`."""
+
+    def change(name: str) -> None:
+        conversation.set(**{name: parse_setting(name, value)})
+
     names = [spec.name for spec in fields(SamplingConfig)]
-    return {name: lambda name=name: talk.set(**{name: setting(name, value)}) for name in names} | {
-        "settings": lambda: show_settings(talk.config),
-        "seed": lambda: talk.seed(number(int, "seed", value)),
-        "undo": talk.undo,
-        "reset": talk.reset,
+    return {name: partial(change, name) for name in names} | {
+        "settings": lambda: show_settings(conversation.config),
+        "seed": lambda: conversation.seed(parse_number(int, "seed", value)),
+        "undo": conversation.undo,
+        "reset": conversation.reset,
         "help": lambda: show_note(HELP),
-        "quit": leave,
+        "quit": quit_conversation,
     }
 
 
-def setting(name: str, value: str) -> Any:
-    """Read the value of a setting; an empty one is the default."""
+def parse_setting(name: str, value: str) -> Any:
+    """Return the value of a setting; an empty text stands for the default."""
     if not value:
         return next(spec.default for spec in fields(SamplingConfig) if spec.name == name)
     hint = get_type_hints(SamplingConfig)[name]
     kinds = get_args(hint) or (hint,)
     kind = next((kind for kind in (int, float) if kind in kinds), None)
-    return value.replace("\\n", "\n") if kind is None else number(kind, name, value)
+    return value.replace("\\n", "\n") if kind is None else parse_number(kind, name, value)
 
 
-def number(kind: type, name: str, value: str) -> Any:
-    """Read a number; raise `UsageError` if it is none."""
+def parse_number(kind: type, name: str, value: str) -> Any:
+    """Return the number that a text stands for; raise `UsageError` if it is not one."""
     try:
         return kind(value)
     except ValueError:
@@ -128,7 +134,7 @@ def number(kind: type, name: str, value: str) -> Any:
 
 
 def show_settings(config: SamplingConfig) -> None:
-    """Write the settings."""
+    """Show the settings."""
     show_note(
         "\n".join(
             f"  /{name.replace('_', '-')} {value}" for name, value in config.to_dict().items()
@@ -136,6 +142,6 @@ def show_settings(config: SamplingConfig) -> None:
     )
 
 
-def leave() -> None:
-    """End as the end of the input does."""
+def quit_conversation() -> None:
+    """Raise `EOFError`, as the end of the input does."""
     raise EOFError

@@ -1,4 +1,4 @@
-"""`charrnn novelty`: does a model write, or recite its training text?"""
+"""`charrnn novelty`: how much of a model's sample is copied from its training text."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,23 +19,23 @@ from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_novelty, write_table
 
-MAX_SHOWN = 300  # characters of a passage
+MAX_SHOWN = 300  # characters of a passage that are shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoveltyOptions:
-    """What `charrnn novelty` was asked; `settings` are fields of `SamplingConfig`."""
+    """The options of `charrnn novelty`; `settings` are fields of `SamplingConfig`."""
 
     model: Path = argument(MODEL, "MODEL")
     texts: tuple[str, ...] = argument(TEXTS, "TEXT")
     valid_fraction: float | None = option(
         None,
-        "Fraction of the text that training held out",
+        "Fraction of the text that was held out in training",
         group=DATA,
-        default_note="what the model's training did",
+        default_note="as the model was trained",
     )
     valid: str | None = option(
-        None, "The held-out text, if it was one of its own", group=DATA, metavar="TEXT"
+        None, "The held-out text, if it was a separate one", group=DATA, metavar="TEXT"
     )
     encoding: str = option("utf-8", "Encoding of the text", group=DATA, metavar="NAME")
     length: int = option(10_000, "Characters to write for the comparison", flags=("--length", "-n"))
@@ -53,14 +53,14 @@ class NoveltyOptions:
 
 
 def novelty(options: NoveltyOptions) -> None:
-    """Say how much of a sample stands word for word in the training text, beside held-out text."""
+    """Show how much of a sample is copied from the training text, compared with held-out text."""
     model, settings = load(options.model), {"length": options.length} | options.settings
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
-        split = training_and_held_out(model, options, progress)
+        split = read_split(model, options, progress)
         training, held_out = split.train.read(), split.valid.read()
     for note in split.notes:
         show_note(with_flags(note))
-    sample = written(model, options.seed, settings)
+    sample = write_sample(model, options.seed, settings)
     if not sample:
         message = "There is no text to compare: the model's sample is empty."
         raise TextError(message, "Try another `seed`.")
@@ -69,18 +69,18 @@ def novelty(options: NoveltyOptions) -> None:
         "held out": copied(held_out[: len(sample)], training),
     }
     if options.json:
-        told = {name.replace(" ", "_"): asdict(one) for name, one in columns.items()}
+        results = {name.replace(" ", "_"): asdict(one) for name, one in columns.items()}
         rules = SamplingConfig(**settings).to_dict()
         facts = {"seed": options.seed, "settings": rules, "model": model.saved.sha256}
-        write_json(told | facts)
+        write_json(results | facts)
         return
     write_novelty(columns)
     passages = [(name, one.passage[:MAX_SHOWN]) for name, one in columns.items()]
     write_table([(f"copied in the {name}", repr(passage)) for name, passage in passages])
 
 
-def written(model: Model, seed: int, settings: dict[str, Any]) -> str:
-    """Return a sample: one text, or records until they are as long as was asked for."""
+def write_sample(model: Model, seed: int, settings: dict[str, Any]) -> str:
+    """Return a sample: one text, or as many records as it takes to reach the length."""
     separator = model.format.separator
     if separator is None:
         return model.generate(seed=seed, **settings)
@@ -91,10 +91,8 @@ def written(model: Model, seed: int, settings: dict[str, Any]) -> str:
     return text[:length]
 
 
-def training_and_held_out(
-    model: Model, options: NoveltyOptions, on_progress: OnProgress
-) -> TextSplit:
-    """Return the text that the model learned from, and what was held out of it."""
+def read_split(model: Model, options: NoveltyOptions, on_progress: OnProgress) -> TextSplit:
+    """Return the text that the model was trained on and the text that was held out."""
     encoding, given = options.encoding, options.valid_fraction
     text = read_text(options.texts, encoding=encoding, on_progress=on_progress)
     valid = None
@@ -106,7 +104,7 @@ def training_and_held_out(
 
 
 def held_out_fraction(about: dict[str, Any]) -> float:
-    """Return the fraction of the text that was held out, as far as the model knows."""
+    """Return the fraction that was held out according to the model, or else the default of 0.1."""
     train = about.get("train")
     fraction = train.get("valid_fraction") if isinstance(train, dict) else None
     return fraction if isinstance(fraction, float) else 0.1

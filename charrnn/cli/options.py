@@ -1,8 +1,9 @@
-"""Options of the command line, made from what is declared beside the fields of a dataclass.
+"""Command-line options, made from the declarations of a dataclass's fields.
 
-A command is a function of one dataclass. Each of its fields that `option` declares becomes an option,
-or, with `positional`, an argument; a field that is a dataclass itself adds its own; and a field with
-`settings` takes the fields of some configurations, and holds those that were given.
+A command is a function of one dataclass. Each field that `option` declares becomes an option, and
+each that `argument` declares an argument. A field that is itself a dataclass adds its own fields. A
+field declared by `settings_of` adds the fields of some configurations and holds those that were
+given.
 """
 
 import inspect
@@ -18,11 +19,11 @@ import typer
 from charrnn.config.fields import Setting
 from charrnn.training.request import TrainRequest
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def as_command(function: Callable[[Any], None]) -> Callable[..., None]:
-    """Return what Typer takes for a command: a function of keywords, with their options."""
+    """Return a command for Typer: a function with one keyword parameter for each option."""
     (kind,) = (hint for name, hint in get_type_hints(function).items() if name != "return")
     parameters = list(parameters_of(kind))
 
@@ -36,7 +37,7 @@ def as_command(function: Callable[[Any], None]) -> Callable[..., None]:
 
 
 def parameters_of(kind: type) -> Iterator[inspect.Parameter]:
-    """Yield a parameter for each option of a dataclass of options."""
+    """Yield a parameter for each option that a dataclass declares."""
     hints = get_type_hints(kind)
     for spec in fields(kind):
         if "setting" in spec.metadata:
@@ -49,7 +50,10 @@ def parameters_of(kind: type) -> Iterator[inspect.Parameter]:
 
 
 def settings_in(spec: Field[Any]) -> Iterator[tuple[Field[Any], Any]]:
-    """Yield the fields of configurations that can be given, those in a group, and their types."""
+    """Yield the fields of configurations that are options, with their types.
+
+    Those are the fields in a group that the declaration does not leave out.
+    """
     for config in spec.metadata["kinds"]:
         hints = get_type_hints(config)
         for one in fields(config):
@@ -58,7 +62,7 @@ def settings_in(spec: Field[Any]) -> Iterator[tuple[Field[Any], Any]]:
 
 
 def build(kind: type, given: dict[str, Any]) -> Any:
-    """Return the dataclass of what was given on the command line."""
+    """Return the dataclass with the values that were given on the command line."""
     hints, values = get_type_hints(kind), dict[str, Any]()
     for spec in fields(kind):
         if "setting" in spec.metadata:
@@ -83,7 +87,7 @@ def parameter(spec: Field[Any], hint: Any, *, given_only: bool) -> inspect.Param
     Args:
         spec: The field.
         hint: Its type.
-        given_only: It is None unless it is given.
+        given_only: Its default is None, so that it is known whether it was given.
     """
     setting: Setting = spec.metadata["setting"]
     kind = base_type(hint)
@@ -116,20 +120,20 @@ def base_type(hint: Any) -> type:
 
 
 def metavar(setting: Setting, kind: type) -> str:
-    """Return what stands for a value in the help."""
+    """Return the placeholder for a value in the help."""
     names = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
     return setting.metavar or "|".join(setting.choices) or names[kind]
 
 
 def parser(setting: Setting, kind: type) -> Callable[[Any], Any] | None:
-    """Return what reads a value."""
+    """Return the function that parses a value, or None if Typer does."""
     if setting.metavar == "TIME":
-        return duration
-    return {int: whole, float: decimal}.get(kind)
+        return parse_duration
+    return {int: parse_int, float: parse_float}.get(kind)
 
 
 def help_text(spec: Field[Any], given_only: bool) -> str:
-    """Return a field's meaning, and what holds if it is not given."""
+    """Return a field's meaning and its default."""
     setting: Setting = spec.metadata["setting"]
     default = spec.default
     shown = "on" if default is True else "off" if default is False and given_only else default
@@ -138,7 +142,8 @@ def help_text(spec: Field[Any], given_only: bool) -> str:
     return with_flags(f"{setting.meaning}{f' (default: {note})' if note else ''}.")
 
 
-OWN_FLAGS: dict[str, str] = {
+SETTING = re.compile(r"(?<![^\s(])`([a-z][a-z0-9_]*)`(?=[.,:;)?]*(?:\s|$))")
+CUSTOM_FLAGS: dict[str, str] = {
     spec.name: next(flag for flag in spec.metadata["setting"].flags if flag.startswith("--"))
     for spec in fields(TrainRequest)
     if "setting" in spec.metadata and spec.metadata["setting"].flags
@@ -146,41 +151,41 @@ OWN_FLAGS: dict[str, str] = {
 
 
 def with_flags(text: str) -> str:
-    """Write settings, which stand in backticks, as the command line calls them."""
-    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda found: flag(found[1]), text)
+    """Replace settings in backticks by their command-line flags; parts of file names stay."""
+    return SETTING.sub(lambda found: flag(found[1]), text)
 
 
 def flag(name: str) -> str:
-    """Return what the command line calls a setting."""
-    return OWN_FLAGS.get(name, f"--{name.replace('_', '-')}")
+    """Return the command-line flag of a setting."""
+    return CUSTOM_FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def whole(text: str | int) -> int:
-    """Read a whole number; 1_000 and 1e3 are fine. A default, which is one already, comes too."""
+def parse_int(text: str | int) -> int:
+    """Return a whole number, written as 1000, 1_000 or 1e3, or given as a number by a default."""
     try:
         return int(text)
     except ValueError:
-        number = decimal(text)
+        number = parse_float(text)
     if not number.is_integer():
         raise typer.BadParameter(f"{text!r} is not a whole number.")
     return int(number)
 
 
-def decimal(text: str | float) -> float:
-    """Read a number."""
+def parse_float(text: str | float) -> float:
+    """Return the number that a text stands for."""
     try:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number.") from None
 
 
-def duration(text: str | float) -> float:
-    """Read a duration in seconds: 90, 90s, 5m, 1.5h, 1h30m."""
+def parse_duration(text: str | float) -> float:
+    """Return a duration in seconds, written as 90, 90s, 5m, 1.5h or 1h30m."""
     total, number = 0.0, ""
     given = str(text).strip().lower()
-    for character in given + ("" if given[-1:] in UNITS else "s"):
-        if character in UNITS and number:
-            total, number = total + decimal(number) * UNITS[character], ""
+    for character in given + ("" if given[-1:] in SECONDS_PER_UNIT else "s"):
+        if character in SECONDS_PER_UNIT and number:
+            total, number = total + parse_float(number) * SECONDS_PER_UNIT[character], ""
         else:
             number += character
     if number or total <= 0:

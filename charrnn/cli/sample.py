@@ -1,16 +1,16 @@
-"""`charrnn sample`: let a model write, as it was trained: one long text, or records."""
+"""`charrnn sample`: let a model write a text, or records if it was trained on them."""
 
 from collections.abc import Iterable
 
 from charrnn.api import Model, load
-from charrnn.cli.sample_options import SampleOptions, describe, read_prompt
+from charrnn.cli.sample_options import SampleOptions, read_prompt, samples_to_dict
 from charrnn.cli.sample_records import sample_records
 from charrnn.errors import UsageError
 from charrnn.terminal.console import write_json, write_text
 
 
 def sample(options: SampleOptions) -> None:
-    """Write new text to standard output, as it is made."""
+    """Write new text to standard output as it is generated."""
     model = load(options.model)
     prompt = read_prompt(options.prompt, options.prompt_file)
     if model.format.separator is not None:
@@ -22,33 +22,34 @@ def sample(options: SampleOptions) -> None:
     if options.interactive:
         from charrnn.cli.interactive import converse
 
-        options.tell_seed()
-        converse(model, prompt, options.settings, options.how["seed"])
+        options.show_drawn_seed()
+        converse(model, prompt, options.settings, options.beam_or_seed["seed"])
     elif options.beam is not None or options.json:
-        sample_whole(model, prompt, options)
+        sample_complete(model, prompt, options)
     else:
-        texts = model.stream_many(prompt, num=options.num, **options.how, **options.settings)
-        options.tell_seed()  # all that was asked is checked by now
+        how = options.beam_or_seed
+        texts = model.stream_many(prompt, num=options.num, **how, **options.settings)
+        options.show_drawn_seed()  # only now, when all options have been checked
         write_texts(texts, prompt, options)
 
 
-def sample_whole(model: Model, prompt: str, options: SampleOptions) -> None:
+def sample_complete(model: Model, prompt: str, options: SampleOptions) -> None:
     """Write texts that have to be complete before the first is written."""
-    how, settings = options.how, options.settings
+    how, settings = options.beam_or_seed, options.settings
     if options.beam is not None:
         samples = model.search(prompt, num=options.num, **how, **settings)
     else:
         drawn = model.samples(prompt, num=options.num, **how, **settings)
-        options.tell_seed()
+        options.show_drawn_seed()
         samples = list(drawn)
     if options.json:
-        write_json(describe(model, prompt, options, samples))
+        write_json(samples_to_dict(model, prompt, options, samples))
     else:
         write_texts(([one.text] for one in samples), prompt, options)
 
 
 def write_texts(texts: Iterable[Iterable[str]], prompt: str, options: SampleOptions) -> None:
-    """Write texts as they are made, each after the prompt."""
+    """Write texts as they are generated, each after the prompt."""
     shown = prompt if options.echo else ""
     for number, pieces in enumerate(texts, 1):
         write_text(f"--- {number} ---\n{shown}" if options.num > 1 else shown)

@@ -1,4 +1,4 @@
-"""What `charrnn sample` can be asked, and what is told of a text besides."""
+"""The options of `charrnn sample`, its prompt, and its samples as JSON values."""
 
 import secrets
 import sys
@@ -19,30 +19,28 @@ from charrnn.terminal.console import show_note
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """What `charrnn sample` was asked; `settings` are fields of `SamplingConfig` that were given."""
+    """The options of `charrnn sample`; `settings` are the given fields of `SamplingConfig`."""
 
     model: Path = argument(MODEL, "MODEL")
-    prompt: str = argument(
-        "Text to go on from; - reads it from standard input", "[PROMPT]", default=""
-    )
-    prompt_file: Path | None = option(None, "Go on from what this file holds", metavar="FILE")
+    prompt: str = argument("Text to continue; - reads it from standard input", "PROMPT", default="")
+    prompt_file: Path | None = option(None, "Continue the text of this file", metavar="FILE")
     settings: dict[str, Any] = settings_of(SamplingConfig)
     beam: int | None = option(
         None,
-        "Beam search: draw nothing, follow this many texts to the likeliest, and write `num` of them",
+        "Beam search: draw nothing, keep this many texts at each step, and write the `num` best",
         group=RULES,
     )
     seed: int | None = option(
-        None, "The same seed gives the same text; a new one is drawn, and told, if not given"
+        None, "The same seed gives the same text; if not given, one is drawn and shown"
     )
     num: int = option(1, "Texts to write")
     training_text: str | None = option(
         None,
-        "Mark the records that stand in this text, for a model trained with `records`",
+        "Mark the records that occur in this text, for a model trained with `records`",
         group=WRITE,
         metavar="TEXT",
     )
-    novel: bool = option(False, "Leave out the records that stand in `training_text`", group=WRITE)
+    novel: bool = option(False, "Leave out the records that occur in `training_text`", group=WRITE)
     echo: bool = option(True, "Write the prompt before the text")
     interactive: bool = option(
         False,
@@ -52,18 +50,18 @@ class SampleOptions:
     json: bool = option(False, "Write the result as one JSON object")
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` at options that do not go together."""
+        """Raise `UsageError` if options cannot be used together."""
         if self.prompt_file is not None and self.prompt:
-            message = "PROMPT and `prompt_file` both say what to go on from."
+            message = "PROMPT and `prompt_file` cannot be used together."
             raise UsageError(message, "Give one of them.")
         if self.beam is not None and self.seed is not None:
             message = "`beam` draws nothing, so `seed` cannot be used with it."
             raise UsageError(message, "Leave one out.")
         if self.novel and self.training_text is None:
             hint = "Name it with `training_text` FILE."
-            raise UsageError("`novel` leaves out what the training text has.", hint)
+            raise UsageError("`novel` needs the training text, but none is given.", hint)
         if self.novel and self.beam is not None:
-            raise UsageError("`novel` cannot be used with `beam`, which finds what is likeliest.")
+            raise UsageError("`novel` cannot be used with `beam`, which draws nothing.")
         if self.interactive:
             self._check_interactive()
 
@@ -80,20 +78,25 @@ class SampleOptions:
             )
 
     @cached_property
-    def how(self) -> dict[str, int]:
-        """What the texts depend on beside their rules: a beam, or a seed, which is drawn if needed."""
+    def beam_or_seed(self) -> dict[str, int]:
+        """The beam width, or else the seed, which is drawn if it is not given."""
         if self.beam is not None:
             return {"beam": self.beam}
         return {"seed": secrets.randbelow(1 << 32) if self.seed is None else self.seed}
 
-    def tell_seed(self) -> None:
-        """Show the seed if it was drawn, so that the text can be had again."""
+    def show_drawn_seed(self) -> None:
+        """Show the seed if it was drawn, so that the same text can be generated again."""
         if self.seed is None and self.beam is None:
-            show_note(f"--seed {self.how['seed']}")
+            show_note(f"--seed {self.beam_or_seed['seed']}")
 
 
 def read_prompt(prompt: str, path: Path | None = None) -> str:
-    """Return the prompt: what was given, or what standard input ("-") or a file holds, as it is."""
+    """Return the prompt that was given, or else the content of standard input ("-") or of a file.
+
+    Raises:
+        UsageError: Standard input is closed.
+        TextError: The prompt cannot be read, or is not UTF-8.
+    """
     if path is None and prompt != "-":
         return prompt
     if path is None and sys.stdin is None:
@@ -111,12 +114,12 @@ def read_prompt(prompt: str, path: Path | None = None) -> str:
         raise TextError(f"The prompt {place} is not UTF-8: {where}.") from None
 
 
-def describe(
+def samples_to_dict(
     model: Model, prompt: str, options: SampleOptions, samples: list[Sample]
 ) -> dict[str, Any]:
-    """Return all that is known about texts as JSON values."""
+    """Return samples, and all that they depend on, as JSON values."""
     decode = model.tokenizer.decode
-    told = [
+    values = [
         {
             "text": one.text,
             "tokens": [decode([id_]) for id_ in one.ids],
@@ -127,5 +130,5 @@ def describe(
     settings = SamplingConfig(**options.settings).to_dict()
     if options.beam is not None:
         settings = {name: one for name, one in settings.items() if name not in DRAWING_FIELDS}
-    facts = {"prompt": prompt, "samples": told, "model": model.saved.sha256, "settings": settings}
-    return facts | options.how
+    facts = {"prompt": prompt, "samples": values, "model": model.saved.sha256}
+    return facts | {"settings": settings} | options.beam_or_seed

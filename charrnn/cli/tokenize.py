@@ -1,4 +1,4 @@
-"""`charrnn tokenize`: show how a text is cut into symbols."""
+"""`charrnn tokenize`: how a model splits a text into symbols."""
 
 import sys
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from charrnn.tokenizers import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeOptions:
-    """What `charrnn tokenize` was asked."""
+    """The options of `charrnn tokenize`."""
 
     model: Path = argument(MODEL, "MODEL")
     text: str | None = argument(
-        "The text itself; - or nothing reads it from standard input", "[TEXT]", None
+        "The text itself; - or nothing reads it from standard input", "TEXT", None
     )
     json: bool = option(False, "Write a JSON list of ids and texts")
 
@@ -30,10 +30,10 @@ class Token:
     """One symbol of a text.
 
     Attributes:
-        id: Its number.
-        text: What it stands for, as far as that is text; of an unknown symbol, what stands there.
-        part: Bytes that are only a part of a character; empty otherwise.
-        unknown: The model has never seen it.
+        id: Its id.
+        text: What it stands for; the character in the text if that is unknown to the model.
+        part: Its bytes if they are only a part of a character; empty otherwise.
+        unknown: Whether the model does not know it.
     """
 
     id: int
@@ -49,14 +49,14 @@ class Token:
         return values | ({"unknown": True} if self.unknown else {})
 
     def shown(self) -> str:
-        r"""Write it so that all can be seen: line feeds as \n, parts of characters as <0xe2>."""
+        r"""Return it with everything visible: newlines as \n, parts of characters as <0xe2>."""
         if self.part:
             return "".join(f"<0x{value:02x}>" for value in self.part)
         return visible_line(self.text)
 
 
 def tokenize(options: TokenizeOptions) -> None:
-    """Show how a model cuts a text into symbols."""
+    """Show how a model splits a text into symbols."""
     tokenizer = load(options.model).tokenizer
     text = read_prompt("-" if options.text is None else options.text)
     tokens = tokens_of(tokenizer, text)
@@ -71,12 +71,12 @@ def tokenize(options: TokenizeOptions) -> None:
 
 
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[Token]:
-    """Cut `text` into its symbols."""
+    """Return the symbols of `text`."""
     tokens = list[Token]()
-    for place, id_ in enumerate(tokenizer.encode(text).tolist()):
+    for position, id_ in enumerate(tokenizer.encode(text).tolist()):
         spelling = tokenizer.spell(id_)
-        if id_ == tokenizer.unknown:  # which only kinds with one symbol for each character have
-            tokens.append(Token(id_, text[place], unknown=True))
+        if id_ == tokenizer.unknown:  # only a tokenizer with one symbol a character has this one
+            tokens.append(Token(id_, text[position], unknown=True))
         else:
             piece = spelling.decode(errors="replace")
             tokens.append(Token(id_, piece, b"" if piece.encode() == spelling else spelling))

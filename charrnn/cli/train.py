@@ -1,4 +1,4 @@
-"""`charrnn train`: read, plan or continue, train, and say what to do next."""
+"""`charrnn train`: train a model or continue a run, and show what to do next."""
 
 import os
 import shlex
@@ -17,16 +17,16 @@ from charrnn.model.shapes import parameter_count
 from charrnn.runtime.rendezvous import group_from
 from charrnn.runtime.signals import stop_requests
 from charrnn.terminal.console import write_json
-from charrnn.terminal.tables import duration, megabytes, write_table
+from charrnn.terminal.tables import format_duration, format_megabytes, write_table
 from charrnn.terminal.training_progress import TrainingProgress
-from charrnn.training.events import Finished, Note, Planned, RunEvent
+from charrnn.training.events import Finished, Note, Planned, RunEvent, Started
 from charrnn.training.request import TrainRequest
 from charrnn.training.train import training_events
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What `charrnn train` was asked."""
+    """The options of `charrnn train`."""
 
     request: TrainRequest
     config: Path | None = option(
@@ -35,7 +35,7 @@ class TrainOptions:
         group=REPORT,
         metavar="FILE",
     )
-    dry_run: bool = option(False, "Show size, memory and time; train nothing", group=REPORT)
+    dry_run: bool = option(False, "Show parameters, memory and time; train nothing", group=REPORT)
     quiet: bool = option(
         False, "Show warnings and errors only", group=REPORT, flags=("--quiet", "-q")
     )
@@ -54,17 +54,19 @@ def train(options: TrainOptions) -> None:
             request, should_stop=stop, on_progress=view.reading, plan_only=options.dry_run
         )
         last = None
-        for event in resumable(events):
+        for event in with_resume_hint(events):
+            if isinstance(event, Started):
+                stop()  # from now on, a signal lets the step end and saves it
             view.show(event)
             last = event
     if main and isinstance(last, Finished):
-        finish(last, view, as_json=options.json)
+        show_result(last, view, as_json=options.json)
     elif main and isinstance(last, Planned):
         show_dry_run(last, as_json=options.json)
 
 
 def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:
-    """Return a request with the settings of a file, of which what was given replaces some."""
+    """Return a request with the settings of a file; the request's own settings take precedence."""
     if path is None:
         return request
     settings = read_config(path, request.settings)
@@ -75,25 +77,32 @@ def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:
     return replace(request, settings=settings)
 
 
-def resumable(events: Iterator[RunEvent]) -> Iterator[RunEvent]:
-    """Pass events on; if the run is interrupted, say how to continue it."""
+def with_resume_hint(events: Iterator[RunEvent]) -> Iterator[RunEvent]:
+    """Yield events as the command line shows them; if interrupted, add how to continue the run.
+
+    A run that is interrupted before its first step has nothing that could be continued.
+    """
+    has_started = False
     try:
         for event in events:
-            yield as_shown(event)
+            has_started = has_started or isinstance(event, Started)
+            yield note_with_flags(event)
     except InterruptedRun as interruption:
+        if not has_started:
+            raise
         again = [word for word in sys.argv[1:] if word != "--fresh"]
         start = "the same torchrun, and " if group_from(os.environ).size > 1 else ""
         interruption.hint = f"Continue with: {start}{shlex.join(['charrnn', *again])}"
         raise
 
 
-def as_shown(event: RunEvent) -> RunEvent:
-    """Return an event with settings as flags, where it speaks of any."""
+def note_with_flags(event: RunEvent) -> RunEvent:
+    """Return an event, with flags instead of setting names if it is a note."""
     return replace(event, text=with_flags(event.text)) if isinstance(event, Note) else event
 
 
-def finish(event: Finished, view: TrainingProgress, *, as_json: bool) -> None:
-    """Say where the model is, how good it is, and what to type next."""
+def show_result(event: Finished, view: TrainingProgress, *, as_json: bool) -> None:
+    """Show where the model is, how good it is, and what to type next."""
     summary = event.summary
     view.say(
         f"Best model: {Path(summary['out']) / 'model.safetensors'}, step {summary['best_step']:,}, "
@@ -106,7 +115,7 @@ def finish(event: Finished, view: TrainingProgress, *, as_json: bool) -> None:
 
 
 def show_dry_run(event: Planned, *, as_json: bool) -> None:
-    """Write what a run would need."""
+    """Write the size, memory and time of the planned run."""
     plan, estimate = event.plan, event.estimate
     facts: dict[str, Any] = {
         "parameters": parameter_count(plan.model),
@@ -120,8 +129,8 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         return
     rows = [
         ("parameters", f"{facts['parameters']:,}"),
-        ("memory", f"about {megabytes(estimate.memory_bytes or 0)} beside torch itself"),
+        ("memory", f"about {format_megabytes(estimate.memory_bytes or 0)} besides torch itself"),
         ("steps", f"{plan.train.steps:,}, {plan.epochs:.1f} epochs"),
-        ("time", f"about {duration(estimate.seconds or 0)}"),
+        ("time", f"about {format_duration(estimate.seconds or 0)}"),
     ]
     write_table(rows, "Nothing was trained or written. The run would have:")

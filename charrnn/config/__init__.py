@@ -1,4 +1,1 @@
-"""What a model is and how it is trained: typed, frozen settings with the meaning beside each.
-
-No torch.
-"""
+"""What a model is and how it is trained: typed, frozen settings. Does not import torch."""

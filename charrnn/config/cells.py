@@ -1,7 +1,7 @@
-"""The recurrent cells: one entry each, and beside it a file of equations in `charrnn.model.cells`.
+"""The recurrent cells: one entry each; their equations are in `charrnn.model.cells`, a file each.
 
-Everything that is asked of a cell without running it is here: the choices of `cell`, the shapes of
-its weights, its memory, how its biases start, what it is trained with. Nothing else lists cells.
+Everything that can be said of a cell without running it follows from its entry: the choices of
+`cell`, the shapes of its weights and states, and how its biases start. Nothing else lists cells.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class CellSpec:
-    """What is known of a cell without running it.
+    """What is known about a cell without running it.
 
     Attributes:
-        gates: Its gates in the order in which their blocks of rows stand in its weights, and what
-            is applied to the sum of a gate's products before the cell's `step` sees it: "sigmoid",
-            "tanh", "activation" (the `activation` of the model), "linear" (nothing), or "split"
-            (nothing, and `step` gets the input's and the state's product side by side).
-        num_states: Arrays (batch, hidden_size) that it carries from step to step; the first is its
-            output.
-        recurrent: It multiplies its state with a matrix. A cell without one can be computed for all
-            time steps in parallel, and knows of the past only what its gates let stay.
-        forget_bias: The gates whose bias starts at the model's `forget_bias`, and with which sign.
+        gates: Its gates, in the order of their blocks of rows in the weights, and what is applied
+            to the sum of a gate's products before it is passed to `step`: "sigmoid", "tanh",
+            "activation" (the model's `activation`), "linear" (nothing), or "split" (nothing, and
+            `step` gets the products of the input and of the state as a pair).
+        num_states: Number of arrays (batch, hidden_size) that it carries from step to step; the
+            first is its output.
+        recurrent: Whether it multiplies its state by a matrix. A cell that does not can be computed
+            for all time steps in parallel.
+        forget_bias: The gates whose bias starts at the model's `forget_bias`, each with its sign.
     """
 
     gates: Mapping[str, str]
@@ -44,11 +44,11 @@ CELLS: dict[str, CellSpec] = {
     "mingru": CellSpec(
         gates={"z": "sigmoid", "n": "linear"},
         recurrent=False,
-        forget_bias={"z": -1.0},  # its gate lets the new in, where the others keep the old
+        forget_bias={"z": -1.0},  # its gate admits the new state, unlike the gru's
     ),
     "minlstm": CellSpec(
         gates={"f": "linear", "i": "linear", "g": "linear"},
         recurrent=False,
-        forget_bias={"f": 1.0, "i": -1.0},  # f / (f + i) is then the sigmoid of one of them
+        forget_bias={"f": 1.0, "i": -1.0},  # f / (f + i) starts at sigmoid(forget_bias)
     ),
 }

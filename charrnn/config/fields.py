@@ -1,7 +1,7 @@
-"""Settings that are declared once: type, default, meaning and range stand beside each other.
+"""Settings that are declared once: type, default, meaning and range in one place.
 
-The command line makes its options and its help of these declarations, a configuration checks itself
-against them when it is made, and errors name a setting in backticks, as Python does: `seq_len`.
+The command line builds its options and help from these declarations, a configuration checks itself
+against them when it is created, and errors name settings in backticks, as in `seq_len`.
 """
 
 import math
@@ -17,7 +17,7 @@ from charrnn.errors import UsageError
 KIND_NAMES = {
     int: "a whole number",
     float: "a number",
-    str: "a word",
+    str: "a string",
     bool: "true or false",
     tuple: "a list",
     Path: "a path",
@@ -26,19 +26,19 @@ KIND_NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is declared about a field beside its type and default.
+    """What is declared about a field besides its type and default.
 
     Attributes:
-        meaning: One sentence without a full stop, also the command line's help.
+        meaning: One sentence without a full stop; also its help on the command line.
         low: Smallest value allowed.
         high: Largest value allowed.
-        above: A value that the field has to exceed.
-        choices: The strings allowed, if the field is a name.
+        above: A value that the field must exceed.
+        choices: The strings allowed, if the field is one of several names.
         group: Heading under which the command line's help lists it.
-        flags: What the command line calls it, if that does not follow from its name.
-        metavar: What stands for its value in the help.
-        default_note: What holds if it is not given, where the default does not say that.
-        positional: The command line takes it as an argument.
+        flags: Its flags on the command line, if they do not follow from its name.
+        metavar: Placeholder for its value in the help.
+        default_note: The default as the help words it, if the value alone does not tell.
+        positional: Whether the command line takes it as an argument.
     """
 
     meaning: str = ""
@@ -54,7 +54,7 @@ class Setting:
 
 
 def option(default: Any, meaning: str, **more: Any) -> Any:
-    """Declare a field; `more` are the other attributes of `Setting`."""
+    """Declare a field; `more` sets the other attributes of its `Setting`."""
     return field(default=default, metadata={"setting": Setting(meaning=meaning, **more)})
 
 
@@ -64,11 +64,11 @@ def argument(meaning: str, metavar: str, default: Any = MISSING) -> Any:
 
 
 def settings_of(*kinds: type, without: tuple[str, ...] = ()) -> Any:
-    """Declare a field that holds those fields of some configurations that were given.
+    """Declare a field for settings of other configurations: a dictionary of those that were given.
 
     Args:
         kinds: The configurations.
-        without: Names of fields that cannot be given.
+        without: Names of their fields that cannot be given.
     """
     return field(default_factory=dict, metadata={"kinds": kinds, "without": without})
 
@@ -80,13 +80,10 @@ def declared(kind: type) -> dict[str, Setting]:
 
 
 class Checked:
-    """A dataclass whose fields were declared by `option`.
-
-    They are checked when it is made, and it reads back what it wrote.
-    """
+    """Base of dataclasses whose fields are declared by `option` and checked on creation."""
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` at the first field whose type or range is wrong."""
+        """Raise `UsageError` at the first field of a wrong type or out of range."""
         hints, settings = get_type_hints(type(self)), declared(type(self))
         for name, setting in settings.items():
             check_field(name, getattr(self, name), hints[name], setting)
@@ -97,7 +94,7 @@ class Checked:
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """Rebuild from what `to_dict` returned; what is missing takes its default.
+        """Rebuild from what `to_dict` returned; missing fields take their defaults.
 
         Raises:
             UsageError: `values` is not a mapping, a name is unknown, or a value is out of range.
@@ -145,7 +142,7 @@ def _is_of(value: Any, wanted: type) -> bool:
 
 
 def _is_in_range(value: float, setting: Setting) -> bool:
-    finite = abs(value) <= sys.float_info.max  # unlike math.isfinite, takes integers of any size
+    finite = abs(value) <= sys.float_info.max  # unlike math.isfinite, accepts integers of any size
     return bool(setting.low <= value <= setting.high and value > setting.above and finite)
 
 

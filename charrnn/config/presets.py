@@ -1,9 +1,9 @@
-"""Settings that suit a text, a time budget and a machine, for everything that was not given.
+"""Default settings that suit a text, a time budget and a machine.
 
 A preset is a time budget. What fits into it depends on the machine, so the settings come in two
-steps: the shape of the model is chosen from the budget, and once the speed is known, so is the number
-of epochs, from which the dropout follows: the more often a text is seen, the more dropout it takes
-not to learn it by heart. `tests/benchmarks/RESULTS.md` says what the presets reach.
+steps: the budget decides the shape of the model, and once the speed is known, so is the number of
+epochs, which decides the dropout: the more epochs, the more dropout it takes against overfitting.
+`tests/benchmarks/RESULTS.md` lists what the presets reach.
 """
 
 import math
@@ -20,7 +20,7 @@ class Preset:
     """A named time budget.
 
     Attributes:
-        meaning: One line for a person.
+        meaning: How long it takes, in words.
         seconds: Time for the whole command.
         hidden_size: Width of the model, if the text is long enough.
         batch_size: Sequences per batch, if the text is long enough.
@@ -39,7 +39,7 @@ PRESETS = {
 }
 DEFAULT_PRESET = "standard"
 
-LONG_TEXT = 300_000  # characters from which a preset's own width pays
+LONG_TEXT = 300_000  # characters from which a preset's own width pays off
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
@@ -56,14 +56,14 @@ def find_preset(name: str | None) -> Preset:
 
 
 def max_epochs(characters: int, cell: str = "lstm") -> int:
-    """Return the number of epochs after which more of them gain nothing, or lose."""
+    """Return the number of epochs beyond which a model no longer improves, or gets worse."""
     if not CELLS[cell].recurrent:
         return 5  # without dropout
     return 11 if characters >= LONG_TEXT else 20
 
 
 def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
-    """Return the settings that follow from the budget and from the length of the training text."""
+    """Return the settings that follow from the budget and the length of the training text."""
     if characters >= LONG_TEXT:
         return {"hidden_size": preset.hidden_size, "batch_size": preset.batch_size}
     # A short text is cut into fewer streams, so that each is long enough to carry context.
@@ -74,10 +74,9 @@ def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
 def cell_settings(cell: str) -> dict[str, Any]:
     """Return the settings that suit a cell.
 
-    A layer without a recurrent matrix knows of the past only what its gates let stay and what the
-    layers below it know: such layers are cheap, want to be stacked, and need a residual connection.
-    Gates that start half open suited them better than gates that start by keeping, and dropout cost
-    them far more than it gave.
+    Layers without a recurrent matrix are cheap, but each sees little of the past, so they are
+    stacked, with residual connections. In benchmarks they did better with gates that start half
+    open than with gates that start by keeping the state, and dropout hurt them more than it helped.
     """
     if CELLS[cell].recurrent:
         return {}
@@ -85,11 +84,11 @@ def cell_settings(cell: str) -> dict[str, Any]:
 
 
 def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) -> float:
-    """Return the dropout probability that suits a training.
+    """Return the dropout probability that suits a training run.
 
     Args:
         epochs: Passes over the training text.
-        parameters: Size of the model: the more for each character, the more easily it overfits.
+        parameters: Size of the model; the more per character, the more easily it overfits.
         characters: Length of the training text.
     """
     usual = interpolate(DROPOUT, epochs)
@@ -98,7 +97,7 @@ def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) ->
 
 
 def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:
-    """Return the height at `x` of the line through `points`, held constant beyond its ends."""
+    """Interpolate linearly between `points`, (x, y) by rising x; constant beyond the ends."""
     if x <= points[0][0]:
         return points[0][1]
     for (x0, y0), (x1, y1) in pairwise(points):

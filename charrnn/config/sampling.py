@@ -1,4 +1,4 @@
-"""What can be asked of a text that is to be written."""
+"""Settings of sampling: how new text is drawn, and where it ends."""
 
 import re
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from charrnn.errors import UsageError
 
 WRITE, RULES = "Writing", "Sampling rules"
 UNKNOWN_MODES = ("error", "skip", "replace")
-DRAWING_FIELDS = ("temperature", "top_k", "top_p", "min_p")  # without a meaning in beam search
-WINDOW = 1000  # symbols that no_repeat remembers
+DRAWING_FIELDS = ("temperature", "top_k", "top_p", "min_p")  # have no meaning in beam search
+WINDOW = 1000  # last symbols that no_repeat compares with
 MAX_STREAMS = 1 << 16
 MAX_BEAMS = 1 << 10
 UNTIL = re.compile(r"0*([1-9]\d{0,11}) *(line|sentence)s?")
@@ -48,32 +48,33 @@ class SamplingConfig(Checked):
     )
     temperature: float = option(
         0.8,
-        "Below 1 safer, above 1 bolder; 0 always takes the likeliest symbol",
+        "Below 1 safer, above 1 bolder; 0 always takes the most probable symbol",
         low=0,
         high=100,
         group=RULES,
         flags=("--temperature", "-t"),
     )
     top_k: int | None = option(
-        None, "Draw only among this many likeliest symbols", low=1, group=RULES
+        None, "Draw only among the N most probable symbols", low=1, group=RULES
     )
     top_p: float | None = option(
         None,
-        "Nucleus sampling: draw only among the likeliest symbols that together reach this",
+        "Nucleus sampling: draw only among the most probable symbols that together have this "
+        "probability",
         above=0,
         high=1,
         group=RULES,
     )
     min_p: float | None = option(
         None,
-        "Draw only among symbols at least this fraction as likely as the likeliest",
+        "Draw only among symbols at least this fraction as probable as the most probable one",
         above=0,
         high=1,
         group=RULES,
     )
     no_repeat: int | None = option(
         None,
-        f"Write no sequence of this many symbols again within {WINDOW:,} symbols",
+        f"Never write the same N symbols in a row twice within {WINDOW:,} symbols",
         low=2,
         high=WINDOW,
         group=RULES,
@@ -98,12 +99,12 @@ class SamplingConfig(Checked):
 
     @property
     def units(self) -> tuple[int, str]:
-        """What `until` asks for: (3, "line") or (2, "sentence"); (0, "") if nothing."""
+        """The number and unit that `until` gives, such as (3, "line"); (0, "") if it is None."""
         found = UNTIL.fullmatch(self.until or "")
         return (int(found[1]), found[2]) if found else (0, "")
 
 
-def check_run(*, seed: int = 0, num: int = 1, beam: int = MAX_BEAMS) -> None:
+def check_generation(*, seed: int = 0, num: int = 1, beam: int = MAX_BEAMS) -> None:
     """Raise `UsageError` unless `seed` >= 0, 1 <= `num` <= 65,536 and 1 <= `beam` <= 1,024."""
     check_number("seed", seed, low=0)
     check_number("num", num, low=1, high=MAX_STREAMS)

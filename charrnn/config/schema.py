@@ -1,8 +1,7 @@
-"""What a model is, and how it is trained and scored: frozen dataclasses, the meaning beside each field.
+"""What a model is and how it is trained: frozen dataclasses, with the meaning beside each field.
 
-`ModelConfig` is all that is needed to rebuild a network; `TrainConfig` is all that is needed to train
-it again, bit for bit, on the same machine. Both check themselves when they are made, so that a value
-out of range never travels further.
+`ModelConfig` is all that is needed to rebuild a network; `TrainConfig` is all that is needed to
+train it again, bit for bit, on the same machine. Both check their fields when they are created.
 """
 
 from collections.abc import Mapping
@@ -23,14 +22,13 @@ BACKENDS = ("auto", "gloo", "nccl")
 TOKENIZERS = ("char", "byte", "word", "bpe", "unigram")
 
 MODEL, DATA, LEARN = "Model", "Text and batches", "Learning"
-LENGTH, REPORT, DYNAMIC = "Length", "Reports and files", "Dynamic evaluation"
-CHOSEN = "chosen by text length and time"
-BY_CELL = "what suits the cell for mingru and minlstm"
+LENGTH, REPORT = "Length", "Reports and files"
+CHOSEN = "depends on text length and time budget"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Checked):
-    """The shape of a network: everything that its weights have to agree with."""
+    """The shape of a network: everything that determines its weights."""
 
     vocab_size: int = option(
         2, "Symbols that the model predicts, the unknown one included", low=2, high=1 << 21
@@ -40,7 +38,12 @@ class ModelConfig(Checked):
         "tanh", "Activation function of the rnn cell", choices=ACTIVATIONS, group=MODEL
     )
     num_layers: int = option(
-        2, "Recurrent layers", low=1, high=64, group=MODEL, default_note=f"2; {BY_CELL}"
+        2,
+        "Recurrent layers",
+        low=1,
+        high=64,
+        group=MODEL,
+        default_note="2; 4 for mingru and minlstm",
     )
     hidden_size: int = option(
         256,
@@ -66,11 +69,11 @@ class ModelConfig(Checked):
         False,
         "Add each layer's input to its output, where both have the same width",
         group=MODEL,
-        default_note=f"off; {BY_CELL}",
+        default_note="off; on for mingru and minlstm",
     )
     attention: int = option(
         0,
-        "Attend to this many last states of the top layer, the current one included; 0 is off",
+        "Attend to the last N states of the top layer, including the current one; 0 is off",
         low=0,
         high=1 << 16,
         group=MODEL,
@@ -82,7 +85,7 @@ class ModelConfig(Checked):
         False,
         "Adaptive softmax: predict rare symbols through narrower layers",
         group=MODEL,
-        default_note="from 2,000 symbols on",
+        default_note="on from 2,000 symbols, but not for char",
     )
     forget_bias: float = option(
         1.0,
@@ -90,9 +93,9 @@ class ModelConfig(Checked):
         low=-20,
         high=20,
         group=MODEL,
-        default_note=f"1.0; {BY_CELL}",
+        default_note="1.0; 0.0 for mingru and minlstm",
     )
-    orthogonal: bool = option(True, "Initialise recurrent matrices as orthogonal", group=MODEL)
+    orthogonal: bool = option(True, "Initialise recurrent matrices as orthogonal ones", group=MODEL)
 
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""
@@ -123,7 +126,7 @@ class TrainConfig(Checked):
         low=260,
         high=1 << 20,
         group=DATA,
-        default_note="what suits the text",
+        default_note="depends on the text",
     )
     records: str | None = option(
         None,
@@ -260,9 +263,11 @@ class TrainConfig(Checked):
 
     def _check_records(self) -> None:
         if self.batcher == "random":
-            raise UsageError("`records` are never cut, so `batcher` random cannot be used with it.")
+            message = "`batcher` random cannot be used with `records`, which are never cut."
+            raise UsageError(message, "Use `batcher` sequential.")
         if self.seq_len_start is not None:
-            raise UsageError("`records` are never cut, so `seq_len_start` cannot be used with it.")
+            message = "`seq_len_start` cannot be used with `records`, which are never cut."
+            raise UsageError(message, "Leave it out.")
 
     def _check_curriculum(self, start: int) -> None:
         if start > self.seq_len:
@@ -277,34 +282,14 @@ class TrainConfig(Checked):
             raise UsageError("`bptt_stride` needs `batcher` sequential and `bptt` fixed.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DynamicConfig(Checked):
-    """How a model goes on learning while it is scored; see `charrnn.evaluation.dynamic`."""
-
-    dynamic_lr: float = option(
-        3e-4, "Learning rate of dynamic evaluation", above=0, high=1, group=DYNAMIC
-    )
-    dynamic_decay: float = option(
-        1e-3, "Strength of the pull back to the trained weights", low=0, high=1, group=DYNAMIC
-    )
-    dynamic_segment: int = option(
-        32, "Tokens that are scored between two steps", low=1, high=1 << 16, group=DYNAMIC
-    )
-
-    def __str__(self) -> str:
-        """Name the protocol, for a score's signature."""
-        segment, lr, decay = self.dynamic_segment, self.dynamic_lr, self.dynamic_decay
-        return f"state:dynamic-{segment}-lr-{lr:g}-decay-{decay:g}"
-
-
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise `UsageError` at the first setting that is unknown, of the wrong type or out of range.
 
-    Settings that only contradict each other pass: whether they do depends on those that are not
-    settled yet.
+    Contradictions between settings are not checked here, as they may depend on others that are
+    chosen later.
     """
     hints, known = dict[str, Any](), dict[str, Any]()
-    for kind in (ModelConfig, TrainConfig):  # a `vocab_size` that is asked for is the latter's
+    for kind in (ModelConfig, TrainConfig):  # in this order: the latter's `vocab_size` counts
         hints |= get_type_hints(kind)
         known |= declared(kind)
     check_names(settings, known)

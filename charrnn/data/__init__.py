@@ -1,1 +1,1 @@
-"""From files to ids: text that is read in chunks, split, encoded and cut into batches."""
+"""From files to batches: text is read in chunks, split, encoded and cut into batches."""

@@ -1,7 +1,4 @@
-"""Two texts to begin with.
-
-One that every Python carries, and one that the field measures itself on.
-"""
+"""Two sample texts: one that comes with Python, and one that is a common benchmark."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,8 +11,10 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.storage.atomic import io_error, write_atomic
 
 DATASETS = {
-    "python-docs": "The Python language reference that Python itself carries, 465,000 characters; no network needed.",
-    "shakespeare": "Tiny Shakespeare, 1,115,394 characters of the plays; downloaded once and verified.",
+    "python-docs": "The Python language reference, which comes with Python: 465,000 characters; "
+    "no network needed.",
+    "shakespeare": "Tiny Shakespeare: 1,115,394 characters of the plays; downloaded once and "
+    "verified.",
 }
 SHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -29,25 +28,25 @@ Opener = Callable[[str, float], AbstractContextManager[BinaryIO]]
 
 def open_url(url: str, timeout: float) -> AbstractContextManager[BinaryIO]:
     """Open `url` for reading; wait at most `timeout` seconds for each answer."""
-    from urllib.request import urlopen  # here, because it is slow to import and seldom needed
+    from urllib.request import urlopen  # slow to import and seldom needed
 
     return urlopen(url, timeout=timeout)  # type: ignore[no-any-return]
 
 
 def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path:
-    """Write a dataset to `folder`/`name`.txt; what was downloaded before is not downloaded again.
+    """Write a dataset to `folder`/`name`.txt, unless it has been downloaded before.
 
     Args:
         name: A key of `DATASETS`.
-        folder: Made if it is not there.
-        opener: What opens a URL, given the URL and a time-out in seconds.
+        folder: Created if it does not exist.
+        opener: Opens a URL, given the URL and a time-out in seconds.
 
     Returns:
         The path of the file.
 
     Raises:
         UsageError: There is no such dataset.
-        MachineError: The file cannot be downloaded, is not what it should be, or cannot be written.
+        MachineError: The file cannot be downloaded, has the wrong checksum, or cannot be written.
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)
@@ -67,33 +66,31 @@ def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path
 
 
 def python_docs() -> str:
-    """Return the topics of Python's built-in help, which are its language reference, in the order of their names."""
-    from pydoc_data.topics import topics  # here, because it is half a megabyte
+    """Return the language reference from Python's built-in help, its topics sorted by name."""
+    from pydoc_data.topics import topics  # half a megabyte, so imported only here
 
     return "".join(topics[name] for name in sorted(topics))
 
 
 def _download(path: Path, opener: Opener) -> bytes:
-    elsewhere = f"Download it by other means, put it at {path}, and it will be found there."
+    hint = f"Download it by other means, and save it as {path}."
     try:
         with opener(SHAKESPEARE_URL, TIMEOUT) as response:
-            data = response.read(
-                SHAKESPEARE_BYTES + 1
-            )  # one more, so that a longer file is noticed but not read
+            data = response.read(SHAKESPEARE_BYTES + 1)  # enough to notice that a file is longer
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise MachineError(f"Cannot download {SHAKESPEARE_URL}: {reason}.", elsewhere) from None
-    _verify(data, SHAKESPEARE_URL, elsewhere)
+        raise MachineError(f"Cannot download {SHAKESPEARE_URL}: {reason}.", hint) from None
+    _verify(data, SHAKESPEARE_URL, hint)
     return data
 
 
 def _verify(data: bytes, source: str, hint: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != SHAKESPEARE_SHA256:
-        size = (
-            f"more than {SHAKESPEARE_BYTES:,}"
-            if len(data) > SHAKESPEARE_BYTES
-            else f"{len(data):,}"
+        is_longer = len(data) > SHAKESPEARE_BYTES
+        size = f"more than {SHAKESPEARE_BYTES:,}" if is_longer else f"{len(data):,}"
+        raise MachineError(
+            f"{source} is not tiny Shakespeare: {size} bytes with SHA-256 {found}, "
+            f"not {SHAKESPEARE_SHA256}.",
+            hint,
         )
-        message = f"{source} is not tiny Shakespeare: {size} bytes with SHA-256 {found}, not {SHAKESPEARE_SHA256}."
-        raise MachineError(message, hint)

@@ -1,4 +1,4 @@
-"""A text as ids, with the sizes of the original that scores are divided by."""
+"""Texts as ids, with the sizes of the original text that scores are divided by."""
 
 import hashlib
 import mmap
@@ -15,7 +15,7 @@ from charrnn.errors import TextError
 from charrnn.sampling.generate import unknown_error
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
-BLOCK = 1 << 20  # ids that are looked at together
+BLOCK = 1 << 20  # ids that are processed together
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,11 @@ class Encoded:
     """A text as ids.
 
     Attributes:
-        ids: One-dimensional, of the tokenizer's smallest unsigned type.
+        ids: The ids, one-dimensional, of the tokenizer's smallest unsigned type.
         characters: Code points of the original text.
-        bytes: Bytes of the original text as UTF-8.
-        starts: If the text consists of records, where each begins in `ids`, ascending from 0; int64.
+        bytes: UTF-8 bytes of the original text.
+        starts: If the text consists of records, where each begins in `ids`, ascending from 0
+            (int64); otherwise None.
         sha256: SHA-256 of the original text as UTF-8, in hexadecimal digits.
     """
 
@@ -39,15 +40,15 @@ class Encoded:
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """A text as ids, split into what is learned from and what is held out.
+    """A text as ids, split into a training part and a held-out part.
 
     Attributes:
         name: Short name of the text.
-        sha256: SHA-256 that stands for both parts, in hexadecimal digits.
+        sha256: SHA-256 that identifies both parts, in hexadecimal digits.
         format: How the text is organised.
-        tokenizer: What made the ids.
-        train: What is learned from.
-        valid: What is held out.
+        tokenizer: The tokenizer that made the ids.
+        train: The training part.
+        valid: The held-out part.
     """
 
     name: str
@@ -60,13 +61,13 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class EncodedSize:
-    """How much a pass that encoded a text has written.
+    """The size of a text that was encoded.
 
     Attributes:
-        ids: Ids.
+        ids: Number of ids.
         characters: Code points of the text.
-        bytes: Bytes of the text as UTF-8.
-        records: Records; 0 if the text has none.
+        bytes: UTF-8 bytes of the text.
+        records: Number of records; 0 for a text without records.
         sha256: SHA-256 of the text as UTF-8, in hexadecimal digits.
     """
 
@@ -78,10 +79,10 @@ class EncodedSize:
 
 
 def encode_text(tokenizer: Tokenizer, text: str, text_format: TextFormat = PLAIN) -> Encoded:
-    """Turn `text` into ids; `charrnn.data.id_cache` does it for a text of any size.
+    """Return a text as ids; `charrnn.data.id_cache` does this for texts of any size.
 
     Raises:
-        TextError: The text has a lone surrogate, or no record.
+        TextError: The text has a lone surrogate, or has no record.
     """
     pieces, dtype = list[bytes](), tokenizer.dtype
     size, starts = write_ids(tokenizer, text_format.units([text]), text_format, pieces.append)
@@ -95,40 +96,40 @@ def write_ids(
     text_format: TextFormat,
     write: Callable[[bytes], object],
 ) -> tuple[EncodedSize, NDArray[np.int64] | None]:
-    """Encode a text in a stream.
+    """Encode a text piece by piece.
 
     Args:
-        tokenizer: Makes the ids.
+        tokenizer: The tokenizer.
         units: The text, in the units of its format.
         text_format: How the text is organised.
-        write: Takes the ids in pieces, as they are in memory.
+        write: Takes the raw bytes of some ids at a time.
 
     Returns:
-        How much was written, and where each record begins, or None if there are no records.
+        The size of the text, and where each record begins among the ids; None without records.
 
     Raises:
-        TextError: The text cannot be read any more, or has changed; or it has no record.
+        TextError: The text can no longer be read, or has changed; or it has no record.
     """
-    meter, starts, length = _Meter(), array("q"), 0
-    for ids, offsets in text_format.encode_stream(tokenizer, meter.watch(units)):
+    measure, starts, length = _Measure(), array("q"), 0
+    for ids, offsets in text_format.encode_stream(tokenizer, measure.units(units)):
         starts.extend(length + offset for offset in offsets)
         write(ids.tobytes())
         length += len(ids)
     if text_format.separator is not None and not starts:
         raise TextError("There is no record in the text: it is blank.")
-    sha256 = meter.digest.hexdigest()
-    size = EncodedSize(length, meter.characters, meter.bytes, len(starts), sha256)
+    sha256 = measure.digest.hexdigest()
+    size = EncodedSize(length, measure.characters, measure.bytes, len(starts), sha256)
     return size, np.frombuffer(starts, np.int64) if starts else None
 
 
-class _Meter:
-    """Counts what passes by."""
+class _Measure:
+    """Counts and hashes the units of a text while they are being encoded."""
 
     def __init__(self) -> None:
         self.characters = self.bytes = 0
         self.digest = hashlib.sha256()
 
-    def watch(self, units: Iterable[str]) -> Iterator[str]:
+    def units(self, units: Iterable[str]) -> Iterator[str]:
         for unit in units:
             data = to_bytes(unit)
             self.digest.update(data)
@@ -138,7 +139,7 @@ class _Meter:
 
 
 def unknown_characters(tokenizer: Tokenizer, chunks: Iterable[str]) -> list[str]:
-    """Return the distinct characters of a text that a tokenizer does not know, in their order."""
+    """Return the distinct characters of a text that a tokenizer does not know, in text order."""
     found = (one for chunk in chunks for one in tokenizer.unknown_characters(chunk))
     return list(dict.fromkeys(found))
 
@@ -147,34 +148,31 @@ def refuse_unknown(tokenizer: Tokenizer, chunks: Iterable[str], where: str) -> N
     """Raise `TextError` if a text has characters that a tokenizer does not know.
 
     Args:
-        tokenizer: A model's.
+        tokenizer: A model's tokenizer.
         chunks: The text.
-        where: What an error calls it.
+        where: The name of the text in the error message.
     """
     if unknown := unknown_characters(tokenizer, chunks):
-        raise unknown_error(unknown, where, "`unknown` charge to price them honestly")
+        raise unknown_error(unknown, where, "`unknown` charge to score them too")
 
 
-def take(ids: NDArray[np.integer[Any]], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `ids[places]`.
-
-    Of a mapped file, no more stays in this process's memory than was there before.
-    """
-    taken = ids[places].astype(np.int64)
-    _release(ids)
+def take(ids: NDArray[np.integer[Any]], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `ids[positions]`, without keeping pages of a mapped file in memory."""
+    taken = ids[positions].astype(np.int64)
+    _release_pages(ids)
     return taken
 
 
 def count(ids: NDArray[np.integer[Any]], symbol: int) -> int:
-    """Return how often `symbol` is among `ids`."""
+    """Return how often `symbol` occurs in `ids`."""
     found = 0
     for begin in range(0, len(ids), BLOCK):
         found += int(np.count_nonzero(ids[begin : begin + BLOCK] == symbol))
-        _release(ids)
+        _release_pages(ids)
     return found
 
 
-def _release(ids: NDArray[np.integer[Any]]) -> None:
-    """Give a mapped file's pages back; the system keeps them at hand as long as it has room."""
+def _release_pages(ids: NDArray[np.integer[Any]]) -> None:
+    """Release the pages of a mapped file; the system still caches them while it has memory."""
     if isinstance(ids.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         ids.base.madvise(mmap.MADV_DONTNEED)

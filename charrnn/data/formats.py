@@ -1,7 +1,8 @@
-"""How a text is organised: as one stream, or as records that have nothing to do with each other.
+"""How a text is organised: as one stream, or as independent records.
 
-The two formats have one interface, and nothing else asks which of them a text has: how it is cut into
-what is encoded by itself, which part of it is held out, and where a text that a model writes ends.
+A format decides how the text is cut into units that are encoded separately, which part of it is
+held out, and where a generated text ends. Both formats have the same interface, so the rest of the
+program rarely has to distinguish them.
 """
 
 import math
@@ -19,22 +20,22 @@ from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.tokenizers.base import Ids, Tokenizer
 
 MAX_VALID_FRACTION = 0.9
-BLOCK = 1 << 20  # bytes of ids that are put together, where they come in small pieces
+BLOCK = 1 << 20  # bytes of ids that are joined into one block
 
-Select = Callable[[Iterable[str]], Iterator[str]]  # takes a part out of a text's chunks
-EncodedBlock = tuple[Ids, list[int]]  # ids, and the offsets among them where records begin
+Select = Callable[[Iterable[str]], Iterator[str]]  # selects a part of a text's chunks
+EncodedBlock = tuple[Ids, list[int]]  # ids, and the offsets at which records begin
 
 
 @dataclass(frozen=True)
-class Halves:
+class FormatSplit:
     """How a format splits a text.
 
     Attributes:
-        train: Takes the training part out of the text's chunks.
-        valid: Takes the held-out part out of them.
+        train: Selects the training part of the text's chunks.
+        valid: Selects the held-out part of the text's chunks.
         train_length: Characters of the training part.
         valid_length: Characters of the held-out part.
-        notes: What a person should be told, one line each.
+        notes: Messages for the user, one line each.
     """
 
     train: Select
@@ -45,26 +46,26 @@ class Halves:
 
 
 class TextFormat(Protocol):
-    """What a format offers."""
+    """The interface of a text format."""
 
     @property
     def separator(self) -> str | None:
         """What ends each record; None if the text is one stream."""
 
     def units(self, chunks: Iterable[str]) -> Iterator[str]:
-        """Yield what is encoded by itself: chunks as they come, or whole records."""
+        """Yield the units that are encoded separately: the chunks, or whole records."""
 
     def encode_stream(self, tokenizer: Tokenizer, units: Iterable[str]) -> Iterator[EncodedBlock]:
-        """Yield the ids of `units` in blocks, with where records begin in each."""
+        """Yield the ids of `units` in blocks, each with the offsets at which records begin."""
 
     def length(self, text: Text) -> tuple[int, tuple[str, ...]]:
-        """Return the characters of a text that is used whole, and what a person should be told.
+        """Return the number of characters used of a text, and messages for the user.
 
         Raises:
             TextError: The text does not have this format.
         """
 
-    def halves(self, text: Text, valid_fraction: float) -> Halves:
+    def split(self, text: Text, valid_fraction: float) -> FormatSplit:
         """Return how to split a text.
 
         Raises:
@@ -75,7 +76,7 @@ class TextFormat(Protocol):
 
 @dataclass(frozen=True)
 class PlainFormat:
-    """One stream of text, whose end is held out."""
+    """One stream of text, the end of which is held out."""
 
     separator: ClassVar[None] = None
 
@@ -84,28 +85,28 @@ class PlainFormat:
         return iter(chunks)
 
     def encode_stream(self, tokenizer: Tokenizer, units: Iterable[str]) -> Iterator[EncodedBlock]:
-        """Yield the ids; there are no records."""
+        """Yield the ids, without offsets of records."""
         return ((ids, []) for ids in tokenizer.encode_chunks(units))
 
     def length(self, text: Text) -> tuple[int, tuple[str, ...]]:
-        """Return the text's length."""
+        """Return the length of the text."""
         return text.characters, ()
 
-    def halves(self, text: Text, valid_fraction: float) -> Halves:
-        """Split after a number of characters."""
+    def split(self, text: Text, valid_fraction: float) -> FormatSplit:
+        """Split the text after a number of characters."""
         length = train_length(text.characters, valid_fraction)
         rest = text.characters - length
-        return Halves(
+        return FormatSplit(
             partial(take_characters, length), partial(skip_characters, length), length, rest
         )
 
 
 @dataclass(frozen=True)
 class RecordFormat:
-    """Records, of which those of the lowest hash are held out; see `charrnn.data.records`.
+    """Records, of which those with the lowest hashes are held out; see `charrnn.data.records`.
 
     Attributes:
-        separator: Ends each.
+        separator: What ends each record.
     """
 
     separator: str
@@ -115,7 +116,7 @@ class RecordFormat:
         return cut_records(chunks, self.separator)
 
     def encode_stream(self, tokenizer: Tokenizer, units: Iterable[str]) -> Iterator[EncodedBlock]:
-        """Yield the ids of records, encoded one by one: no token reaches from one to the next."""
+        """Yield the ids of records that are encoded one by one, so that no token spans two."""
         waiting, starts, length = list[Ids](), list[int](), 0
         for record in units:
             ids = tokenizer.encode(record)
@@ -133,12 +134,12 @@ class RecordFormat:
         index = index_records(text.chunks("Finding the records"), self.separator, text.name)
         return index.characters, _blank_note(index.blank)
 
-    def halves(self, text: Text, valid_fraction: float) -> Halves:
-        """Split by the records' hashes."""
+    def split(self, text: Text, valid_fraction: float) -> FormatSplit:
+        """Split the records by their hashes."""
         fraction = exact_fraction(valid_fraction)
         index = index_records(text.chunks("Finding the records"), self.separator, text.name)
         split = index.split(float(fraction * index.characters))
-        return Halves(
+        return FormatSplit(
             lambda chunks: split.training(self.units(chunks)),
             lambda chunks: split.validation(self.units(chunks)),
             split.train_length,
@@ -168,16 +169,17 @@ def saved_format(about: Mapping[str, Any]) -> TextFormat:
     """Return the format of the text that a model was trained on.
 
     Args:
-        about: What the model file says about itself. Files that know nothing of records are fine.
+        about: The model file's facts about training. Older files say nothing about records.
 
     Raises:
-        ModelFileError: It says what charrnn would not write.
+        ModelFileError: The separator is not one that charrnn would write.
     """
     train = about.get("train")
     records = train.get("records") if isinstance(train, dict) else None
     if records is not None and (not isinstance(records, str) or not records):
         found = str(records)[:40]
-        raise ModelFileError(f"The model says that its records end with {found!r}.")
+        message = f"The model says that its records end with {found!r}, which is no separator."
+        raise ModelFileError(message)
     return text_format(records)
 
 
@@ -186,7 +188,7 @@ def train_length(characters: int, valid_fraction: float) -> int:
 
     Raises:
         UsageError: `valid_fraction` is not in (0, 0.9].
-        TextError: A part would have fewer than two characters, so there would be nothing to predict.
+        TextError: One of the parts would have fewer than two characters.
     """
     fraction = exact_fraction(valid_fraction)
     length = math.floor(characters * (1 - fraction))
@@ -195,14 +197,14 @@ def train_length(characters: int, valid_fraction: float) -> int:
         need = f"at least {needed} are needed for `valid_fraction` {valid_fraction}"
         raise TextError(
             f"The text has {characters} characters; {need}.",
-            "Give more text, another `valid_fraction`, or a text of its own for validation with "
+            "Give more text, another `valid_fraction`, or a separate text for validation with "
             "`valid`.",
         )
     return length
 
 
 def exact_fraction(valid_fraction: float) -> Fraction:
-    """Return the fraction without rounding: in floats, (1 - 0.9) * 10 is less than 1.
+    """Return the fraction as it is written: in floats, (1 - 0.9) * 10 is less than 1.
 
     Raises:
         UsageError: It is not in (0, 0.9].
@@ -214,7 +216,7 @@ def exact_fraction(valid_fraction: float) -> Fraction:
 
 
 def take_characters(count: int, chunks: Iterable[str]) -> Iterator[str]:
-    """Yield the first `count` characters of a text, which is at least as long."""
+    """Yield the first `count` characters of a text, which has at least as many."""
     for chunk in chunks:
         yield chunk[:count]
         count -= len(chunk)
@@ -223,7 +225,7 @@ def take_characters(count: int, chunks: Iterable[str]) -> Iterator[str]:
 
 
 def skip_characters(count: int, chunks: Iterable[str]) -> Iterator[str]:
-    """Yield what follows the first `count` characters of a text."""
+    """Yield the text after its first `count` characters."""
     for chunk in chunks:
         if count < len(chunk):
             yield chunk[count:]

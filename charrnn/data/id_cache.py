@@ -1,10 +1,11 @@
-"""Ids of a text of any size: encoded in a stream into a file, and read from there by a memory map.
+"""Ids of a text of any size, encoded piece by piece into a file that is then memory-mapped.
 
-    ids of the training part, where its records begin, ids of the held-out part, where its records ...
-    a line of JSON: what all that was made from, its sizes, a checksum
+A run keeps this file, so that the text need not be encoded again when the run is continued:
 
-is the file that a run keeps, so that a run that is continued need not encode its text again. A file
-that does not fit its last line is not believed but made anew.
+    ids of the training part, starts of its records, ids of the held-out part, starts of its records
+    a line of JSON: a key of everything that the ids depend on, the sizes, a checksum
+
+A file that does not match its last line is written again.
 """
 
 import hashlib
@@ -28,24 +29,22 @@ from charrnn.tokenizers.base import Tokenizer
 VERSION = 3
 CHUNK = 1 << 20  # bytes
 MAX_TRAILER = 2000  # bytes; it is about 400
-PLACE = np.dtype(np.int64)  # of a record's first id
-PURPOSES = ("Encoding the training text", "Encoding the validation text")
+START = np.dtype(np.int64)  # type of the position of a record's first id
+LABELS = ("Encoding the training text", "Encoding the validation text")  # for the progress
 
 Write = Callable[[bytes], object]
 
 
 def encode_cached(tokenizer: Tokenizer, split: TextSplit, path: Path) -> EncodedSplit:
-    """Return a text as ids from the file at `path`.
-
-    It is written, whole, if it is not there or is not what the parts are.
+    """Return a text as ids from a cache file, which is written if it is missing or does not match.
 
     Args:
-        tokenizer: Makes the ids.
+        tokenizer: The tokenizer.
         split: The text.
-        path: A regular file, or nothing yet. Nobody else may be writing there.
+        path: A regular file or a new one, which no other process may be writing.
 
     Raises:
-        TextError: The text cannot be read any more, or has changed; or a part has no record.
+        TextError: The text can no longer be read, or has changed; or a part has no record.
         MachineError: The file cannot be written.
     """
     made_from = [VERSION, split.fingerprint, np.little_endian, tokenizer.to_dict()]
@@ -58,30 +57,28 @@ def encode_cached(tokenizer: Tokenizer, split: TextSplit, path: Path) -> Encoded
 
 def encode_uncached(tokenizer: Tokenizer, split: TextSplit) -> EncodedSplit:
     """Return a text as ids from temporary files; see `encode_to_tempfile`."""
-    parts = zip((split.train, split.valid), PURPOSES, strict=True)
-    train, valid = (encode_to_tempfile(tokenizer, part, what) for part, what in parts)
+    parts = zip((split.train, split.valid), LABELS, strict=True)
+    train, valid = (encode_to_tempfile(tokenizer, part, label) for part, label in parts)
     return EncodedSplit(split.name, split.sha256, split.format, tokenizer, train, valid)
 
 
 def encode_to_tempfile(
-    tokenizer: Tokenizer, part: TextPart, what: str = "Encoding the text"
+    tokenizer: Tokenizer, part: TextPart, label: str = "Encoding the text"
 ) -> Encoded:
-    """Return a part of a text as ids from a temporary file without a name.
-
-    It ends with the process.
+    """Return a part of a text as ids from an unnamed temporary file.
 
     Args:
-        tokenizer: Makes the ids.
+        tokenizer: The tokenizer.
         part: The text.
-        what: Is told to who follows the reading.
+        label: What progress reports call this.
 
     Raises:
-        TextError: The text cannot be read any more, or has changed; or it has no record.
+        TextError: The text can no longer be read, or has changed; or it has no record.
         MachineError: The file cannot be written.
     """
     try:
         with tempfile.TemporaryFile() as file:
-            size = _write_part(tokenizer, part, what, lambda data: write_all(file.fileno(), data))
+            size = _write_part(tokenizer, part, label, lambda data: write_all(file.fileno(), data))
             (encoded,) = _map_ids(file, tokenizer.dtype, [size])
             return encoded
     except OSError as error:
@@ -92,8 +89,8 @@ def encode_to_tempfile(
         ) from None
 
 
-def _write_part(tokenizer: Tokenizer, part: TextPart, what: str, write: Write) -> EncodedSize:
-    size, starts = write_ids(tokenizer, part.units(what), part.format, write)
+def _write_part(tokenizer: Tokenizer, part: TextPart, label: str, write: Write) -> EncodedSize:
+    size, starts = write_ids(tokenizer, part.units(label), part.format, write)
     if starts is not None:
         write(starts.tobytes())
     return size
@@ -108,8 +105,8 @@ def _write_cache(path: Path, key: str, tokenizer: Tokenizer, split: TextSplit) -
             checksum = zlib.crc32(data, checksum)
             write(data)
 
-        parts = zip((split.train, split.valid), PURPOSES, strict=True)
-        sizes = [_write_part(tokenizer, part, what, write_checked) for part, what in parts]
+        parts = zip((split.train, split.valid), LABELS, strict=True)
+        sizes = [_write_part(tokenizer, part, label, write_checked) for part, label in parts]
         write(b"\n" + json.dumps(_trailer(key, sizes, checksum)).encode())
     try:
         with path.open("rb") as file:
@@ -119,13 +116,13 @@ def _write_cache(path: Path, key: str, tokenizer: Tokenizer, split: TextSplit) -
 
 
 def _trailer(key: str, sizes: Iterable[EncodedSize], checksum: int) -> dict[str, Any]:
-    """Return the last line; the checksum is of everything before it, and covers it too."""
+    """Return the content of the last line; its checksum covers the whole file."""
     facts = {"key": key, "parts": [asdict(size) for size in sizes]}
     return facts | {"crc32": zlib.crc32(json.dumps(facts).encode(), checksum)}
 
 
 def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] | None:
-    """Return the ids that a file holds if its last line fits them and is the one looked for."""
+    """Return the ids of a file, or None unless its last line has this key and matches the rest."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -143,7 +140,7 @@ def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] 
 
 
 def _bytes_of(size: EncodedSize, dtype: np.dtype[Any]) -> int:
-    return size.ids * dtype.itemsize + size.records * PLACE.itemsize
+    return size.ids * dtype.itemsize + size.records * START.itemsize
 
 
 def _checksum(file: BinaryIO, size: int) -> int:
@@ -160,8 +157,8 @@ def _map_ids(file: BinaryIO, dtype: np.dtype[Any], sizes: Iterable[EncodedSize])
         ids = np.memmap(file, dtype, "r", offset, (size.ids,))
         offset += ids.nbytes
         file.seek(offset)
-        starts = np.frombuffer(file.read(size.records * PLACE.itemsize), PLACE)
+        starts = np.frombuffer(file.read(size.records * START.itemsize), START)
         offset += starts.nbytes
-        places = starts if size.records else None
-        encoded.append(Encoded(ids, size.characters, size.bytes, places, size.sha256))
+        given = starts if size.records else None
+        encoded.append(Encoded(ids, size.characters, size.bytes, given, size.sha256))
     return encoded

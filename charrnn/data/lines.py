@@ -1,4 +1,4 @@
-"""The lines of texts, as soon as there are any to read."""
+"""The lines of texts, as soon as they can be read."""
 
 import codecs
 import lzma
@@ -10,28 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.data.not_text import display_name
+from charrnn.data.text import check_encoding
 from charrnn.data.text_file import BYTE_ORDER_MARK, UNPACK
 from charrnn.errors import TextError, UsageError
 
-READ = 1 << 16  # bytes at a time, at most: nobody waits for more than there is
+READ_SIZE = 1 << 16  # the most bytes at a time; a read does not wait for all of them
 
 
 def line_batches(paths: Sequence[str], encoding: str) -> Iterator[list[str]]:
-    """Yield lines without their ends, as many at a time as can be read without waiting.
+    """Yield lines without their line ends, as many at a time as can be read without waiting.
 
     Args:
         paths: Files, compressed or not, or "-" for standard input.
-        encoding: Any that Python knows.
+        encoding: Any text encoding that Python knows.
 
     Raises:
         UsageError: Python knows no such encoding.
         TextError: A file cannot be read, or is not in this encoding.
     """
-    try:
-        new_decoder = codecs.getincrementaldecoder(encoding)
-    except LookupError:
-        message = f"`encoding` {encoding!r} is not a text encoding that Python knows."
-        raise UsageError(message) from None
+    check_encoding(encoding)
+    new_decoder = codecs.getincrementaldecoder(encoding)
     for path in paths:
         name, count = display_name(path), 0
         try:
@@ -42,7 +40,7 @@ def line_batches(paths: Sequence[str], encoding: str) -> Iterator[list[str]]:
             where = f"after line {count:,}: {error}"
             raise TextError(f"{name} is not {encoding.upper()} {where}.") from None
         except BrokenPipeError:
-            raise  # of our own reader
+            raise  # from standard output, not from reading
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             hint = "Give text files, or - for standard input."
@@ -55,7 +53,7 @@ def _lines_of(path: str, decoder: codecs.IncrementalDecoder) -> Iterator[list[st
         raise UsageError("Standard input is closed.", "Name a text file instead of '-'.")
     held, first = "", True
     with _opened(path) as stream:
-        while raw := stream.read1(READ):
+        while raw := stream.read1(READ_SIZE):
             text = decoder.decode(raw)
             held += text.removeprefix(BYTE_ORDER_MARK) if first else text
             *lines, held = held.split("\n")
@@ -69,7 +67,7 @@ def _lines_of(path: str, decoder: codecs.IncrementalDecoder) -> Iterator[list[st
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    """Open a file, unpacked if its name says that it is compressed; standard input stays open."""
+    """Open a file, unpacked if its name ends like a compressed file; standard input stays open."""
     if path == "-":
         yield sys.stdin.buffer
         return

@@ -1,12 +1,12 @@
-"""What a file that cannot be decoded probably is, and what to do about it."""
+"""Errors for files that cannot be decoded, with a guess at what they are and what to do."""
 
 import codecs
 from collections.abc import Iterable
 
 from charrnn.errors import TextError
 
-# What the first bytes of a file say about it, asked only of files that cannot be decoded. Longer
-# marks come first.
+# The first bytes of files that are likely to be given by mistake. A mark that begins like another
+# comes before it.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32: use `encoding` utf-32",
     codecs.BOM_UTF16_LE: "UTF-16: use `encoding` utf-16",
@@ -20,15 +20,15 @@ MARKS = {
     b"\x89PNG": "a PNG image, not text",
     b"\xff\xd8\xff": "a JPEG image, not text",
 }
-HEAD = 8000  # bytes that are looked at
-NO_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes that Windows' Western encoding gives no meaning
+HEAD = 8000  # bytes at the start of a file that are examined
+NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes that are undefined in Windows' Western encoding
 
 
 class NotTextError(TextError):
-    """A file that is there and can be read, but is not text in the encoding asked for.
+    """A file can be read, but is not text in the given encoding.
 
     Attributes:
-        what: In two words: "not UTF-8", or "binary".
+        what: A short description: "not UTF-8", or "binary".
     """
 
     def __init__(self, path: str, what: str, where: str = "", hint: str = "") -> None:
@@ -37,7 +37,7 @@ class NotTextError(TextError):
 
 
 def display_name(path: str) -> str:
-    """Name a path in a message."""
+    """Return the name of a path for messages."""
     return "standard input" if path == "-" else repr(path)
 
 
@@ -46,9 +46,9 @@ def undecodable(path: str, encoding: str, blocks: Iterable[bytes], offset: int) 
 
     Args:
         path: The file.
-        encoding: In which it cannot.
+        encoding: The encoding that was tried.
         blocks: The file's bytes, from the start.
-        offset: Counts from 0.
+        offset: Position of the byte, counted from 0.
     """
     head, byte, before, line, ascii_before, western = b"", 0, 0, 1, True, True
     for block in blocks:
@@ -56,7 +56,7 @@ def undecodable(path: str, encoding: str, blocks: Iterable[bytes], offset: int) 
         head = head or block[:HEAD]
         line += part.count(b"\n")
         ascii_before = ascii_before and part.isascii()
-        western = western and not any(byte in block for byte in NO_CP1252)
+        western = western and not any(byte in block for byte in NOT_CP1252)
         if before <= offset < before + len(block):
             byte = block[offset - before]
         before += len(block)
@@ -66,17 +66,17 @@ def undecodable(path: str, encoding: str, blocks: Iterable[bytes], offset: int) 
 
 
 def _guess(head: bytes, western: str, *, ascii_before: bool) -> str:
-    """Say what bytes that cannot be decoded probably are.
+    """Return a sentence about what an undecodable file probably is.
 
     Args:
-        head: The first ones.
-        western: The Western encoding that gives each of them a meaning.
-        ascii_before: All that come before the one that cannot be decoded are ASCII.
+        head: Its first bytes.
+        western: The Western encoding in which all its bytes are defined.
+        ascii_before: Whether all bytes before the undecodable one are ASCII.
     """
     for mark, kind in MARKS.items():
         if head.startswith(mark):
             return f"It looks like {kind}."
-    if head[8:10] == b'{"':  # the length of a header, and the header
+    if head[8:10] == b'{"':  # eight bytes of header length, then the header
         return "It looks like a safetensors file, a model: give the text that it should be used on."
     if b"\0" in head:
         return "It looks like binary data, not text."

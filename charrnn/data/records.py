@@ -1,15 +1,15 @@
-"""Records: a text of lines, titles or documents that have nothing to do with each other.
+"""Records: a text that consists of independent lines, titles or documents.
 
-A record ends with its separator, which is part of it: that is how a model learns where a record ends.
-What was read need not end with one; the last record is then completed. Blank records, of nothing but
-white space, are left out.
+A record includes the separator at its end, so that a model learns where records end. If the text
+does not end with a separator, one is added. Blank records, of nothing but white space, are left
+out.
 
-Whole records are held out for validation: those whose text has the smallest hash. A list may well be
-sorted, so its end would say little about the rest; and records that are equal end up on one side, so
-that none is scored that was learned.
+Whole records are held out for validation: those with the smallest hashes. The end of a text would
+not do, because lists are often sorted; and equal records always end up on the same side, so that no
+record that was learned is scored.
 
-A text comes in chunks, and one chunk or one record is in memory, and when a text is split some 50
-bytes for each record.
+Memory holds one chunk or one record at a time and, when a text is split, about 50 bytes for each
+record.
 """
 
 import hashlib
@@ -31,10 +31,10 @@ ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "0": "\0", "\\": "\\"}
 def separator_of(records: str) -> str:
     r"""Return the separator that the setting `records` names.
 
-    That is a line feed for "lines", or else the setting with \n \r \t \f \0 and \\ replaced.
+    That is a newline for "lines", or else the setting with \n \r \t \f \0 and \\ replaced.
 
     Raises:
-        UsageError: It is empty.
+        UsageError: The setting is empty.
     """
     if not records:
         raise UsageError("`records` needs a separator, but it is empty.", "Try `records` lines.")
@@ -46,41 +46,41 @@ def separator_of(records: str) -> str:
 def cut_records(chunks: Iterable[str], separator: str) -> Iterator[str]:
     """Yield the records of a text that are not blank, each with its separator.
 
-    The last one is completed. Joined and cut again, they are the same records, wherever the text was
-    cut into chunks.
+    The result does not depend on where the text was cut into chunks, and cutting the joined records
+    again yields the same records.
     """
     contents = (content for content, _ in _contents(chunks, separator))
     return (content + separator for content in contents if not is_blank(content))
 
 
 def is_blank(content: str) -> bool:
-    """Return whether there is nothing but white space."""
+    """Return whether a record is empty or nothing but white space."""
     return not content or content.isspace()
 
 
 def _contents(chunks: Iterable[str], separator: str) -> Iterator[tuple[str, bool]]:
-    """Yield each record without its separator, and whether that was there.
+    """Yield each record without its separator, and whether the separator was there.
 
-    Of the last one's, a part may be.
+    The last record may end with a part of the separator, which is removed too.
     """
     last = ""
     for chunk in chunks:
         *parts, last = (last + chunk).split(separator)
         yield from ((part, True) for part in parts)
     sizes = range(len(separator) - 1, -1, -1)
-    begun = next(size for size in sizes if last.endswith(separator[:size]))
-    if len(last) > begun:
-        yield last[: len(last) - begun], False
+    partial = next(size for size in sizes if last.endswith(separator[:size]))
+    if len(last) > partial:
+        yield last[: len(last) - partial], False
 
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """The records of a text, as far as it takes to split them.
+    """The hashes and lengths of a text's records, which decide how they are split.
 
     Attributes:
-        hashes: The first 64 bits of each one's SHA-256, uint64.
-        lengths: Characters of each with its separator, int64.
-        blank: How many blank ones were left out.
+        hashes: The first 64 bits of each record's SHA-256, uint64.
+        lengths: Characters of each record with its separator, int64.
+        blank: Number of blank records that were left out.
     """
 
     hashes: NDArray[np.uint64]
@@ -96,16 +96,16 @@ class RecordIndex:
         """Choose the records to hold out.
 
         Args:
-            wanted: Characters to hold out, rounded to whole records, and one at least on each side.
+            wanted: Characters to hold out, rounded to whole records. Each side gets at least one.
 
         Raises:
-            TextError: There is one record only.
+            TextError: There is only one record, or all are equal.
         """
         hashes, group = np.unique(self.hashes, return_inverse=True)
         if len(hashes) < 2:
             raise TextError(
-                "The text has one record only: there is nothing to validate on.",
-                "Give a text of its own for validation with `valid`, or check the separator.",
+                "The text has only one record: there is nothing to validate on.",
+                "Give a separate text for validation with `valid`, or check the separator.",
             )
         sizes = np.bincount(group, weights=self.lengths).cumsum()
         nearest = int(np.abs(sizes[:-1] - wanted).argmin())
@@ -117,32 +117,36 @@ class RecordSplit:
     """Which records are held out.
 
     Attributes:
-        last_hash: Those whose hash is at most this. Equal records have equal hashes.
-        train_length: Characters of the others.
+        last_hash: The largest hash of a record that is held out.
+        train_length: Characters of the other records.
     """
 
     last_hash: int
     train_length: int
 
     def training(self, records: Iterable[str]) -> Iterator[str]:
-        """Yield the records to train on, in their order."""
+        """Yield the records to train on, in text order."""
         return (record for record in records if record_hash(record) > self.last_hash)
 
     def validation(self, records: Iterable[str]) -> Iterator[str]:
-        """Yield the records that are held out, in their order."""
+        """Yield the records that are held out, in text order."""
         return (record for record in records if record_hash(record) <= self.last_hash)
 
 
 def index_records(chunks: Iterable[str], separator: str, name: str) -> RecordIndex:
-    """Read a text once to know its records.
+    """Read a text once and return the index of its records.
+
+    Args:
+        chunks: The text.
+        separator: What ends each record.
+        name: The name of the text in an error message.
 
     Raises:
-        TextError: None ends with the separator, so it is not that of the text `name`; or all are
-            blank.
+        TextError: The separator does not occur in the text, or all records are blank.
     """
     hashes, lengths, blank, occurs = array("Q"), array("q"), 0, False
-    for content, ended in _contents(chunks, separator):
-        occurs = occurs or ended
+    for content, has_separator in _contents(chunks, separator):
+        occurs = occurs or has_separator
         if is_blank(content):
             blank += 1
             continue
@@ -151,8 +155,7 @@ def index_records(chunks: Iterable[str], separator: str, name: str) -> RecordInd
     if not occurs:
         raise TextError(
             f"The separator {separator!r} never occurs in {name}, so it would be one record.",
-            r"Records end with it: try `records` lines, or `records` '\n\n' for what blank lines "
-            "separate.",
+            r"Try `records` lines, or `records` '\n\n' for records separated by blank lines.",
         )
     if not lengths:
         raise TextError(f"There is no record in {name}: all are blank.")

@@ -1,4 +1,4 @@
-"""A text split into what trains and what is held out, before anything is learned from it."""
+"""A text split into a training part and a held-out part, before anything is learned from it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,13 +10,14 @@ from charrnn.data.text import Text
 
 @dataclass(frozen=True)
 class TextPart:
-    """A text, or a part of one, that can be read as often as it takes, in any order with others.
+    """A text or a part of one, which can be read any number of times.
 
     Attributes:
-        text: The whole.
-        format: How it is organised.
-        select: Takes the part's units out of the whole's chunks.
-        characters: Of the part; of the whole if it is not a half.
+        text: The whole text.
+        format: How the text is organised.
+        select: Selects the part's units from the text's chunks.
+        characters: Number of characters of the part; that of the text for `whole`, even if blank
+            records are left out.
     """
 
     text: Text
@@ -30,25 +31,27 @@ class TextPart:
         return cls(text, text_format, text_format.units, text.characters)
 
     def units(self, what: str = "Reading") -> Iterator[str]:
-        """Yield chunks or records; `what` is being done with them is told to who follows it."""
-        return self.select(self.text.chunks(what))
+        """Yield the part's units; `what` is the label for progress reports."""
+        yield from self.select(self.text.chunks(what))
+        if self.characters < self.text.characters:  # the rest need not have been read
+            self.text.on_progress(what, self.text.characters, self.text.characters)
 
     def read(self, what: str = "Reading") -> str:
-        """Return it in one piece."""
+        """Return the part as one string."""
         return "".join(self.units(what))
 
 
 @dataclass(frozen=True)
 class TextSplit:
-    """The two parts of a text, and where they come from.
+    """The training part and the held-out part of a text.
 
     Attributes:
         name: Short name of the text.
-        sha256: SHA-256 that stands for both parts, in hexadecimal digits.
+        sha256: SHA-256 that identifies both parts, in hexadecimal digits.
         format: How the text is organised.
-        train: What is learned from.
-        valid: What is held out.
-        notes: What a person should be told, one line each.
+        train: The training part.
+        valid: The held-out part.
+        notes: Messages for the user, one line each.
     """
 
     name: str
@@ -60,21 +63,21 @@ class TextSplit:
 
     @property
     def fingerprint(self) -> str:
-        """Say all that the two parts depend on."""
+        """Everything that the two parts depend on, as a string."""
         return f"{self.sha256} {self.train.characters} {self.format.separator!r}"
 
 
 def split_text(
     text: Text, text_format: TextFormat, valid_fraction: float, valid: Text | None = None
 ) -> TextSplit:
-    """Split a text, or take a second one as what is held out.
+    """Split a text, or use a second text as the held-out part.
 
     Args:
-        text: What is learned from.
-        text_format: How both are organised.
-        valid_fraction: Fraction of the text that is held out, in (0, 0.9]; without a meaning if
-            there is a second text.
-        valid: All of it is held out.
+        text: The text.
+        text_format: How the text, and a second one, is organised.
+        valid_fraction: Fraction of the text that is held out, in (0, 0.9]; ignored if there is a
+            second text.
+        valid: The second text, which is held out as a whole.
 
     Raises:
         UsageError: `valid_fraction` is out of range.
@@ -86,7 +89,7 @@ def split_text(
         both = hashlib.sha256(f"{text.sha256}{valid.sha256}".encode()).hexdigest()
         held_out = TextPart.whole(valid, text_format)
         return TextSplit(text.name, both, text_format, train, held_out, notes)
-    halves = text_format.halves(text, valid_fraction)
-    train = TextPart(text, text_format, halves.train, halves.train_length)
-    held_out = TextPart(text, text_format, halves.valid, halves.valid_length)
-    return TextSplit(text.name, text.sha256, text_format, train, held_out, halves.notes)
+    split = text_format.split(text, valid_fraction)
+    train = TextPart(text, text_format, split.train, split.train_length)
+    held_out = TextPart(text, text_format, split.valid, split.valid_length)
+    return TextSplit(text.name, text.sha256, text_format, train, held_out, split.notes)

@@ -1,7 +1,7 @@
-"""A text from the outside world, read as it is.
+"""Texts read from files, folders and standard input.
 
-Nothing about it is changed on the way in, line ends included, except that a byte order mark at a
-file's start is dropped. What a person should know about the reading is in `Text.notes`.
+A text is not changed in any way, not even at line ends, except that a byte order mark at the start
+of a file is dropped. `Text.notes` has messages for the user about the reading.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ from charrnn.tokenizers.base import to_bytes
 
 TEXTS = "UTF-8 files (.gz, .bz2, .xz too), folders, or - for standard input"
 
-Remarks = defaultdict[str, list[str]]  # what there is to tell -> the files that it is about
-# Is told what is being done, how far it is, and of how much if that is known.
+Remarks = defaultdict[str, list[str]]  # a remark -> the files that it is about
+# Called with a label for what is being done, the amount done, and the total if that is known.
 OnProgress = Callable[[str, int, int | None], object]
 
 
 def no_progress(what: str, done: int, total: int | None) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that can be read again and again, and where it came from.
+    """A text that can be read any number of times, and the files that it comes from.
 
     Attributes:
-        name: Short, for display and for naming a run: "notes" for notes.txt.gz, "stdin" for "-".
+        name: Short name, also for a run: "notes" for notes.txt.gz, "stdin" for "-".
         sha256: SHA-256 of the text as UTF-8, in hexadecimal digits.
-        characters: Its code points.
-        bytes: Its bytes as UTF-8.
-        notes: What a person should be told about the reading, one line each.
-        files: What it was read from, joined in this order with nothing between.
-        on_progress: Called as it is read.
+        characters: Number of its code points.
+        bytes: Number of its UTF-8 bytes.
+        notes: Messages for the user about the reading, one line each.
+        files: The files, which are joined in this order with nothing between them.
+        on_progress: Called while the text is read.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Text:
     on_progress: OnProgress = field(default=no_progress, repr=False, compare=False)
 
     def chunks(self, what: str = "Reading") -> Iterator[str]:
-        """Yield the text in pieces; `what` is being done is told to `on_progress`.
+        """Yield the text in pieces; `what` is the label for `on_progress`.
 
         Raises:
-            TextError: It cannot be read any more; or, at its end, it is no longer what it was.
+            TextError: The text can no longer be read or, raised at its end, has changed.
         """
         digest, done = hashlib.sha256(), 0
         for file in self.files:
@@ -77,23 +77,23 @@ def read_text(
     """Read a text once from beginning to end, to make sure that it can be used.
 
     Args:
-        paths: Each a file, a file compressed as .gz, .bz2 or .xz, a folder (every text file below it,
-            sorted by path, hidden ones left out), or "-" for standard input.
-        encoding: The files' encoding, any that Python knows.
+        paths: Files, which may be compressed as .gz, .bz2 or .xz, folders (all text files below
+            them, sorted by path, without hidden ones), or "-" for standard input.
+        encoding: The encoding of the files, any that Python knows.
         on_progress: Called after each chunk, now and whenever the text is read again.
 
     Raises:
-        UsageError: There is no path or no such encoding, or a terminal would have to be read.
+        UsageError: There is no path or no such encoding, or standard input is a terminal.
         TextError: A file is missing, unreadable, damaged or not in this encoding, or there is no
-            text in all.
+            text at all.
         MachineError: There is no room to keep standard input.
     """
-    _check_encoding(encoding)
+    check_encoding(encoding)
     if not paths or "" in paths:
         raise UsageError("A text is needed, but the name of the file is empty.")
     remarks: Remarks = defaultdict(list)
     groups = [_text_files(path, encoding, remarks) for path in paths]
-    total, size, kept, empty = _total(groups), _Size(), list[TextFile](), list[str]()
+    total, size, used, empty = _total_bytes(groups), _Size(), list[TextFile](), list[str]()
 
     def on_bytes(done: int) -> None:
         known = done if total is None else max(done, total)
@@ -102,12 +102,10 @@ def read_text(
     for path, group in zip(paths, groups, strict=True):
         before = size.bytes
         for file in group:
-            longer = _with_file(
-                size, file, remarks, lambda done: on_progress("Reading", done, total)
-            )
+            longer = _add_file(size, file, remarks, on_bytes)
             if longer is not None:
                 size = longer
-                kept.append(file)
+                used.append(file)
         if size.bytes == before:
             empty.append(display_name(path))
     remarks["Empty"] = empty if size.bytes else []
@@ -118,13 +116,13 @@ def read_text(
         names = _listed([display_name(path) for path in paths])
         raise TextError(f"There is {what} in {names}.", " ".join(notes))
     sha256 = size.digest.hexdigest()
-    name, files = _name(paths), tuple(kept)
+    name, files = _name(paths), tuple(used)
     return Text(name, sha256, size.characters, size.bytes, notes, files, on_progress)
 
 
 @dataclass(frozen=True)
 class _Size:
-    """How long a text is, as far as it was read."""
+    """The size and the hash of a text, as far as it has been read."""
 
     characters: int = 0
     bytes: int = 0
@@ -132,16 +130,12 @@ class _Size:
     digest: Any = field(default_factory=hashlib.sha256)
 
 
-def _with_file(
+def _add_file(
     before: _Size, file: TextFile, remarks: Remarks, on_bytes: Callable[[int], object]
 ) -> _Size | None:
-    """Return the size of a text with one more file at its end.
-
-    Returns:
-        None if the file is left out, with a remark.
-    """
+    """Return the size of a text with one more file, or None with a remark if it is left out."""
     digest, name = before.digest.copy(), display_name(file.path)
-    file.keep(lambda done: on_bytes(before.bytes + done))
+    file.check(lambda done: on_bytes(before.bytes + done))
     try:
         found = file.scan(
             digest, lambda done: on_bytes(before.bytes + done), before=before.characters
@@ -159,9 +153,10 @@ def _with_file(
     return _Size(characters, size, before.blank and found.blank, digest)
 
 
-def _check_encoding(encoding: str) -> None:
+def check_encoding(encoding: str) -> None:
+    """Raise `UsageError` unless Python knows a text encoding of this name."""
     try:
-        with suppress(UnicodeError):  # two bytes of UTF-32 are no text, but it is an encoding
+        with suppress(UnicodeError):  # two bytes are not valid UTF-32, but it is a text encoding
             b"ab".decode(encoding)
     except (LookupError, ValueError):
         raise UsageError(
@@ -178,7 +173,7 @@ def _text_files(path: str, encoding: str, remarks: Remarks) -> list[TextFile]:
 
 
 def _is_folder(path: str) -> bool:
-    with suppress(OSError, ValueError):  # opening it as a file will say what is wrong
+    with suppress(OSError, ValueError):  # opening it as a file reports the error
         return stat.S_ISDIR(Path(path).stat().st_mode)
     return False
 
@@ -189,7 +184,7 @@ def _files_below(folder: str, remarks: Remarks) -> list[Path]:
         for parent, folders, names in os.walk(folder, onerror=_raise):
             hidden = sorted(name for name in [*folders, *names] if name.startswith("."))
             remarks["Left out, hidden"] += [display_name(str(Path(parent, n))) for n in hidden]
-            # os.walk enters what is left in the list
+            # os.walk descends into the folders that are left in this list.
             folders[:] = sorted(name for name in folders if name not in hidden)
             files += [Path(parent, name) for name in names if name not in hidden]
         return sorted(path for path in files if path.is_file())
@@ -201,8 +196,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _total(groups: Iterable[Iterable[TextFile]]) -> int | None:
-    """Return about how many bytes of text there are, or None if nobody can tell yet."""
+def _total_bytes(groups: Iterable[Iterable[TextFile]]) -> int | None:
+    """Return about how many bytes of text there are, or None if that is not known yet."""
     sizes = [file.size for group in groups for file in group]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -218,7 +213,7 @@ def _name(paths: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Name the first few, and count them if there are more."""
+    """Return a list of names as text, shortened if there are more than three."""
     few = ", ".join(names[:3])
     if len(names) <= 3:
         return few

@@ -1,7 +1,7 @@
-"""Files as chunks of text: unpacked, decoded, and read as often as it takes.
+"""Files as chunks of text: unpacked, decoded, and readable any number of times.
 
-So no text has to fit in memory. What can be read only once, standard input and pipes, is kept in an
-unnamed temporary file.
+No text has to fit in memory. Standard input and pipes, which can be read only once, are copied to
+an unnamed temporary file.
 """
 
 import bz2
@@ -43,10 +43,10 @@ class FileScan:
 
     Attributes:
         characters: Code points of its text.
-        bytes: Bytes of its text as UTF-8.
-        blank: It is nothing but white space.
-        has_bom: A byte order mark stands at its start; it is no part of the text.
-        has_nul: A NUL character is in it.
+        bytes: UTF-8 bytes of its text.
+        blank: Whether it is nothing but white space.
+        has_bom: Whether it starts with a byte order mark, which is not part of the text.
+        has_nul: Whether it contains a NUL character.
     """
 
     characters: int
@@ -57,24 +57,24 @@ class FileScan:
 
 
 class TextFile:
-    """One file, pipe or standard input ("-"), to be read again and again.
+    """One file, pipe or standard input ("-"), which can be read any number of times.
 
     Args:
-        path: Where it is; one that ends in .gz, .bz2 or .xz is unpacked.
-        encoding: One that Python knows.
-        in_folder: It was not named itself, so it is text only if its first 8,000 characters have no
-            NUL, as for git.
+        path: Its path; a file whose name ends in .gz, .bz2 or .xz is unpacked.
+        encoding: Any text encoding that Python knows.
+        in_folder: It was found in a folder, so it counts as binary if there is a NUL in its first
+            8,000 characters, as in git.
     """
 
     def __init__(self, path: str, encoding: str, *, in_folder: bool = False) -> None:
         self.path, self.encoding, self.in_folder = path, encoding, in_folder
         self._checked = False
-        self._kept: BinaryIO | None = None  # a copy of what can be read only once
+        self._copy: BinaryIO | None = None  # of what can be read only once
 
     @property
     def size(self) -> int | None:
-        """About how many bytes of text there are; None if nobody can tell before reading them."""
-        with suppress(OSError, ValueError):  # reading it will say what is wrong
+        """About how many bytes of text there are; None if that is known only after reading."""
+        with suppress(OSError, ValueError):  # reading it reports the error
             if self.path != "-" and self._unpack is None:
                 found = Path(self.path).stat()
                 return found.st_size if stat.S_ISREG(found.st_mode) else None
@@ -85,11 +85,11 @@ class TextFile:
         return UNPACK.get(Path(self.path).suffix.lower())
 
     def chunks(self) -> Iterator[str]:
-        """Yield the text, without a byte order mark, in pieces that are not empty.
+        """Yield the text in pieces that are not empty, without a byte order mark.
 
         Raises:
-            UsageError: A terminal would have to be read, or standard input is closed.
-            TextError: It is missing, unreadable, damaged, or not text in this encoding
+            UsageError: Standard input is a terminal, or closed.
+            TextError: The file is missing, unreadable, damaged, or not text in this encoding
                 (`NotTextError`).
         """
         texts = self._decoded()
@@ -102,12 +102,13 @@ class TextFile:
         """Read the text once and return what was found.
 
         Args:
-            digest: Updated by the text as UTF-8.
-            on_bytes: Called with the number of bytes that are read.
-            before: Characters that come before it in a joined text, for an error's offset.
+            digest: Updated with the text as UTF-8.
+            on_bytes: Called with the number of bytes read so far.
+            before: Characters before this file in a joined text, for the offset in an error.
 
         Raises:
-            See `chunks`; and `NotTextError` for a binary file that was not named itself.
+            UsageError: See `chunks`.
+            TextError: See `chunks`; also `NotTextError` for a binary file in a folder.
         """
         texts = self._decoded()
         first = next(texts, "")
@@ -139,7 +140,7 @@ class TextFile:
                 yield text
 
     def _blocks(self) -> Iterator[bytes]:
-        """Yield the file's bytes, unpacked, and at their end an empty block."""
+        """Yield the file's bytes, unpacked, and an empty block at their end."""
         with self._opened() as file:
             packed = self._unpack is not None and self._read(file, 1) != b""
             file.seek(0)
@@ -160,43 +161,43 @@ class TextFile:
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
-        """Open the file, or what was kept of it, at its start."""
+        """Open the file, or the copy of it, at its start."""
         if not self._checked:
-            self.keep()
-        if self._kept is not None:
-            self._kept.seek(0)
-            yield self._kept
+            self.check()
+        if self._copy is not None:
+            self._copy.seek(0)
+            yield self._copy
         else:
             with self._open() as stream:
                 yield stream
 
-    def keep(self, on_bytes: Callable[[int], object] = lambda done: None) -> None:
-        """Check that this can be read, and copy it if it can be read only once.
+    def check(self, on_bytes: Callable[[int], object] = lambda done: None) -> None:
+        """Check that the file can be read, and copy it if it can be read only once.
 
-        A small text stays in memory.
+        The copy is in memory if it is small, or else in a temporary file.
 
         Args:
-            on_bytes: Called with the number of bytes that are copied.
+            on_bytes: Called with the number of bytes copied so far.
 
         Raises:
-            UsageError: A terminal would have to be read, or standard input is closed.
-            TextError: It is missing or cannot be read.
+            UsageError: Standard input is a terminal, or closed.
+            TextError: The file is missing or cannot be read.
             MachineError: There is no room for the copy.
         """
         with self._open() as stream:
-            self._check(stream)
+            self._check_kind(stream)
             if self.path == "-" or not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 spooled = tempfile.SpooledTemporaryFile(max_size=CHUNK)  # noqa: SIM115
-                kept = self._kept = cast(BinaryIO, spooled)
-                weakref.finalize(self, kept.close)
+                copy = self._copy = cast(BinaryIO, spooled)
+                weakref.finalize(self, copy.close)
                 while block := self._read(stream, CHUNK):
-                    self._write(kept, block)
-                    on_bytes(kept.tell())
+                    self._write(copy, block)
+                    on_bytes(copy.tell())
         self._checked = True
 
-    def _write(self, kept: BinaryIO, block: bytes) -> None:
+    def _write(self, copy: BinaryIO, block: bytes) -> None:
         try:
-            kept.write(block)
+            copy.write(block)
         except OSError as error:
             name, reason = display_name(self.path), error.strerror or error
             raise MachineError(
@@ -218,8 +219,8 @@ class TextFile:
         with stream:
             yield stream
 
-    def _check(self, stream: BinaryIO) -> None:
-        """Refuse what would be waited for, or read, without end."""
+    def _check_kind(self, stream: BinaryIO) -> None:
+        """Raise an error for a terminal or a device, which might never end."""
         name = display_name(self.path)
         if stream.isatty():
             hint = "Send it a text, as in: charrnn train - < book.txt"
@@ -229,10 +230,14 @@ class TextFile:
 
 
 def incremental_decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder:
-    """Return what decodes a text block by block to what `bytes.decode` would make of the whole.
+    """Return a decoder that gives the same text, block by block, as `bytes.decode` at once.
 
-    Python's incremental decoders differ from that in one point: they want a byte order mark in UTF-16
-    and UTF-32.
+    Python's incremental decoders differ from that in one point: they require a byte order mark in
+    UTF-16 and UTF-32.
+
+    Args:
+        encoding: The encoding.
+        head: The first bytes of the text.
     """
     name = codecs.lookup(encoding).name
     marks = {
@@ -245,7 +250,7 @@ def incremental_decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder
 
 
 def unreadable(path: str, error: OSError | ValueError) -> TextError:
-    """Return the error for a file or folder that the system does not let us read."""
+    """Return the error for a file or folder that cannot be read."""
     name = display_name(path)
     if isinstance(error, FileNotFoundError):
         return _missing(Path(path), f"Cannot read {name}: no such file.")
@@ -254,12 +259,12 @@ def unreadable(path: str, error: OSError | ValueError) -> TextError:
 
 
 def _missing(path: Path, message: str) -> TextError:
-    """Return the error for a file that is not there, which suggests one of a similar name."""
+    """Return the error for a missing file, which suggests one with a similar name."""
     names: list[str] = []
     try:
         names = sorted(entry.name for entry in path.parent.iterdir() if entry.exists())
     except FileNotFoundError:
         return TextError(message, f"There is no folder {str(path.parent)!r} either.")
-    except OSError:  # a folder that cannot be listed suggests nothing
+    except OSError:  # without a listing, there is nothing to suggest
         pass
     return TextError(message, meant=(path.name, names))

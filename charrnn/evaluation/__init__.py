@@ -1,1 +1,1 @@
-"""What a model can be asked: scores, surprisal, gradient flow, novelty, baselines."""
+"""Evaluation: scores, surprisal, gradient flow, novelty and baselines."""

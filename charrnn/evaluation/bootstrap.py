@@ -1,9 +1,9 @@
-"""How far a score might move with another text of the same kind: the circular block bootstrap.
+"""Confidence interval of a score by the circular block bootstrap.
 
-What neighbouring tokens cost is correlated, so tokens drawn one by one would make a score look more
-certain than it is; whole blocks of the text are drawn instead, with the text bent into a ring so
-that every token is in as many blocks (Politis & Romano 1992; blocks: Künsch 1989). What it covers
-is the choice of the text, not that of the trained model.
+The losses of neighbouring tokens are correlated, so resampling single tokens would give an interval
+that is too narrow. Whole blocks are resampled instead (Künsch 1989), from the text bent into a
+circle, so that every token is in the same number of blocks (Politis & Romano 1992). The interval
+covers the choice of the text, but not that of the trained model.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from charrnn.evaluation.score import LN2, ScoreBreakdown
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
 BLOCK = 10  # pieces that are drawn together
-MIN_PIECES, MAX_PIECES = 5 * BLOCK, 1000 * BLOCK  # pieces
-DRAWS = 2000
+MIN_PIECES, MAX_PIECES = 5 * BLOCK, 1000 * BLOCK
+RESAMPLES = 2000
 
 
 def interval(
@@ -24,39 +24,38 @@ def interval(
     """Return the bounds between which 95 % of the resampled texts' nats per token lie.
 
     Args:
-        nats: What each piece of the text costs, (pieces,), in the order of the text.
-        tokens: Tokens in each piece. Ten pieces are drawn together, so ten should be longer than
-            what is correlated.
-        seed: Of the draws: the same seed gives the same interval.
+        nats: Loss of each piece of the text, (pieces,), in the order of the text.
+        tokens: Tokens in each piece, (pieces,). Ten pieces form a block, which should be longer
+            than the correlations reach.
+        seed: The same seed gives the same interval.
 
     Returns:
-        The bounds, or None if the text has fewer than five blocks, too few to say anything.
+        The bounds, or None if the text has fewer than five blocks.
     """
     if len(nats) < MIN_PIECES:
         return None
-    while (
-        len(nats) > MAX_PIECES
-    ):  # a long text has blocks enough even if they are longer, and so it stays quick
+    while len(nats) > MAX_PIECES:  # a long text has enough blocks; longer ones keep this fast
         nats, tokens = (
             np.add.reduceat(values, np.arange(0, len(values), 2)) for values in (nats, tokens)
         )
-    starts = np.random.default_rng(seed).integers(len(nats), size=(DRAWS, -(-len(nats) // BLOCK)))
+    blocks = -(-len(nats) // BLOCK)
+    starts = np.random.default_rng(seed).integers(len(nats), size=(RESAMPLES, blocks))
     cost, length = (
-        _ring_sums(values)[starts].sum(axis=1) for values in (nats, tokens.astype(np.float64))
+        _block_sums(values)[starts].sum(axis=1) for values in (nats, tokens.astype(np.float64))
     )
     low, high = np.quantile(cost / length, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def bits_per_char_interval(found: ScoreBreakdown) -> list[float] | None:
-    """Return the interval of a score in bits per character, tokens per character as they are."""
+    """Return the interval of a score in bits per character, with its tokens per character fixed."""
     bounds = interval(found.nats, found.tokens)
     per_character = found.score.tokens / found.score.characters / LN2
     return None if bounds is None else [bound * per_character for bound in bounds]
 
 
-def _ring_sums(values: Array) -> Array:
-    """Return the sum of the `BLOCK` values from each place on, the first ones following the last."""
-    reached = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: BLOCK - 1]]))])
-    sums: Array = reached[BLOCK:] - reached[:-BLOCK]
+def _block_sums(values: Array) -> Array:
+    """Return the sum of the block that starts at each position; the last ones wrap around."""
+    total = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: BLOCK - 1]]))])
+    sums: Array = total[BLOCK:] - total[:-BLOCK]
     return sums

@@ -1,4 +1,4 @@
-"""Models side by side on one text."""
+"""Scores of several models side by side on one text."""
 
 import time
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.shapes import parameter_count
 from charrnn.storage.model_file import SavedModel, load_model
 
-WARM_UP = 1000  # tokens that are scored before the clock is read
+WARM_UP = 1000  # tokens that are scored before the time is measured
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One model's part of a comparison.
+    """One model's row of a comparison.
 
     Attributes:
-        name: As it was given.
-        parameters: How many the model has.
+        name: The model's name, as it was given.
+        parameters: Number of its parameters.
         tokenizer: Kind of its tokenizer.
-        score: Of the text.
-        seconds: That scoring took.
-        signature: All that the score depends on.
+        score: Its score of the text.
+        seconds: How long scoring took.
+        signature: Everything that the score depends on.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ComparedModel:
     signature: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that is known as JSON values."""
+        """Return the row as JSON values."""
         return {
             "model": self.name,
             "parameters": self.parameters,
@@ -79,17 +79,17 @@ def compare_models(
     Args:
         names: Run folders or model files.
         text: The text's path.
-        options: Which part of it, on what, and beside what.
-        on_progress: Is told how far the text is read.
+        options: What to score and how.
+        on_progress: Called while the text is read.
 
     Raises:
-        CharRNNError: A model or the text cannot be read, or they do not go together.
+        CharRNNError: A model or the text cannot be read, or they cannot be used together.
     """
-    models = [load_named(name) for name in names]  # all, before time is spent on one
+    models = [load_named(name) for name in names]  # load all before any takes time to score
     formats = [saved_format(saved.about) for saved in models]
     found = read_scored([text], options, common_format(formats, options), on_progress)
     rows = [
-        compared(name, saved, one, found, options)
+        score_model(name, saved, one, found, options)
         for name, saved, one in zip(names, models, formats, strict=True)
     ]
     costs, notes = baseline_scores(found, options.baselines)
@@ -97,19 +97,19 @@ def compare_models(
 
 
 def common_format(formats: Sequence[TextFormat], options: ScoreOptions) -> TextFormat:
-    """Return how the models' texts are organised; plain text, if they do not agree.
+    """Return the format of the models' texts, or plain text if the formats differ.
 
     Raises:
-        UsageError: They do not, so that they have held out different parts of a text, and that is
-            asked for.
+        UsageError: They differ, so the models held out different parts of a text, but only the
+            held-out part is to be scored.
     """
     if all(one == formats[0] for one in formats):
         return formats[0]
     if options.valid_fraction is not None:
         raise UsageError(
-            "`valid_fraction` means another part of the text to a model of records than to one of "
-            "plain text.",
-            "Give the held-out text as a file of its own.",
+            "`valid_fraction` selects another part of the text for a model of records than for one "
+            "of plain text.",
+            "Give the held-out text as a separate file.",
         )
     return PLAIN
 
@@ -118,7 +118,7 @@ def load_named(name: str) -> SavedModel:
     """Load one of several models.
 
     Raises:
-        ModelFileError: It cannot be; the message names it.
+        ModelFileError: It cannot be loaded; the message names it.
     """
     try:
         return load_model(Path(name))
@@ -127,14 +127,14 @@ def load_named(name: str) -> SavedModel:
         raise
 
 
-def compared(
+def score_model(
     name: str,
     saved: SavedModel,
     text_format: TextFormat,
     found: ScoredText,
     options: ScoreOptions,
 ) -> ComparedModel:
-    """Score one model; it takes its time after a warm start."""
+    """Score one model, and measure the time after a warm-up."""
     text = found.text
     part = text if text.format == text_format else TextPart.whole(text.text, text_format)
     encoded = encode_part(saved, part)

@@ -1,15 +1,15 @@
-"""Dynamic evaluation: the weights go on learning from what has been scored.
+"""Dynamic evaluation: the model keeps learning from the text that has been scored.
 
 After Krause, Kahembwe, Murray & Renals (2018), "Dynamic Evaluation of Neural Sequence Models". The
-text is read in segments; each is scored first, all of it, and then the weights take one step along
-its gradient g:
+text is read in segments. Each segment is scored first, and then the weights take one step along its
+gradient g:
 
     w  <-  w  -  lr * g / (rms + EPSILON)  +  min(1, decay * rms / mean(rms)) * (trained w - w)
 
-rms is, for each weight, the root of its mean squared gradient, and the last term pulls the weights
-back to those that were trained, harder where gradients are large. The paper gathers rms on the
-training text; here it comes from the segments scored so far, which served as well (a gain of 5.9 %
-against 6.0) and needs no training text.
+rms is the root mean square of each weight's gradients. The last term pulls the weights back to the
+trained ones, more strongly where gradients are large. The paper measures rms on the training text;
+here it is measured on the segments scored so far, which worked as well (a gain of 5.9 % instead of
+6.0 %) and needs no training text.
 """
 
 import copy
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from charrnn.config.schema import DynamicConfig
+from charrnn.config.dynamic import DynamicConfig
 from charrnn.evaluation.score import Nats, Positions
 from charrnn.model.network import CharRNN, detach
 from charrnn.tokenizers.base import Ids
@@ -33,14 +33,15 @@ EPSILON = 1e-5
 def dynamic_nats(
     model: CharRNN, ids: Ids, config: DynamicConfig
 ) -> Iterator[tuple[Positions, Nats]]:
-    """Yield positions in `ids` and the negative log likelihood in nats of the token at each, in the order of the text.
+    """Yield positions in `ids` and the nats of the tokens there, in the order of the text.
 
-    No token is learned from before its loss is known, and `model` stays as it is: a copy learns.
+    Every token is scored before it is learned from. A copy of the model learns; `model` does not
+    change.
 
     Args:
-        model: The trained model; its evaluation mode is what is used, without dropout.
+        model: The trained model, which is used in evaluation mode, without dropout.
         ids: The text.
-        config: The step's settings.
+        config: How to learn.
     """
     learner = copy.deepcopy(model).eval()
     step = DynamicStep(learner, config)
@@ -48,7 +49,7 @@ def dynamic_nats(
     targets, state = torch.from_numpy(ids.astype(np.int64)), None
     for begin in range(0, len(ids), config.dynamic_segment):
         part = slice(begin, begin + config.dynamic_segment)
-        # cuDNN has no backward pass in evaluation mode; torch's own kernels do.
+        # cuDNN has no backward pass in evaluation mode; torch's own kernels have.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             logits, state = learner(inputs[None, part].to(model.device), state)
             losses = functional.cross_entropy(
@@ -64,14 +65,14 @@ def dynamic_nats(
 
 
 class DynamicStep:
-    """Moves a model's weights by a segment's gradients; see the equation at the top of this file.
+    """Updates a model's weights by a segment's gradients; see the equation at the top of this file.
 
     Attributes:
-        parameters: The model's, in its own order; each is a view of its part of `weights`.
-        weights: All of them in one row.
-        trained: What they were at first.
+        parameters: The model's parameters, in its order; each is a view of its part of `weights`.
+        weights: All parameters as one vector.
+        trained: Their values before the first step.
         squares: Sums of squared gradients over the segments so far.
-        segments: How many there were.
+        segments: Number of segments so far.
     """
 
     def __init__(self, model: CharRNN, config: DynamicConfig) -> None:

@@ -1,19 +1,19 @@
-"""How far back learning reaches: the gradient of a prediction by states further and further back.
+"""How far back gradients reach: the gradient of a loss with respect to earlier states.
 
-dL_t / dS_{t-k} = dL_t / dS_{t-1} * J_{t-1} * ... * J_{t-k+1}
+    dL_t / dS_{t-k} = dL_t / dS_{t-1} * J_{t-1} * ... * J_{t-k+1}
 
-where L_t is the loss at time t, S everything that the model carries from one step to the next, and
-J_s the Jacobian of one step. Where the product of Jacobians shrinks, the gradient vanishes, and
-training cannot find out what to remember; where it grows, the gradient explodes (Bengio et al. 1994;
+L_t is the loss at time t, S everything that the model carries from one time step to the next, and
+J_s the Jacobian of one time step. If the product of Jacobians shrinks, the gradient vanishes, and
+training cannot learn what to remember; if it grows, the gradient explodes (Bengio et al. 1994;
 Pascanu et al. 2013).
 
-It is measured at some places of a text, side by side. At each, some symbols are only read, then come
-`lags` + 1 symbols, of which the last one's loss is differentiated:
+The gradient is measured at several places in a text, side by side. At each, some symbols are read
+first without gradients. Then come `lags` + 1 symbols, and the loss of the last is differentiated:
 
     in a stream     . . . . r r r r x x x x x x L . .         r: only read, x: looked back to
     in a record           > r r x x x x x x L . .             >: the start symbol, before the record
 
-No look back leaves its record: what stands before the record is not read.
+In a text of records, nothing before the record is read.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ from charrnn.tokenizers.base import Ids
 
 VANISHED, EXPLODED = 0.01, 10.0  # times the norm at lag 1
 MAX_LAGS = 10_000
-MAX_ROWS = 16  # places of the text that are looked at side by side: what bounds the memory
+MAX_ROWS = 16  # places that are measured side by side, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class GradientFlow:
     """How far back a model's gradients reach.
 
     Attributes:
-        norms: Norm of dL_t / dS_{t-k} for k = 1, 2, ...: the mean over places of the text.
-        singular_values: The largest singular value of each gate's recurrent matrix, by "layer.gate".
-        gates: For each layer, how much it keeps; None where no gate says so.
+        norms: Norm of dL_t / dS_{t-k} for k = 1, 2, ..., averaged over places in the text.
+        singular_values: The largest singular value of each gate's recurrent matrix, by
+            "layer.gate".
+        gates: How much of its state each layer keeps; None for a layer without such a gate.
     """
 
     norms: tuple[float, ...]
@@ -57,20 +58,20 @@ class GradientFlow:
 
     @property
     def vanishes_at(self) -> int | None:
-        """The lag from which on all norms are below a hundredth of that at lag 1."""
-        least = VANISHED * self.norms[0]
-        loud = [lag for lag, norm in enumerate(self.norms, 1) if norm >= least > 0]
-        last = max(loud, default=0)
+        """The lag from which all norms are below a hundredth of the one at lag 1, if any."""
+        threshold = VANISHED * self.norms[0]
+        above = [lag for lag, norm in enumerate(self.norms, 1) if norm >= threshold > 0]
+        last = max(above, default=0)
         return last + 1 if last < len(self.norms) else None
 
     @property
     def explodes_at(self) -> int | None:
-        """The first lag at which the norm is above ten times that at lag 1."""
-        most = EXPLODED * self.norms[0]
-        return next((lag for lag, norm in enumerate(self.norms, 1) if norm > most), None)
+        """The first lag at which the norm exceeds ten times the one at lag 1, if any."""
+        threshold = EXPLODED * self.norms[0]
+        return next((lag for lag, norm in enumerate(self.norms, 1) if norm > threshold), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
+        """Return the measurements as JSON values."""
         return {
             "norms": list(self.norms),
             "vanishes_at": self.vanishes_at,
@@ -86,17 +87,17 @@ def measure_gradient_flow(
     """Measure how far back a model's gradients reach on a text.
 
     Args:
-        model: In any number format; dropout is off.
+        model: The model, in any number format; dropout is off.
         ids: The text.
         starts: If the text consists of records, where each begins in `ids`, ascending from 0.
-        lags: Steps to look back, 1 .. 10,000.
-        places: Predictions to look back from, spread evenly over the text or over those that stand
-            far enough inside of a record.
+        lags: Time steps to look back, 1 to 10,000.
+        places: Number of predictions to look back from, spread evenly over those that have enough
+            symbols before them in the text or in their record.
 
     Raises:
         UsageError: `lags` is out of range.
         TextError: The text is shorter than `lags` + 1 symbols, or every record is shorter than
-            `lags`.
+            `lags` symbols.
     """
     if not 1 <= lags <= MAX_LAGS:
         raise UsageError(f"`lags` must be at least 1 and at most {MAX_LAGS}, not {lags}.")
@@ -120,8 +121,8 @@ def _check_long_enough(length: int, starts: Positions | None, lags: int) -> None
         longest = int(np.diff(starts, append=length).max())
         if longest < lags:
             raise TextError(
-                f"The longest record has {longest:,} symbols; looking back {lags} steps inside of "
-                f"it takes {lags:,}.",
+                f"The longest record has {longest:,} symbols; looking back {lags} steps in "
+                f"one takes {lags:,}.",
                 f"Give `lags` {longest} or fewer.",
             )
     elif length < lags + 1:
@@ -134,12 +135,12 @@ def _check_long_enough(length: int, starts: Positions | None, lags: int) -> None
 
 @dataclass(frozen=True)
 class Windows:
-    """Where to look back, (places,) each; see the picture at the top of this file.
+    """Where to look back, as arrays (places,); see the picture at the top of this file.
 
     Attributes:
-        begin: Position of the first symbol of each; -1 or the end of another record stands for a
-            start symbol.
-        only_read: How many symbols are read before those that are looked back to.
+        begin: Position of the first symbol of each window. If that is the start symbol, the
+            position is the one before its record.
+        only_read: How many symbols are only read, before those that are looked back to.
         with_start: Whether the first symbol is the start symbol.
     """
 
@@ -148,12 +149,12 @@ class Windows:
     with_start: npt.NDArray[np.bool_]
 
     def rows(self, chosen: slice) -> "Windows":
-        """Return some of them."""
+        """Return some of the windows."""
         return Windows(self.begin[chosen], self.only_read[chosen], self.with_start[chosen])
 
 
 def _windows(length: int, starts: Positions | None, lags: int, places: int) -> Windows:
-    """Choose at most so many places."""
+    """Choose at most `places` windows, spread evenly."""
     if starts is None:
         return _stream_windows(length, lags, places)
     return _record_windows(length, starts, lags, places)
@@ -166,12 +167,12 @@ def _stream_windows(length: int, lags: int, places: int) -> Windows:
 
 
 def _record_windows(length: int, starts: Positions, lags: int, places: int) -> Windows:
-    # A record of n symbols, with the start symbol before them, has n - lags + 1 places to look from.
+    # A record of n symbols after the start symbol has n - lags + 1 places to look back from.
     room = np.maximum(0, np.diff(starts, append=length) - lags + 1)
     ends = room.cumsum()
     chosen = np.unique(np.linspace(0, ends[-1] - 1, places).astype(np.int64))
     record = np.searchsorted(ends, chosen, side="right")
-    before = chosen - (ends - room)[record]  # symbols between the record's start and the look back
+    before = chosen - (ends - room)[record]  # symbols from the start symbol to the look back
     read = np.minimum(lags, before)
     return Windows(starts[record] - 1 + before - read, read, before == read)
 
@@ -179,17 +180,17 @@ def _record_windows(length: int, starts: Positions, lags: int, places: int) -> W
 def _by_group(
     model: CharRNN, ids: Ids, starts: Positions | None, lags: int, places: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield norms (rows, lags) and what is kept (rows, layers, hidden_size), some rows at a time."""
+    """Yield norms (rows, lags) and retention (rows, layers, hidden_size), group by group."""
     windows = _windows(len(ids), starts, lags, places)
     for first, last in pairwise([*range(0, len(windows.begin), MAX_ROWS), len(windows.begin)]):
         yield _look_back(model, *_read(model, ids, windows.rows(slice(first, last)), lags))
 
 
 def _read(model: CharRNN, ids: Ids, windows: Windows, lags: int) -> tuple[Tensor, State]:
-    """Read what is only read.
+    """Read the symbols that are only read.
 
     Returns:
-        The symbols after that, (rows, lags + 1), and the state before them.
+        The symbols after those, (rows, lags + 1), and the state before them.
     """
     reads = windows.only_read
     positions = windows.begin[:, None] + np.arange(reads.max() + lags + 1)
@@ -207,7 +208,16 @@ def _read(model: CharRNN, ids: Ids, windows: Windows, lags: int) -> tuple[Tensor
 
 
 def _look_back(model: CharRNN, rows: Tensor, state: State) -> tuple[Any, Any]:
-    """Differentiate the loss of the last symbol of (rows, lags + 1) by the states before it."""
+    """Differentiate the loss of the last symbol of each row by the states before it.
+
+    Args:
+        model: The model.
+        rows: Symbols, (rows, lags + 1).
+        state: The state before them.
+
+    Returns:
+        Norms (rows, lags), from lag 1 on, and retention (rows, layers, hidden_size).
+    """
     watch, before = RetentionWatch(model), []
     for time in range(rows.shape[1] - 1):
         state = tuple(one if one.requires_grad else one.detach().requires_grad_() for one in state)
@@ -223,9 +233,9 @@ def _look_back(model: CharRNN, rows: Tensor, state: State) -> tuple[Any, Any]:
 
 
 def singular_values(model: CharRNN) -> dict[str, float]:
-    """Return the largest singular value of each gate's recurrent matrix, by "layer.gate".
+    """Return the largest singular value of each gate's recurrent matrix.
 
-    Layers count from 1.
+    The names are "layer.gate", with layers counted from 1.
     """
     gates, hidden = CELLS[model.config.cell].gates, model.config.hidden_size
     return {

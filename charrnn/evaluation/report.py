@@ -1,6 +1,6 @@
-"""From a request to what there is to say: read the text, score it, and put baselines beside it.
+"""From a request to a report: read the text, score it, and score baselines for comparison.
 
-torch is imported only after the text has been read, so that a wrong name is told at once.
+torch is imported only after the text has been read, so that errors in names are reported at once.
 """
 
 import math
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from charrnn.evaluation.scorer import Scorer
     from charrnn.evaluation.surprisal import Surprisal
 
-CHEAP = 4_000_000  # characters: a few seconds for the baselines
+MAX_DEFAULT_LENGTH = 4_000_000  # characters, for which the baselines take a few seconds
 NO_BASELINES = (
-    "No baselines: they would take a while for texts of this length. `baselines` wants them."
+    "No baselines: they take a while for texts of this length. Add `baselines` to score them."
 )
 
 
 @dataclass(frozen=True)
 class ScoredText:
-    """What is scored, and what the baselines may learn from.
+    """The text to score, and the text that baselines are trained on.
 
     Attributes:
-        text: What is scored.
-        train: What the baselines may learn from, if there is such a text.
-        notes: What a person should be told.
+        text: The text to score.
+        train: The text that the baselines are trained on, if there is one.
+        notes: Messages for the user.
     """
 
     text: TextPart
@@ -47,15 +47,15 @@ class ScoredText:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What there is to say about a model and a text.
+    """The scores of a model and of baselines on a text.
 
     Attributes:
-        score: Of the text.
+        score: The model's score.
         interval: Its 95 % bootstrap interval in bits per character, or None for a short text.
-        signature: All that the score depends on.
-        dynamic: The score of dynamic evaluation and its signature, if it was asked for.
-        baselines: What the text costs without the model.
-        notes: What a person should be told.
+        signature: Everything that the score depends on.
+        dynamic: The score of dynamic evaluation and its signature, if requested.
+        baselines: The scores of the baselines.
+        notes: Messages for the user.
     """
 
     score: Score
@@ -75,15 +75,15 @@ class ScoreReport:
 
 
 class Evaluation:
-    """One model, and what it is asked about one text.
+    """The evaluation of one model on one text.
 
     Args:
-        request: What is asked.
-        on_progress: Is told how far the text is read.
+        request: What to evaluate and how.
+        on_progress: Called while the text is read.
 
     Raises:
         ModelFileError: There is no such model, or it is damaged.
-        UsageError: What is asked does not suit it.
+        UsageError: The request cannot be used with this model.
     """
 
     def __init__(self, request: EvalRequest, on_progress: OnProgress = no_progress) -> None:
@@ -93,10 +93,10 @@ class Evaluation:
         self.protocol = request.protocol(self.format)
 
     def lines(self) -> Iterator[tuple[str, list[Score], list[str]]]:
-        """Score each line of the text by itself, as they come.
+        """Score each line of the text by itself, as it is read.
 
         Yields:
-            The signature, the scores of some lines, and these lines.
+            The signature, the scores of some lines, and those lines.
         """
         request, count = self.request, 0
         batches = line_batches(request.texts, request.options.reading.encoding)
@@ -110,17 +110,14 @@ class Evaluation:
             count += len(lines)
 
     def tokens(self) -> "tuple[tuple[str, ...], Iterator[Surprisal]]":
-        """Return what a person should be told, and what the model thought of each token.
-
-        The last line to be told is the signature.
-        """
+        """Return messages for the user, of which the last is the signature, and all surprisals."""
         found, encoded = self._read()
         scorer = open_scorer(self.saved, self.request.options)
         tokens = scorer.tokens(found.text.read(), self.protocol, self.format)
         return (*found.notes, scorer.signature(str(self.protocol), encoded.sha256)), tokens
 
     def report(self) -> ScoreReport:
-        """Score the text as a whole, and put baselines beside it."""
+        """Score the text as a whole, with baselines for comparison."""
         request = self.request
         found, encoded = self._read()
         scorer = open_scorer(self.saved, request.options)
@@ -152,13 +149,13 @@ class Evaluation:
 def read_scored(
     paths: Sequence[str], options: ScoreOptions, text_format: TextFormat, on_progress: OnProgress
 ) -> ScoredText:
-    """Read what is to be scored, and what the baselines may learn from."""
+    """Read the text to score, and the text that the baselines are trained on."""
     encoding = options.reading.encoding
     whole = read_text(paths, encoding=encoding, on_progress=on_progress)
     train, notes = None, whole.notes
     if options.train:
-        primer = read_text(options.train, encoding=encoding, on_progress=on_progress)
-        train, notes = TextPart.whole(primer, text_format), (*notes, *primer.notes)
+        other = read_text(options.train, encoding=encoding, on_progress=on_progress)
+        train, notes = TextPart.whole(other, text_format), (*notes, *other.notes)
     if options.valid_fraction is None:
         return ScoredText(TextPart.whole(whole, text_format), train, notes)
     split = split_text(whole, text_format, options.valid_fraction)
@@ -166,7 +163,11 @@ def read_scored(
 
 
 def encode_part(saved: SavedModel, part: TextPart, unknown: str = "charge") -> Encoded:
-    """Return a part of a text as ids in a mapped file; refuse unknown characters on "error"."""
+    """Return a part of a text as ids in a memory-mapped file.
+
+    Raises:
+        TextError: It has unknown characters and `unknown` is "error", or it cannot be read.
+    """
     if unknown == "error":
         units = part.units("Looking for unknown characters")
         refuse_unknown(saved.tokenizer, units, "text")
@@ -174,7 +175,7 @@ def encode_part(saved: SavedModel, part: TextPart, unknown: str = "charge") -> E
 
 
 def open_scorer(saved: SavedModel, options: ScoreOptions) -> "Scorer":
-    """Return what scores texts with a model, as the options say."""
+    """Return a scorer for a model, with the device, precision and threads of the options."""
     from charrnn.evaluation.scorer import Scorer
 
     device, precision, threads = options.device, options.precision, options.reading.threads
@@ -184,12 +185,15 @@ def open_scorer(saved: SavedModel, options: ScoreOptions) -> "Scorer":
 def baseline_scores(
     found: ScoredText, wanted: bool | None
 ) -> tuple[list[BaselineScore], tuple[str, ...]]:
-    """Return what a text costs without a model; if nobody asked, only where that is quick.
+    """Return the scores of the baselines, and notes.
 
-    A note says why there are none.
+    Args:
+        found: The texts.
+        wanted: Whether to score baselines; None scores them if the texts are short enough to be
+            fast, and says so in a note otherwise.
     """
     parts = [part for part in (found.train, found.text) if part]
-    if wanted is None and sum(part.characters for part in parts) > CHEAP:
+    if wanted is None and sum(part.characters for part in parts) > MAX_DEFAULT_LENGTH:
         return [], (NO_BASELINES,)
     if wanted is False:
         return [], ()
@@ -200,7 +204,7 @@ def baseline_scores(
 
 
 def _uniform(saved: SavedModel, score: Score) -> BaselineScore:
-    """Return what a text costs if all of the model's symbols are equally likely."""
+    """Return the score of a text if all of the model's symbols are equally likely."""
     tokenizer = saved.tokenizer
     nats = score.tokens * math.log(tokenizer.size) + score.unknown * tokenizer.unknown_nats
     name = f"uniform over the model's {tokenizer.size:,} symbols"

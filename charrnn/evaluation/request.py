@@ -1,10 +1,11 @@
-"""What is scored, how, and beside what: asked for on the command line or in Python. No torch."""
+"""Requests to score texts, from the command line or from Python. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.config.dynamic import DYNAMIC, DynamicConfig
 from charrnn.config.fields import Checked, argument, check_number, option, settings_of
-from charrnn.config.schema import DATA, DEVICES, DYNAMIC, PRECISIONS, DynamicConfig
+from charrnn.config.schema import DATA, DEVICES, PRECISIONS
 from charrnn.data.formats import TextFormat
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
@@ -16,7 +17,7 @@ MODEL = "A run folder or a model file"
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions(Checked):
-    """How a text is read, and what computes on it."""
+    """How to read a text, and how many threads to use."""
 
     encoding: str = option("utf-8", "Encoding of the text", group=DATA, metavar="NAME")
     threads: int | None = option(
@@ -26,7 +27,7 @@ class TextOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(Checked):
-    """Which part of a text is scored, on what, and beside what."""
+    """Which part of a text to score, on which device, and with which baselines."""
 
     reading: TextOptions
     valid_fraction: float | None = option(
@@ -34,14 +35,14 @@ class ScoreOptions(Checked):
     )
     train: tuple[str, ...] = option(
         (),
-        "Text that the baselines learn from",
+        "Text to train the baselines on",
         group=BASELINES,
         metavar="TEXT",
         default_note="what `valid_fraction` leaves",
     )
     baselines: bool | None = option(
         None,
-        "Also score uniform, unigram, n-gram, gzip, bz2, xz",
+        "Also score baselines: uniform, unigram, n-gram, gzip, bz2, xz",
         group=BASELINES,
         default_note="up to 4 million characters",
     )
@@ -53,23 +54,23 @@ class ScoreOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest(Checked):
-    """What one model is to be asked about one text.
+    """A request to score one text with one model.
 
     Attributes:
-        options: Which part of the text, on what, and beside what.
-        learning: Fields of `DynamicConfig` that were given.
+        options: Which part of the text to score, on which device, and with which baselines.
+        learning: The fields of `DynamicConfig` that were given.
     """
 
     model: Path = argument(MODEL, "MODEL")
     texts: tuple[str, ...] = argument(TEXTS, "TEXT")
     options: ScoreOptions
     reset_every: int | None = option(
-        None, "Forget the context after every N tokens, as transformers are scored"
+        None, "Reset the state after every N tokens, as transformers are often scored"
     )
     exact: bool = option(False, "Score in one serial pass, not in parallel segments with warm-up")
     unknown: str = option(
         "charge",
-        "Charge unknown characters honestly, or refuse them",
+        "Charge for unknown characters, or refuse them",
         choices=("charge", "error"),
     )
     dynamic: bool = option(
@@ -80,13 +81,13 @@ class EvalRequest(Checked):
     learning: dict[str, float] = settings_of(DynamicConfig)
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` if what is asked for contradicts itself."""
+        """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""
         super().__post_init__()
         if self.reset_every is not None:
             check_number("reset_every", self.reset_every, low=1)
             for name in ("dynamic", "exact"):
                 if getattr(self, name):
-                    message = f"`{name}` carries the state on and `reset_every` drops it."
+                    message = f"`{name}` carries the state and cannot be used with `reset_every`."
                     raise UsageError(message, "Leave one out.")
         for name in self.learning:
             if not self.dynamic:
@@ -94,19 +95,19 @@ class EvalRequest(Checked):
         self.dynamic_config()
 
     def dynamic_config(self) -> DynamicConfig:
-        """Return how to learn while scoring."""
+        """Return the configuration of dynamic evaluation."""
         return DynamicConfig(**self.learning)  # type: ignore[arg-type]
 
     def protocol(self, text_format: TextFormat) -> ScoringProtocol:
-        """Return how the state is to run.
+        """Return how the state is carried or reset in a text of this format.
 
         Raises:
-            UsageError: That does not suit a model of records.
+            UsageError: The request cannot be used with a model of records.
         """
         if text_format.separator is not None:
             for name in ("reset_every", "dynamic"):
                 if getattr(self, name):
-                    why = "each is scored from zero state"
+                    why = "each record is scored from zero state"
                     raise UsageError(f"`{name}` cannot be used with a model of records: {why}.")
             return ScoringProtocol.records()
         if self.reset_every is not None:

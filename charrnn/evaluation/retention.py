@@ -1,4 +1,4 @@
-"""How much of its old state each layer of a model keeps at each step, as its gates say."""
+"""How much of its state each layer keeps from one time step to the next, according to its gates."""
 
 import math
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from charrnn.model.network import CharRNN, Layer
 
 @dataclass(frozen=True)
 class Retention:
-    """How much of its old state a layer keeps at each step, as its gates say.
+    """How much of its state a layer keeps at each time step, according to its gates.
 
     Attributes:
-        mean: Mean over steps and units, 0 .. 1.
-        slowest: Mean over steps of the unit that keeps most.
+        mean: Mean over time steps and units, 0 to 1.
+        slowest: Mean over time steps of the unit that keeps most, 0 to 1.
     """
 
     mean: float
     slowest: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return both, with the time constants that they imply, in steps."""
+        """Return both, and the time constants that they imply, in time steps."""
         return vars(self) | {
             "time_constant": time_constant(self.mean),
             "slowest_time_constant": time_constant(self.slowest),
@@ -34,15 +34,15 @@ class Retention:
 
 
 def time_constant(keep: float) -> float | None:
-    """Return the steps in which a state that keeps this fraction at each falls to 1/e.
+    """Return the time steps after which a state that keeps this fraction at each falls to 1/e.
 
-    None if it never does, or at once.
+    The result is None if it keeps everything or nothing.
     """
     return -1 / math.log(keep) if 0 < keep < 1 else None
 
 
 class RetentionWatch:
-    """Sums up, while a model runs, how much of its state each of its layers keeps."""
+    """Records how much of its state each layer keeps while the model runs."""
 
     def __init__(self, model: CharRNN) -> None:
         layers, self.steps = list(model.layers), 0
@@ -52,17 +52,17 @@ class RetentionWatch:
         ]
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop recording."""
         for hook in self.hooks:
             hook.remove()
 
     def means(self, rows: int) -> npt.NDArray[np.float64]:
-        """Return what was kept on average over the steps, (rows, layers, hidden_size).
+        """Return the mean retention over the time steps, (rows, layers, hidden_size).
 
-        There are no layers where no gate says how much is kept.
+        For a cell without such a gate, the array is (rows, 0, 0).
         """
-        found = [total / self.steps for total in self.sums if total is not None]
-        return np.stack(found, axis=1) if found else np.zeros((rows, 0, 0))
+        means = [total / self.steps for total in self.sums if total is not None]
+        return np.stack(means, axis=1) if means else np.zeros((rows, 0, 0))
 
     def _hook(self, index: int) -> Any:
         @torch.no_grad()
@@ -79,7 +79,7 @@ class RetentionWatch:
 
 
 def retention_of(kept: npt.NDArray[np.float64], layers: int) -> tuple[Retention | None, ...]:
-    """Sum up what `layers` layers kept, (rows, layers, hidden_size)."""
+    """Return the retention of each of `layers` layers from means (rows, layers, hidden_size)."""
     if not kept.size:
         return (None,) * layers
     return tuple(Retention(float(units.mean()), float(units.max())) for units in kept.mean(axis=0))

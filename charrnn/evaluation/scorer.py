@@ -1,4 +1,4 @@
-"""A model ready to score texts: on its device, in its number format."""
+"""A model on its device, ready to score texts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from charrnn.config.schema import DynamicConfig
+from charrnn.config.dynamic import DynamicConfig
 from charrnn.data.encoding import Encoded
 from charrnn.data.formats import TextFormat
 from charrnn.evaluation.dynamic import dynamic_nats
@@ -22,14 +22,14 @@ from charrnn.version import __version__
 
 
 class Scorer:
-    """What a trained model can be asked about a text.
+    """Scores texts with a trained model.
 
     Attributes:
         network: The model, on its device.
         precision: Number format of the matrix products: fp32, bf16 or fp16.
 
     Args:
-        saved: The model.
+        saved: The trained model.
         device: Where to compute: auto, cpu, cuda or mps.
         precision: Number format: auto, fp32, bf16 or fp16.
         threads: CPU threads; None is torch's default.
@@ -44,26 +44,26 @@ class Scorer:
         threads: int | None = None,
     ) -> None:
         prepare_cpu(threads)
-        place = choose_device(device)
-        self.precision = choose_precision(precision, place)
+        chosen = choose_device(device)
+        self.precision = choose_precision(precision, chosen)
         self.tokenizer, self.sha256 = saved.tokenizer, saved.sha256
         self.network = CharRNN(saved.config)
         weights = {name: torch.from_numpy(value) for name, value in saved.weights.items()}
         self.network.load_state_dict(weights)
-        self.network.eval().to(place)
+        self.network.eval().to(chosen)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of the number format."""
+        """Return the context for the number format."""
         return autocast(self.precision, self.network.device)
 
     def score(self, text: Encoded, protocol: ScoringProtocol | None = None) -> ScoreBreakdown:
-        """Score a text as a whole; by default carried from beginning to end, or by record."""
-        how = protocol or ScoringProtocol.of(text)
-        losses = token_nats(self.network, text, how, autocast=self.autocast)
+        """Score a text as a whole, by default with the protocol of `ScoringProtocol.of`."""
+        chosen = protocol or ScoringProtocol.of(text)
+        losses = token_nats(self.network, text, chosen, autocast=self.autocast)
         return break_down(losses, self.tokenizer, text)
 
     def warm_up(self, text: Encoded, tokens: int) -> None:
-        """Score the first tokens of a text, so that what comes next takes its usual time."""
+        """Score the first `tokens` tokens of a text, so that later scoring can be timed."""
         ids = text.ids[:tokens]
         self.score(replace(text, ids=ids, starts=None if text.starts is None else text.starts[:1]))
 
@@ -73,13 +73,13 @@ class Scorer:
         return break_down(losses, self.tokenizer, text).score
 
     def lines(self, lines: Sequence[str]) -> list[Score]:
-        """Score each line by itself, from the start symbol on."""
+        """Score each line by itself, from the start symbol."""
         return score_lines(self.network, self.tokenizer, lines, autocast=self.autocast)
 
     def tokens(
         self, text: str, protocol: ScoringProtocol, text_format: TextFormat
     ) -> Iterator[Surprisal]:
-        """Yield what the model thought of each token of a text."""
+        """Yield the surprisal of each token of a text."""
         return surprisals(
             self.network,
             self.tokenizer,
@@ -94,12 +94,12 @@ class Scorer:
         return measure_gradient_flow(self.network, text.ids, text.starts, lags=lags)
 
     def signature(self, state: str, sha256: str = "", precision: str = "") -> str:
-        """Say all that a score depends on.
+        """Return the signature of a score: everything that it depends on.
 
         Args:
-            state: How the state ran; a protocol as text.
-            sha256: Of the text; empty for lines that come one by one.
-            precision: If it is not the scorer's own.
+            state: The protocol's name.
+            sha256: SHA-256 of the text; empty for lines that are read one by one.
+            precision: Number format, if it is not the scorer's own.
         """
         kind, size = self.tokenizer.kind, self.tokenizer.size
         parts = [f"tokenizer:{kind}-{size}", state, f"precision:{precision or self.precision}"]

@@ -1,19 +1,19 @@
-"""How well a model predicts a text: the one definition, used wherever a text is scored.
+"""How well a model predicts a text: the one implementation, used wherever a text is scored.
 
-A text is cut into segments, which are scored side by side. A segment reads some tokens before it is
-scored, so that its state is about what a serial pass would carry there:
+A text is cut into segments, which are scored side by side. Each segment first reads some tokens
+before it, so that its state is close to the one that a serial pass would carry there:
 
     position in the ids    0 1 2 3 4 5 6 7 8 9 ...
     segment 0              S S S S                     S: read and scored, R: read only
     segment 1                  R R S S S S
     segment 2                          R R S S S S
 
-The token at a position is predicted from those before it. So where a segment predicts the token at
-`position`, its input is the one at `position` - 1, or the start symbol where the segment begins.
+The input for predicting the token at a position is the token before it, or the start symbol at the
+beginning of a segment.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,21 +32,23 @@ from charrnn.evaluation.score import (
     ScoreBreakdown,
     ScoringProtocol,
 )
+from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
-Autocast = Callable[[], Any]  # makes the context in which a model runs, for lower precision
+Autocast = Callable[[], Any]  # returns the context in which the model runs, for lower precision
 Measured = tuple[npt.NDArray[Any], ...]
 
-# What bounds the memory, and changes no result.
+# Limits for one call of the model. They bound the memory and do not change any result.
 MAX_ROWS = 64  # segments side by side
-MAX_STEPS = 256  # time steps in one run of the model
-MAX_TOKENS = 4096  # tokens in one run
-MAX_LOGITS = 1 << 25  # logits in one run
-# A long text has about so many segments, longer ones by up to so much: less of the work is warm-up.
-WANTED_SEGMENTS, MAX_LENGTHENING = 64, 8
+MAX_STEPS = 256  # time steps
+MAX_TOKENS = 4096
+MAX_LOGITS = 1 << 25
+# Segments of a long text are lengthened by up to this factor, until there are about this many: a
+# smaller part of the work is then warm-up.
+MAX_LENGTHENING, WANTED_SEGMENTS = 8, 64
 
 
 def evaluate(
@@ -58,19 +60,20 @@ def evaluate(
     autocast: Autocast | None = None,
     group: ProcessGroup = ALONE,
 ) -> Score:
-    """Score every token of a text, the first one included (it is predicted from the start symbol).
+    """Score every token of a text; the first is predicted from the start symbol.
 
-    Unknown symbols are charged the model's probability of the unknown token times a uniform choice
+    The probability of an unknown character is that of the unknown token times a uniform choice
     among the code points outside the vocabulary.
 
     Args:
-        model: Put into evaluation mode for the while; its training mode and every random generator
-            stay as they are.
-        tokenizer: The one that made the ids.
+        model: The model. It runs in evaluation mode; afterwards, its mode and all random generators
+            are as before.
+        tokenizer: The tokenizer that made the ids.
         text: The ids, and the characters and bytes that they stand for.
-        protocol: How the state runs.
-        autocast: None computes in the weights' own precision.
-        group: Processes that share the work; all have the same arguments and get the same score.
+        protocol: How the state is carried or reset.
+        autocast: Returns the context for the number format; None uses that of the weights.
+        group: The processes that share the work. All call this with the same arguments and get the
+            same score.
     """
     losses = token_nats(model, text, protocol, autocast=autocast, group=group)
     score = break_down(losses, tokenizer, text).score
@@ -81,11 +84,11 @@ def evaluate(
 def break_down(
     losses: Iterable[tuple[Positions, Nats]], tokenizer: Tokenizer, text: Encoded
 ) -> ScoreBreakdown:
-    """Add up what each token of a text costs.
+    """Sum the losses of a text's tokens.
 
     Args:
-        losses: Positions in `text.ids` and their nats, in any order.
-        tokenizer: The one that made the ids.
+        losses: Positions in `text.ids` and the nats of the tokens there, in any order.
+        tokenizer: The tokenizer that made the ids.
         text: The ids, and the characters and bytes that they stand for.
     """
     total = unknown_nats = 0.0
@@ -112,13 +115,13 @@ def token_nats(
     autocast: Autocast | None = None,
     group: ProcessGroup = ALONE,
 ) -> Iterator[tuple[Positions, Nats]]:
-    """Yield positions in `text.ids` and the nats of the token at each, this process's share only."""
-    shares = shard(segments(text, protocol), group)
-    yield from nats_of(predictions(model, text.ids, shares, autocast=autocast))
+    """Yield positions in `text.ids` and the nats of the tokens there, for this process's shard."""
+    own = shard(segments(text, protocol), group)
+    yield from nats_of(predictions(model, text.ids, own, autocast=autocast))
 
 
 def nats_of(found: Iterable[tuple[Positions, Measured]]) -> Iterator[tuple[Positions, Nats]]:
-    """Take the losses out of what `predictions` yields, in float64, as they will be summed up."""
+    """Yield the positions and losses of `predictions`, in float64 for summing."""
     for positions, (losses, *_) in found:
         yield positions, losses.astype(np.float64)
 
@@ -135,7 +138,7 @@ class Segments:
     Attributes:
         read_from: The first token that is read.
         score_from: The first token that is scored.
-        end: The position after the last one.
+        end: The position after the last token.
     """
 
     read_from: Positions
@@ -144,16 +147,16 @@ class Segments:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest one."""
+        """Length of the longest segment in tokens."""
         return int((self.end - self.read_from).max())
 
     def steps(self, vocab_size: int) -> int:
-        """Return how many time steps fit into one run of a model."""
+        """Return the number of time steps for one call of a model."""
         rows = len(self.end)
         return max(1, min(MAX_STEPS, MAX_TOKENS // rows, MAX_LOGITS // (rows * vocab_size)))
 
     def rows(self, chosen: slice) -> "Segments":
-        """Return some of them."""
+        """Return some of the segments."""
         return Segments(self.read_from[chosen], self.score_from[chosen], self.end[chosen])
 
 
@@ -165,41 +168,57 @@ def predictions(
     *,
     autocast: Autocast | None = None,
 ) -> Iterator[tuple[Positions, Measured]]:
-    """Predict every token once.
+    """Predict every token once, and measure the predictions.
 
     Args:
-        model: Put into evaluation mode for the while.
+        model: The model, which runs in evaluation mode.
         ids: The text.
-        groups: What is scored side by side.
-        measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), which it must
-            not change; returns tensors (tokens,).
+        groups: Groups of segments that are scored side by side.
+        measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), neither of
+            which it may change; returns tensors (tokens,).
         autocast: As for `evaluate`.
 
     Yields:
-        Positions in `ids`, and what is measured there, in the order of scoring.
+        Positions in `ids` and the measurements there, in the order of scoring.
     """
-    training = model.training
-    model.eval()
-    try:
+    with _evaluation_mode(model):
         for group in groups:
-            state = None
+            state: State | None = None
             for positions, inputs, targets in _walk(ids, group, model.start):
-                with torch.inference_mode(), (autocast or nullcontext)():
-                    logits, state = model(inputs.to(model.device), state)
-                    flat = logits.float().flatten(0, 1)
-                    found = measure(flat, targets.to(model.device).flatten())
+                context = (autocast or nullcontext)()
+                logits, state = _forward(model, inputs, state, context)
+                found = measure(logits, targets.to(model.device).flatten())
                 scored = (positions >= group.score_from) & (positions < group.end)
                 values = tuple(value.cpu().numpy()[scored.ravel()] for value in found)
                 yield positions[scored], values
+
+
+@torch.inference_mode()
+def _forward(
+    model: CharRNN, inputs: Tensor, state: State | None, context: AbstractContextManager[Any]
+) -> tuple[Tensor, State]:
+    """Return the logits of a call of the model, (tokens, vocab_size) in float32, and its state."""
+    with context:
+        logits, state = model(inputs.to(model.device), state)
+        return logits.float().flatten(0, 1), state
+
+
+@contextmanager
+def _evaluation_mode(model: CharRNN) -> Iterator[None]:
+    """Put a model into evaluation mode, and back into its previous mode at the end."""
+    training = model.training
+    model.eval()
+    try:
+        yield
     finally:
         model.train(training)
 
 
 def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Tensor, Tensor]]:
-    """Walk along all segments of a group at once, the start symbol first.
+    """Walk along all segments of a group at once, from the start symbol.
 
     Yields:
-        Positions of the targets, inputs and targets, (rows, steps) each.
+        Positions of the targets, inputs, and targets, (rows, steps) each.
     """
     longest, steps, last = group.longest, group.steps(start), len(ids) - 1
     for offset in range(0, longest, steps):
@@ -212,7 +231,7 @@ def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Te
 
 
 def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[Segments]:
-    """Cut a text into groups of segments."""
+    """Yield the segments of a text, in groups that are scored side by side."""
     length = len(text.ids)
     if protocol.by_record and text.starts is not None:
         yield from record_segments(text.starts, length)
@@ -227,7 +246,7 @@ def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[Segments]:
 
 
 def record_segments(starts: Positions, length: int) -> Iterator[Segments]:
-    """Group records by length, the longest first; each is read and scored from its start on."""
+    """Yield records as segments, in groups of similar length, the longest first."""
     ends = np.append(starts[1:], length)
     order, done = np.argsort(starts - ends, kind="stable"), 0
     while done < len(order):
@@ -239,13 +258,13 @@ def record_segments(starts: Positions, length: int) -> Iterator[Segments]:
 
 
 def shard(groups: Iterable[Segments], group: ProcessGroup) -> Iterator[Segments]:
-    """Leave this process's share of each group's segments, if it has one."""
+    """Yield this process's shard of each group of segments, unless it is empty."""
     for one in groups:
         if group.rank < len(one.end):
             yield one.rows(slice(group.rank, None, group.size))
 
 
 def max_tokens(text: Encoded) -> int:
-    """Return how many tokens of a text are scored in one run of the model, at most."""
+    """Return the most tokens of a text that are scored in one call of the model."""
     groups = segments(text, ScoringProtocol.of(text))
     return max(len(one.end) * min(one.steps(1), one.longest) for one in groups)

@@ -1,4 +1,4 @@
-"""Scores in detail: of each line by itself, and of each token with what the model thought of it."""
+"""Detailed scores: each line by itself, and each token with its surprisal, rank and entropy."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ def score_lines(
     *,
     autocast: Autocast | None = None,
 ) -> list[Score]:
-    """Score each line by itself, from the start symbol on; an empty line has no tokens.
+    """Score each line by itself, from the start symbol; an empty line has no tokens.
 
     Args:
-        model: Put into evaluation mode for the while.
-        tokenizer: The model's.
-        lines: Texts, together as long as memory allows; they are scored side by side, which changes
-            no result.
+        model: The model, which runs in evaluation mode.
+        tokenizer: The model's tokenizer.
+        lines: The lines, which have to fit in memory together. They are scored side by side, which
+            does not change any result.
         autocast: As for `charrnn.evaluation.scoring.evaluate`.
     """
     if not lines:
@@ -56,7 +56,7 @@ def score_lines(
 
 
 def _line_groups(ends: Positions) -> Iterator[Segments]:
-    """Put lines of about the same length side by side."""
+    """Group lines of similar length, to be scored side by side."""
     begins = np.concatenate([[0], ends[:-1]])
     order = np.argsort(ends - begins, kind="stable")
     order = order[(ends > begins)[order], None]
@@ -67,16 +67,15 @@ def _line_groups(ends: Positions) -> Iterator[Segments]:
 
 @dataclass(frozen=True)
 class Surprisal:
-    """A token, and what the model thought of it.
+    """A token, and how well the model predicted it.
 
     Attributes:
-        text: The characters that became certain with it, as they stand in the text; none for a part
-            of one.
-        id: The symbol.
-        bits: Its negative log likelihood, base 2, and the charge if it is unknown.
-        rank: Symbols that the model thought likelier, plus 1.
-        entropy: Of the prediction, in bits: how much the model expected to be surprised.
-        unknown: Whether the tokenizer has never seen it.
+        text: The characters of the text that the token completes; empty if it is a part of one.
+        id: The token's id.
+        bits: Its negative log likelihood in bits, including the charge for an unknown character.
+        rank: 1 plus the number of symbols that the model gave a higher probability.
+        entropy: Entropy of the prediction in bits, which is the expected surprisal.
+        unknown: Whether the tokenizer does not know it.
     """
 
     text: str
@@ -96,25 +95,25 @@ def surprisals(
     text_format: TextFormat = PLAIN,
     autocast: Autocast | None = None,
 ) -> Iterator[Surprisal]:
-    """Yield each token of a text, in its order; together they cost what `evaluate` says.
+    """Yield each token of a text in order; their bits add up to the score of `evaluate`.
 
     Args:
-        model: Put into evaluation mode for the while.
-        tokenizer: The model's.
-        text: In the units of its format: records, each with its separator, or anything.
-        protocol: How the state runs.
+        model: The model, which runs in evaluation mode.
+        tokenizer: The model's tokenizer.
+        text: The text. In a format of records, each record has its separator.
+        protocol: How the state is carried or reset.
         text_format: How the text is organised.
         autocast: As for `charrnn.evaluation.scoring.evaluate`.
     """
     encoded = encode_text(tokenizer, text, text_format)
     groups = segments(encoded, protocol)
     found = in_order(predictions(model, encoded.ids, groups, in_detail, autocast=autocast))
-    decoder, shown = tokenizer.decoder(), 0
+    decoder, end = tokenizer.decoder(), 0
     for symbol, nats, rank, entropy in _one_by_one(encoded, found):
-        begin, shown = shown, shown + len(decoder.feed(symbol))
+        begin, end = end, end + len(decoder.feed(symbol))
         unknown = symbol == tokenizer.unknown
         bits = (nats + unknown * tokenizer.unknown_nats) / LN2
-        yield Surprisal(text[begin:shown], symbol, bits, int(rank), entropy / LN2, unknown)
+        yield Surprisal(text[begin:end], symbol, bits, int(rank), entropy / LN2, unknown)
 
 
 def _one_by_one(
@@ -126,28 +125,28 @@ def _one_by_one(
 
 
 def in_detail(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each prediction the target's nats, its rank, and the entropy in nats."""
-    likelihoods = torch.log_softmax(logits, dim=-1)
-    own = likelihoods.gather(-1, targets[:, None])
-    rank = (likelihoods > own).sum(dim=-1) + 1
-    return -own[:, 0], rank, -(likelihoods.exp() * likelihoods).sum(dim=-1)
+    """Return the target's nats, the target's rank and the entropy in nats of each prediction."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    own = log_probs.gather(-1, targets[:, None])
+    rank = (log_probs > own).sum(dim=-1) + 1
+    return -own[:, 0], rank, -(log_probs.exp() * log_probs).sum(dim=-1)
 
 
 def in_order(
     found: Iterable[tuple[Positions, Measured]],
 ) -> Iterator[tuple[Positions, Measured]]:
-    """Put what was scored side by side into the order of the text.
+    """Sort measurements of segments that were scored side by side into the order of the text.
 
-    No more is held back than must be.
+    They are yielded as soon as all positions before them are there.
     """
-    held: list[tuple[Positions, Measured]] = []
-    due = end = count = 0
+    waiting: list[tuple[Positions, Measured]] = []
+    begin = end = count = 0
     for positions, values in found:
-        held.append((positions, values))
+        waiting.append((positions, values))
         end, count = max(end, int(positions.max(initial=-1)) + 1), count + len(positions)
-        if count and count == end - due:
-            together = np.concatenate([one for one, _ in held])
-            order = np.argsort(together)
-            columns = zip(*(values for _, values in held), strict=True)
-            yield together[order], tuple(np.concatenate(column)[order] for column in columns)
-            held, due, count = [], end, 0
+        if count and count == end - begin:
+            joined = np.concatenate([one for one, _ in waiting])
+            order = np.argsort(joined)
+            columns = zip(*(values for _, values in waiting), strict=True)
+            yield joined[order], tuple(np.concatenate(column)[order] for column in columns)
+            waiting, begin, count = [], end, 0

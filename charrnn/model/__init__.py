@@ -1,1 +1,1 @@
-"""The network: cells, attention, output layers, and the same network in NumPy."""
+"""The network: cells, attention and output layers in torch, and the same network in NumPy."""

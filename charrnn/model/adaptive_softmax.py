@@ -1,18 +1,15 @@
-"""Adaptive softmax.
-
-An output layer whose cost does not grow with a large vocabulary as a plain one's does.
+"""Adaptive softmax: an output layer that is cheaper than a plain one for large vocabularies.
 
     Grave, Joulin, Cisse, Grangier and Jegou 2017, Efficient softmax approximation for GPUs
 
-Frequent symbols, which have the small ids, are predicted by the head, beside one entry for each
-tail. A tail predicts its own symbols through a narrower layer, and in training only where one of
-them is the target:
+The head predicts the frequent symbols, which have the smallest ids, and has one entry per tail. A
+tail predicts its own symbols through a narrower layer, which in training is computed only where one
+of them is the target:
 
     p(symbol) = p_head(symbol)                             in the head
     p(symbol) = p_head(its tail) * p_tail(symbol)          in a tail
 
-so that probabilities are exact and sum to 1 all the same. `charrnn.model.shapes.tails` says where
-the tails begin.
+The probabilities are exact and sum to 1. `charrnn.model.shapes.tails` says where the tails begin.
 """
 
 import torch
@@ -21,7 +18,7 @@ from torch.nn import functional
 
 
 class Tail(nn.Module):
-    """The output layer of the symbols `begin` .. `end` - 1, through `width` numbers."""
+    """The output layer of the symbols `begin` .. `end` - 1, through a projection to `width`."""
 
     def __init__(self, hidden_size: int, begin: int, end: int, width: int) -> None:
         super().__init__()
@@ -38,41 +35,42 @@ class Tail(nn.Module):
 
 
 def log_probs(head: Tensor, tails: list[Tail], values: Tensor) -> Tensor:
-    """Return the logarithms of all symbols' probabilities, (..., vocab_size).
+    """Return the log probabilities of all symbols, (..., vocab_size).
 
     Args:
         head: The head's logits, (..., its symbols + the number of tails).
-        tails: In the order of their symbols.
-        values: What the logits were made from, (..., hidden_size).
+        tails: The tails, in the order of their symbols.
+        values: The output layer's input, (..., hidden_size).
     """
-    first, parts = tails[0].begin, functional.log_softmax(whole(head), dim=-1)
-    inside = [functional.log_softmax(whole(tail(values)), dim=-1) for tail in tails]
+    first, parts = tails[0].begin, functional.log_softmax(at_least_float32(head), dim=-1)
+    inside = [functional.log_softmax(at_least_float32(tail(values)), dim=-1) for tail in tails]
     tail_parts = [part + parts[..., first + number, None] for number, part in enumerate(inside)]
     return torch.cat([parts[..., :first], *tail_parts], dim=-1)
 
 
 def summed_loss(head: Tensor, tails: list[Tail], values: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum of the targets' negative log likelihoods, computing a tail only where a target is in it.
+    """Return the summed negative log likelihood of the targets, in nats.
+
+    Tails are computed only for the targets in them.
 
     Args:
         head: The head's logits, (count, its symbols + the number of tails).
-        tails: In the order of their symbols.
-        values: What the logits were made from, (count, hidden_size).
-        targets: Symbols, (count,); one of -100 is no target.
+        tails: The tails, in the order of their symbols.
+        values: The output layer's input, (count, hidden_size).
+        targets: Symbols, (count,); -100 marks positions without a target.
     """
-    first, total, places = tails[0].begin, whole(head).new_zeros(()), targets.clone()
+    logits = at_least_float32(head)
+    first, total, head_targets = tails[0].begin, logits.new_zeros(()), targets.clone()
     for number, tail in enumerate(tails):
         rows = ((targets >= tail.begin) & (targets < tail.end)).nonzero()[:, 0]
-        places[rows] = first + number
-        within = whole(
-            tail(values.index_select(0, rows))
-        )  # of none at all, the gradient is zero: no rank lacks it
-        total = total + functional.cross_entropy(
-            within, targets[rows] - tail.begin, reduction="sum"
-        )
-    return total + functional.cross_entropy(whole(head), places, reduction="sum")
+        head_targets[rows] = first + number
+        # Computed even for no rows: every rank needs a gradient of every tail, if only of zeros.
+        within = at_least_float32(tail(values.index_select(0, rows)))
+        wanted = targets[rows] - tail.begin
+        total = total + functional.cross_entropy(within, wanted, reduction="sum")
+    return total + functional.cross_entropy(logits, head_targets, reduction="sum")
 
 
-def whole(values: Tensor) -> Tensor:
-    """Return half-precision values in single precision: sums of many need it."""
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return half-precision values in float32, for the sake of long sums; others unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

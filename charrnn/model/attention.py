@@ -1,14 +1,14 @@
 """Attention over the model's own past: one causal head over the last N states of the top layer.
 
-After SHA-RNN (Merity 2019); it is the idea of Bahdanau et al. (2015), with the text so far in the
-place of the sentence to translate.
+After SHA-RNN (Merity 2019). The idea is that of Bahdanau et al. (2015), applied to the text so far
+instead of a sentence to translate.
 
-m_t = layer norm of h_t                                    what is remembered of a step
-a_t = softmax over s of (W m_t . m_s) / sqrt(size)         s = t - N + 1 .. t, once the text has begun
+m_t = layer norm of h_t                                    what is remembered of step t
+a_t = softmax over s of (W m_t . m_s) / sqrt(size)         s = max(0, t - N + 1) .. t
 h'  = h_t + V (sum over s of a_ts m_s)
 
-A head as wide as the states needs no matrices for keys and values: they would only ever be multiplied
-with W and V. V starts at zero, so that a model starts as the same model without attention.
+A head as wide as the states needs no matrices for keys and values: they could be merged into W and
+V. V starts at zero, so a new model computes the same as one without attention.
 """
 
 import torch
@@ -19,13 +19,13 @@ from charrnn.config.schema import ModelConfig
 from charrnn.model.cells.layer import State
 from charrnn.model.dropout import Dropout
 
-MIN_BLOCK = 64  # queries that are answered at once, if the window is shorter than that
+MIN_BLOCK = 64  # smallest number of queries computed at once, however short the window
 
 
 class Attention(nn.Module):
-    """One head over a sliding window.
+    """One attention head over a sliding window.
 
-    Its state is the last N of m (batch, N, size), and how many of them exist (batch, 1).
+    Its state is the last N values of m, (batch, N, size), and how many of them exist, (batch, 1).
 
     Attributes:
         span: N, at least 1.
@@ -42,10 +42,10 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def forward(self, values: Tensor, state: State) -> tuple[Tensor, State]:
-        """Let each step of (batch, time, size) attend to the last ones, its own included.
+        """Let each step of (batch, time, size) attend to the last `span` steps, itself included.
 
         Returns:
-            As many values, and the state after the last step.
+            Outputs of the same shape, and the state after the last step.
         """
         memory, count = state
         remembered, block = self.norm(values), max(self.span, MIN_BLOCK)
@@ -60,19 +60,19 @@ class Attention(nn.Module):
         return values + answers, (seen[:, -self.span :], count)
 
     def _attend(self, queries: Tensor, seen: Tensor, count: Tensor, begin: int) -> Tensor:
-        """Answer the queries (batch, some, size) of the steps from `begin` on.
+        """Return the attention's output for a block of steps, (batch, steps, size).
 
         Args:
-            queries: Of these steps.
+            queries: Queries of these steps, (batch, steps, size).
             seen: The memory and the new states, (batch, span + time, size).
-            count: States in the memory, (batch, 1).
-            begin: First of the steps.
+            count: Number of states in the memory, (batch, 1).
+            begin: The first of the steps.
         """
         first, last = begin + 1, begin + queries.shape[1] + self.span
         keys = seen[:, first:last].to(queries.dtype)
         place = torch.arange(first, last, device=seen.device)
         step = torch.arange(begin, begin + queries.shape[1], device=seen.device)[:, None]
-        # Step t stands at place span + t of what was seen; before place span - count there is nothing.
+        # Step t is at place span + t of `seen`; the places before span - count are empty.
         within = (place > step) & (place <= step + self.span)
         exists = place >= self.span - count
         allowed = (within & exists[:, None])[:, None]  # one head

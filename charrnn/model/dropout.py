@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014), with random bits that are cheap to draw on a processor."""
+"""Dropout (Srivastava et al. 2014), with random bits that are cheap to draw on a CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ LEVELS = 1 << 16  # of 16 random bits
 
 
 class Dropout(nn.Module):
-    """Sets values to zero while a model trains, and scales the others to keep the mean.
+    """Sets random values to zero while a model trains, and scales the others to keep the mean.
 
     Attributes:
-        probability: Of each value to be dropped, at least 0 and below 1.
+        probability: Probability that a value is dropped, at least 0 and below 1.
     """
 
     def __init__(self, probability: float) -> None:
@@ -19,7 +19,7 @@ class Dropout(nn.Module):
         self.probability = probability
 
     def forward(self, values: Tensor) -> Tensor:
-        """Drop some of the values, of any shape; in evaluation mode all stay as they are."""
+        """Drop some of the values, which may have any shape; in evaluation mode, none."""
         if not self.training or not self.probability:
             return values
         if values.device.type != "cpu":
@@ -28,12 +28,11 @@ class Dropout(nn.Module):
 
 
 def mask(values: Tensor, probability: float) -> Tensor:
-    """Return by what to multiply `values`: 0, or what makes up for the zeros.
+    """Return factors for `values`: 0 where a value is dropped, else 1 / (1 - probability).
 
-    Torch draws a processor's random numbers one after the other, so that its own mask takes longer
-    than a layer's norm and output together. Here every 64 bits that are drawn decide on four values.
-    The probability is therefore rounded to a multiple of 1 / 65,536, and the scale is that of the
-    rounded one.
+    Torch draws random numbers on a CPU one after the other, so that its own mask takes longer than
+    a layer's norm and output together. Here 64 random bits decide on four values. The probability
+    is rounded to a multiple of 1 / 65,536, and the factor is that of the rounded probability.
     """
     dropped = min(round(probability * LEVELS), LEVELS - 1)
     bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)

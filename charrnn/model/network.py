@@ -8,9 +8,9 @@
       -> attention over the last states, if there is any
       -> output layer              (batch, time, vocab_size)
 
-with dropout after each layer (on the embedding it cost more than it gave: that is a narrow vector,
-and all that the model is told). Symbols are 0 .. vocab_size - 1; the id `vocab_size` is the start
-symbol, which is only ever an input: it stands where there is no symbol before the first.
+Each layer is followed by dropout; the embedding is not, as dropout on it made models worse. Symbols
+are 0 .. vocab_size - 1; the id `vocab_size` is the start symbol, the input before a text's first
+symbol, which is never predicted.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ from charrnn.model.shapes import state_shapes, tails, weight_shapes
 
 
 class Layer(nn.Module):
-    """A cell over time, the optional residual connection around it, layer norm, and dropout."""
+    """A recurrent layer, an optional residual connection around it, layer norm and dropout."""
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class CharRNN(nn.Module):
 
     Attributes:
         config: The shape of the network.
-        start: The id that stands before the first symbol of a text.
+        start: The start symbol's id, `vocab_size`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -71,7 +71,7 @@ class CharRNN(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(outputs))
         self.head_weight: nn.Parameter | None = None
         scale = config.hidden_size**-0.5
-        if config.tied:  # the embedding is the output layer too, so it starts on that one's scale
+        if config.tied:  # the embedding is also the output layer, so it starts on its scale
             nn.init.normal_(self.embedding.weight, std=scale)
         else:
             weight = torch.empty(outputs, config.hidden_size).uniform_(-scale, scale)
@@ -88,8 +88,8 @@ class CharRNN(nn.Module):
 
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
-            state: What an earlier call returned, or None to start afresh: for each layer in turn its
-                cell's tensors (batch, hidden_size), then what the attention remembers.
+            state: What an earlier call returned, or None at the start of a text: for each layer its
+                cell's tensors (batch, hidden_size), then the attention's memory.
 
         Returns:
             Logits (batch, time, vocab_size), and the state after the last step.
@@ -98,12 +98,12 @@ class CharRNN(nn.Module):
         return self.logits(values), carried
 
     def hidden(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Do as `forward` up to the output layer.
+        """Run `forward` up to the output layer.
 
         Returns:
             The output layer's input (batch, time, hidden_size), and the state after the last step.
         """
-        states = self.split(self.initial_state(len(ids)) if state is None else state)
+        states = self.split_state(self.initial_state(len(ids)) if state is None else state)
         values = self.embedding(ids)
         carried: State = ()
         for layer, before in zip(self.layers, states, strict=False):
@@ -115,10 +115,7 @@ class CharRNN(nn.Module):
         return values, carried
 
     def logits(self, values: Tensor) -> Tensor:
-        """Map (..., hidden_size) to logits (..., vocab_size).
-
-        Those of an adaptive softmax are normalised.
-        """
+        """Map (..., hidden_size) to logits (..., vocab_size), or log probabilities if adaptive."""
         head = self._head(values)
         return log_probs(head, self._tails, values) if self.tails else head
 
@@ -127,7 +124,7 @@ class CharRNN(nn.Module):
 
         Args:
             values: What `hidden` returned, (batch, time, hidden_size).
-            targets: Symbols, (batch, time); one of -100 is no target.
+            targets: Symbols, (batch, time); -100 marks positions without a target.
         """
         head, wanted = self._head(values).flatten(0, 1), targets.flatten()
         if self.tails:
@@ -145,7 +142,7 @@ class CharRNN(nn.Module):
         return functional.linear(values, weight, self.head_bias)
 
     def set_dropout(self, probability: float) -> None:
-        """Train with another dropout probability from now on."""
+        """Change the dropout probability of all layers."""
         self.config = replace(self.config, dropout=probability)
         for module in self.modules():
             if isinstance(module, Dropout):
@@ -155,8 +152,8 @@ class CharRNN(nn.Module):
         """Return the state before the first symbol: zeros."""
         return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
 
-    def split(self, state: State) -> list[State]:
-        """Return each layer's part of the model's state, and the attention's if there is any."""
+    def split_state(self, state: State) -> list[State]:
+        """Return the model's state as a list: each layer's, then the attention's if it has one."""
         size = CELLS[self.config.cell].num_states
         end = size * self.config.num_layers
         layers = [state[i : i + size] for i in range(0, end, size)]
@@ -164,15 +161,12 @@ class CharRNN(nn.Module):
 
 
 def detach(state: Iterable[Tensor]) -> State:
-    """Cut the gradient's path into the past: the truncation of truncated BPTT."""
+    """Detach a state from its gradient graph: the truncation of truncated BPTT."""
     return tuple(tensor.detach() for tensor in state)
 
 
 def build(config: ModelConfig, seed: int) -> CharRNN:
-    """Return a new model, a function of `config` and `seed`.
-
-    Every global generator stays as it is.
-    """
+    """Return a new model, determined by `config` and `seed`; global generators are not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device's
         return CharRNN(config)

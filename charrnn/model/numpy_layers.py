@@ -1,4 +1,4 @@
-"""The parts of `charrnn.model.numpy_model`: layers, gates and attention, ready for use."""
+"""The parts of `charrnn.model.numpy_model`: layers, gates and attention, prepared for inference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ HALF = np.float32(0.5)
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's weights, ready for use.
+    """One layer's weights, prepared for inference.
 
     Attributes:
         inputs: Input matrix, (input_size, gates * hidden_size).
         recurrent: Recurrent matrix, (hidden_size, gates * hidden_size); None in a cell without one.
-        bias: The biases that are added to the two products' sum, (gates * hidden_size,).
-        split_bias: What is added to the recurrent product alone, (gates * hidden_size,).
+        bias: Sum of the biases added to the sum of both products, (gates * hidden_size,).
+        split_bias: Bias added to the recurrent product alone, (gates * hidden_size,).
         norm: Layer norm's weight and bias, (hidden_size,) each, or None.
         residual: Whether the layer's input is added to its output.
     """
@@ -41,7 +41,7 @@ class Layer:
     residual: bool
 
     def finish(self, outputs: Array, inputs: Array) -> Array:
-        """Apply what follows the cell, residual connection and layer norm."""
+        """Apply what follows the cell: the residual connection and layer norm."""
         values = outputs + inputs if self.residual else outputs
         return values if self.norm is None else normalise(values, *self.norm)
 
@@ -61,15 +61,15 @@ def normalise(values: Array, weight: Array, bias: Array) -> Array:
 
 @dataclass(frozen=True)
 class GateRun:
-    """Neighbouring gates to which the same is done, so that it is done at once.
+    """Neighbouring gates that are computed by one operation.
 
     Attributes:
-        kind: "squash" (a tanh, after which a sigmoid is scaled and shifted), "relu", "linear" or
+        kind: "tanh" (also for sigmoids, which are a scaled and shifted tanh), "relu", "linear" or
             "split".
-        columns: Where they stand in a product.
-        scale: What a tanh is multiplied by, 0.5 for a sigmoid, (gates * hidden_size,).
-        shift: What is then added to it.
-        count: How many they are.
+        columns: Their columns in a product.
+        scale: Factor of the tanh, 0.5 for a sigmoid, else 1, (gates * hidden_size,).
+        shift: What is added to that, 0.5 for a sigmoid, else 0, (gates * hidden_size,).
+        count: Number of gates.
     """
 
     kind: str
@@ -79,8 +79,8 @@ class GateRun:
     count: int
 
     def values(self, sums: Array) -> list[Array]:
-        """Return the gates, (batch, hidden_size) each, of summed products, which it may change."""
-        if self.kind == "squash":
+        """Return the gates, (batch, hidden_size) each; the summed products may be overwritten."""
+        if self.kind == "tanh":
             sums = np.tanh(sums, out=sums) * self.scale + self.shift
         elif self.kind == "relu":
             np.maximum(sums, 0, out=sums)
@@ -89,7 +89,7 @@ class GateRun:
 
 
 def gate_runs(config: ModelConfig) -> list[GateRun]:
-    """Return the runs of a cell's gates, in their order; a split gate is one by itself."""
+    """Return the runs of a cell's gates, in their order; a split gate is a run of its own."""
     runs, begin = list[GateRun](), 0
     for kind, group in groupby(enumerate(gate_activations(config)), _run_key):
         activations = [activation for _, activation in group]
@@ -104,18 +104,16 @@ def gate_runs(config: ModelConfig) -> list[GateRun]:
 def _run_key(gate: tuple[int, str]) -> str:
     number, activation = gate
     if activation in ("sigmoid", "tanh"):
-        return "squash"
+        return "tanh"
     return f"split {number}" if activation == "split" else activation
 
 
 @dataclass(frozen=True)
 class Attention:
-    """The weights of `charrnn.model.attention`, ready for use.
-
-    One product serves all streams and all remembered states.
+    """The weights of `charrnn.model.attention`, prepared for inference.
 
     Attributes:
-        query: Matrix, (hidden_size, hidden_size), divided by the root of hidden_size.
+        query: Matrix, (hidden_size, hidden_size), divided by the square root of hidden_size.
         output: Matrix, (hidden_size, hidden_size).
         norm: Layer norm's weight and bias, (hidden_size,) each.
     """
@@ -125,7 +123,16 @@ class Attention:
     norm: tuple[Array, Array]
 
     def step(self, values: Array, memory: Array, count: Array) -> tuple[Array, State]:
-        """Attend from (batch, hidden_size) to `memory`, of which the last `count` states exist."""
+        """Attend from (batch, hidden_size) to `memory`, of which the last `count` states exist.
+
+        Args:
+            values: The top layer's output, (batch, hidden_size).
+            memory: The remembered states, (batch, span, hidden_size).
+            count: How many of them exist, (batch, 1).
+
+        Returns:
+            Outputs (batch, hidden_size), and the new memory and count.
+        """
         key, span = normalise(values, *self.norm), memory.shape[1]
         memory = np.concatenate([memory[:, 1:], key[:, None]], axis=1)
         count = np.minimum(count + 1, np.float32(span))
@@ -137,7 +144,7 @@ class Attention:
 
 
 def prepare_layer(config: ModelConfig, weights: Weights, index: int) -> Layer:
-    """Lay out the weights of one layer; `index` counts from the input."""
+    """Prepare the weights of one layer; `index` counts from the input."""
     kinds, prefix = gate_activations(config), f"layers.{index}."
     scale, split = (
         np.repeat(np.array([kind == wanted for kind in kinds], np.float32), config.hidden_size)
@@ -145,12 +152,13 @@ def prepare_layer(config: ModelConfig, weights: Weights, index: int) -> Layer:
     )
     scale = 1 - HALF * scale
     names = [f"{prefix}cell.{name}" for name in cell_shapes(config, 1)]
-    matrices = [single(weights[name].T) * scale for name in names if weights[name].ndim == 2]
+    matrices = [float32_copy(weights[name].T) * scale for name in names if weights[name].ndim == 2]
     bias, *recurrent_bias = [
-        single(weights[name]) * scale for name in names if weights[name].ndim == 1
+        float32_copy(weights[name]) * scale for name in names if weights[name].ndim == 1
     ]
     own = recurrent_bias[0] if recurrent_bias else np.zeros_like(bias)
-    norm = [single(weights[f"{prefix}norm.{n}"]) for n in ("weight", "bias") if config.layer_norm]
+    norms = [f"{prefix}norm.{name}" for name in ("weight", "bias") if config.layer_norm]
+    norm = [float32_copy(weights[name]) for name in norms]
     return Layer(
         inputs=matrices[0],
         recurrent=matrices[1] if len(matrices) > 1 else None,
@@ -162,26 +170,26 @@ def prepare_layer(config: ModelConfig, weights: Weights, index: int) -> Layer:
 
 
 def prepare_attention(weights: Weights) -> Attention:
-    """Lay out the weights of the attention."""
-    query, output = (single(weights[f"attention.{n}.weight"].T) for n in ("query", "output"))
+    """Prepare the weights of the attention."""
+    query, output = (float32_copy(weights[f"attention.{n}.weight"].T) for n in ("query", "output"))
     query /= np.sqrt(np.float32(len(query)))
-    weight, bias = (single(weights[f"attention.norm.{name}"]) for name in ("weight", "bias"))
+    weight, bias = (float32_copy(weights[f"attention.norm.{name}"]) for name in ("weight", "bias"))
     return Attention(query, output, (weight, bias))
 
 
 def prepare_tail(weights: Weights, number: int) -> tuple[Array, Array, Array]:
-    """Lay out the weights of a tail: its projection, its matrix and its bias."""
+    """Prepare the weights of a tail: its projection, matrix and bias."""
     project, weight, bias = (weights[f"tails.{number}.{n}"] for n in ("project", "weight", "bias"))
-    return single(project.T), single(weight.T), single(bias)
+    return float32_copy(project.T), float32_copy(weight.T), float32_copy(bias)
 
 
 def log_softmax(logits: Array) -> Array:
-    """Return the logarithms of the probabilities that each row of `logits` stands for."""
+    """Return the log probabilities of each row of `logits`."""
     shifted: Array = logits - logits.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
 
 
-def single(values: npt.NDArray[Any]) -> Array:
-    """Return a contiguous float32 copy."""
+def float32_copy(values: npt.NDArray[Any]) -> Array:
+    """Return a C-contiguous float32 copy."""
     return np.array(values, np.float32, order="C")

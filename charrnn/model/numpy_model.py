@@ -1,17 +1,17 @@
-"""The network of `charrnn.model.network` in NumPy, for inference: the sampler, and a check of it.
+"""The network of `charrnn.model.network` in NumPy, for sampling, and as a check of the torch model.
 
-A step of one stream is a few products of a vector with a matrix, so nearly all of its time could go
-to preparations. Everything that does not depend on the text is therefore done once:
+A step of one stream is a few products of a vector and a matrix, so overhead could take most of its
+time. Everything that does not depend on the text is therefore done once, when a model is loaded:
 
 - matrices are transposed, so that a step is `row vector @ contiguous matrix`;
 - biases that are only ever added up become one;
-- the first layer's input product, of which there is one per symbol, becomes the rows of a table;
-- weights of a gate with a sigmoid are halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2: one tanh then
-  serves all such gates, and it cannot overflow. Halving is exact in floating point.
+- the first layer's input product, of which there is one per symbol, becomes a table;
+- weights of gates with a sigmoid are halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2: one tanh can
+  then compute sigmoids too, and it cannot overflow. Halving is exact in floating point.
 
-All arrays are float32. Streams do not depend on each other, but a linear algebra library may round a
-product differently for another number of rows, so that a stream alone and among others can differ in
-the last bits.
+All arrays are float32. Streams do not depend on each other, but a linear algebra library may round
+products differently for another number of rows, so a stream computed alone and among others can
+differ in the last bits.
 """
 
 from typing import Any
@@ -26,30 +26,30 @@ from charrnn.model.numpy_layers import (
     Layer,
     State,
     Weights,
+    float32_copy,
     gate_runs,
     log_softmax,
     prepare_attention,
     prepare_layer,
     prepare_tail,
-    single,
 )
 from charrnn.model.shapes import state_shapes, tails
 from charrnn.tokenizers.base import Ids
 
-# Who uses the logits sees that they are not finite.
-QUIETLY = np.errstate(over="ignore", invalid="ignore")
-TABLE_LIMIT = 1 << 25  # numbers, so 128 MB: a larger table is not made, its rows are computed
+# Callers check whether the logits are finite.
+IGNORE_OVERFLOW = np.errstate(over="ignore", invalid="ignore")
+TABLE_LIMIT = 1 << 25  # entries, 128 MB; rows of a larger table are computed when needed
 
 
 class NumpyModel:
-    """A trained recurrent language model that only predicts.
+    """A trained recurrent language model for inference.
 
     Attributes:
         config: The shape of the network.
-        start: The id that stands before the first symbol of a text.
+        start: The start symbol's id, `vocab_size`.
     """
 
-    @QUIETLY
+    @IGNORE_OVERFLOW
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         """Prepare `weights`, named and shaped as `charrnn.model.shapes.weight_shapes` says."""
         self.config = config
@@ -57,10 +57,10 @@ class NumpyModel:
         self._step_cell = equations(config.cell).step
         self._num_states = CELLS[config.cell].num_states
         self._runs = gate_runs(config)
-        self._embedding = single(weights["embedding.weight"])
+        self._embedding = float32_copy(weights["embedding.weight"])
         self._layers = [prepare_layer(config, weights, n) for n in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
-        self._head, self._head_bias = single(head.T), single(weights["head_bias"])
+        self._head, self._head_bias = float32_copy(head.T), float32_copy(weights["head_bias"])
         self._attention = prepare_attention(weights) if config.attention else None
         self._tails = [prepare_tail(weights, number) for number in range(len(tails(config)))]
         first = self._layers[0]
@@ -71,13 +71,13 @@ class NumpyModel:
         """Return the state before the first symbol: zeros."""
         return tuple(np.zeros((batch, *shape), np.float32) for shape in state_shapes(self.config))
 
-    @QUIETLY
+    @IGNORE_OVERFLOW
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Read one symbol of each stream and predict the next.
 
         Args:
             ids: Symbols, (batch,), each in 0 .. vocab_size.
-            state: What `initial_state` or an earlier step returned; it is not changed.
+            state: What `initial_state` or an earlier step returned; left unchanged.
 
         Returns:
             Logits (batch, vocab_size) and the state after the step, both new arrays.
@@ -95,10 +95,10 @@ class NumpyModel:
         return self._logits(values), carried
 
     def run(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Step through (batch, time) ids.
+        """Step through ids (batch, time).
 
         Returns:
-            Every step's logits (batch, time, vocab_size), and the last state.
+            Every step's logits, (batch, time, vocab_size), and the last state.
         """
         logits = np.empty((*ids.shape, self.config.vocab_size), np.float32)
         for time in range(ids.shape[1]):
@@ -106,7 +106,7 @@ class NumpyModel:
         return logits, state
 
     def _input_product(self, index: int, ids: Ids, values: Array) -> Array:
-        """Return layer `index`'s input times its input matrix, plus bias, in a new array."""
+        """Return the input product of layer `index`, plus its bias, as a new array."""
         if index == 0 and self._table is not None:
             return self._table[ids]
         layer = self._layers[index]
@@ -115,7 +115,7 @@ class NumpyModel:
         return product
 
     def _gates(self, layer: Layer, product: Array, hidden: Array) -> tuple[Any, ...]:
-        """Return a layer's gates, as its cell's equations take them; `product` is overwritten."""
+        """Return a layer's gates, as its cell's equations expect them; overwrites `product`."""
         recurrent = None if layer.recurrent is None else hidden @ layer.recurrent
         gates: list[Any] = []
         for run in self._runs:
@@ -134,7 +134,7 @@ class NumpyModel:
         logits += self._head_bias
         if not self._tails:
             return logits
-        logits = log_softmax(logits)  # of an adaptive softmax, see charrnn.model.adaptive_softmax
+        logits = log_softmax(logits)  # see charrnn.model.adaptive_softmax
         first = logits.shape[1] - len(self._tails)
         parts = [logits[:, :first]]
         for number, (project, weight, bias) in enumerate(self._tails):

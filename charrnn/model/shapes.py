@@ -1,7 +1,8 @@
-"""Which weights a configuration implies, by name and shape, without allocating anything. No torch.
+"""The weights that a configuration implies, by name and shape. Neither imports torch nor allocates.
 
-A model file is checked against it before it is believed, `info` and the plan of a run count with it,
-and the NumPy model reads the same names. `tests/test_model.py` compares it with the torch model.
+Model files are checked against these shapes, `info` and the plan of a run count parameters by them,
+and the NumPy model reads weights of these names. `tests/test_model.py` compares them with those of
+the torch model.
 """
 
 from math import prod
@@ -13,7 +14,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def tails(config: ModelConfig) -> list[tuple[int, int, int]]:
-    """Return (first symbol, one after the last, width) of each tail of an adaptive softmax."""
+    """Return (first symbol, one past the last, width) of each tail of an adaptive softmax."""
     if not config.adaptive:
         return []
     first, second, hidden = config.vocab_size // 8, config.vocab_size // 2, config.hidden_size
@@ -64,10 +65,7 @@ def cell_shapes(config: ModelConfig, input_size: int) -> Shapes:
 
 
 def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the shape of each array that a model carries for one stream.
-
-    Those of its cells in turn come first, then those of its attention.
-    """
+    """Return the shapes of a stream's state: the arrays of each cell, then the attention's."""
     count = config.num_layers * CELLS[config.cell].num_states
     cells: list[tuple[int, ...]] = [(config.hidden_size,)] * count
     return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells

@@ -1,1 +1,1 @@
-"""What the machine offers: devices, threads, memory, other processes, signals."""
+"""What the machine provides: devices, threads, memory, other processes and signals."""

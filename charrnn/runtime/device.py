@@ -1,4 +1,4 @@
-"""What the machine offers: the device, its number format, its threads and its memory."""
+"""What the machine provides: the device, its number format, threads and memory."""
 
 import ctypes
 import os
@@ -15,13 +15,13 @@ from charrnn.errors import MachineError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that `name` asks for; `auto` is the first of cuda, mps and cpu.
+    """Return the device that `name` asks for; `auto` is the first available of cuda, mps and cpu.
 
     Raises:
-        UsageError: There is no such device.
-        MachineError: It is not there.
+        UsageError: `name` is not the name of a device.
+        MachineError: The device is not available.
     """
-    TrainConfig(device=name)  # checks it
+    TrainConfig(device=name)  # checks the name
     present: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
@@ -39,13 +39,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where there are instructions for it.
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the hardware has instructions for it.
 
     Raises:
-        UsageError: There is no such format.
-        MachineError: fp16 on a processor, which torch cannot train in.
+        UsageError: `name` is not the name of a format.
+        MachineError: fp16 on a CPU, where torch cannot train in it.
     """
-    TrainConfig(precision=name)  # checks it
+    TrainConfig(precision=name)  # checks the name
     if name == "fp16" and device.type == "cpu":
         hint = "Use `precision` bf16 or fp32 on the CPU."
         raise MachineError("`precision` fp16 needs a GPU.", hint)
@@ -60,16 +60,17 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def prepare_cpu(threads: int | None, processes: int = 1) -> int:
-    """Set torch's threads, keep memory, and return how many threads there are.
+    """Set torch's number of CPU threads and return it; also call `keep_memory`.
 
     Args:
-        threads: How many; None is as many as torch likes, or this process's share of the cores.
-        processes: How many of ours compute on this machine at once.
+        threads: Number of threads; None is torch's default, or with several processes an equal
+            part of the cores, unless OMP_NUM_THREADS says otherwise.
+        processes: Processes of this run on this machine.
 
     Raises:
-        UsageError: That is no number of threads.
+        UsageError: `threads` is out of range.
     """
-    TrainConfig(threads=threads)  # checks it
+    TrainConfig(threads=threads)  # checks the number
     keep_memory()
     set_by_torchrun = os.environ.get("OMP_NUM_THREADS", "1") == "1"
     if threads is None and processes > 1 and set_by_torchrun:
@@ -83,14 +84,14 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def keep_memory() -> bool:
-    """Let the memory that a step frees stay with this process, for the next step.
+    """Make malloc keep the memory that a training step frees, for the next step.
 
-    glibc hands large blocks back to the system as soon as they are free, and is given them anew as
-    pages that the system has to clear, one fault for each: up to half of a training step. Without
-    glibc, or where the environment configures malloc already, all stays as it is.
+    glibc returns large blocks to the system as soon as they are freed, and gets them back as pages
+    that the system has to clear, one page fault each: up to half the time of a training step.
+    Nothing is changed without glibc, or where the environment already configures malloc.
 
     Returns:
-        Whether that was arranged.
+        Whether malloc was configured.
     """
     configured = any(name.startswith("MALLOC_") for name in os.environ)
     configured = configured or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
@@ -101,30 +102,30 @@ def keep_memory() -> bool:
 
 
 def cores() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def idle_cores() -> int:
-    """Return how many processors nobody has kept busy in the last minute, but at least 1."""
+    """Return the number of CPU cores that were idle in the last minute, but at least 1."""
     try:
         load = os.getloadavg()[0]
-    except (AttributeError, OSError):  # no such thing on this system
+    except (AttributeError, OSError):  # this system has no load average
         load = 0.0
     return max(1, cores() - round(load))
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes of memory that a device can still give, or None where nobody says."""
+    """Return the bytes of memory that are free on a device, or None if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         facts = dict(line.split(":", 1) for line in lines)
         return int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, LookupError):  # not Linux: all memory, which is more than is free
+    except (OSError, ValueError, LookupError):  # not Linux: return the total memory instead
         names = getattr(os, "sysconf_names", {})
         known = "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else None

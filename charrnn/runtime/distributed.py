@@ -1,14 +1,15 @@
-"""Several processes that train one model, each with a shard of every batch, as torchrun starts them.
+"""Several processes that train one model, each on a shard of every batch, started by torchrun.
 
-Every process runs the same program and comes to the same decisions at the same step. What only one
-can do, printing and writing files, the main process does. Whatever may fail in one process and not in
-another is done such that all of them leave, with one exit code, or none does. A process alone is a
-group of one whose communication costs nothing: torch.distributed is not even imported.
+Every process runs the same program and makes the same decisions at the same step. Only the main
+process prints and writes files. Whatever may fail in one process alone is wrapped so that either
+all processes exit, with the same exit code, or none does. A process that runs alone is a group of
+one, in which communication costs nothing: torch.distributed is not even imported.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from charrnn.errors import CharRNNError, MachineError, UsageError
@@ -17,22 +18,22 @@ T = TypeVar("T")
 
 
 class ConnectionLost(MachineError):
-    """Another rank does not answer: its process or its machine is gone.
+    """Another rank does not answer: its process or machine is gone.
 
-    Each rank that notices says so itself.
+    Each rank that notices reports it.
     """
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train together, and this one's place among them.
+    """The processes that train together, and this one's rank among them.
 
     Attributes:
         rank: This process's number, 0 .. size - 1.
-        size: How many there are.
-        local_rank: Its number on its machine.
-        local_size: How many there are on its machine.
-        restarts: How often torchrun has started all of them again after one was lost.
+        size: Number of processes.
+        local_rank: This process's number on its machine.
+        local_size: Number of processes on its machine.
+        restarts: How often torchrun has restarted all of them after one was lost.
     """
 
     rank: int = 0
@@ -43,11 +44,11 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that prints and writes."""
+        """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
     def all_gather(self, value: T) -> list[T]:
-        """Return every process's value, in the order of their ranks."""
+        """Return every process's value, in the order of the ranks."""
         if self.size == 1:
             return [value]
         from torch import distributed
@@ -69,11 +70,11 @@ class ProcessGroup:
         return values[0]  # type: ignore[no-any-return]
 
     def sum(self, *values: float) -> list[float]:
-        """Return the sums of the values over all processes, the same on each to the last bit."""
+        """Return each value's sum over all processes; the results are identical in all of them."""
         return self._reduced("SUM", values)
 
     def max(self, *values: float) -> list[float]:
-        """Return for each of the values the greatest that any process has."""
+        """Return each value's maximum over all processes."""
         return self._reduced("MAX", values)
 
     def _reduced(self, how: str, values: tuple[float, ...]) -> list[float]:
@@ -103,12 +104,12 @@ class ProcessGroup:
             ) from error
 
     def all_or_none(self, work: Callable[[], T]) -> T:
-        """Do what may fail in one process alone.
+        """Call `work`, which may fail in one process alone.
 
-        If it does, all leave with that exit code, and the main process says why.
+        If it does, all processes exit with the error's exit code, and the main process reports it.
 
         Args:
-            work: What to do; it must not communicate with the other processes.
+            work: A function that does not communicate with the other processes.
         """
         if self.size == 1:
             return work()
@@ -132,27 +133,35 @@ class ProcessGroup:
         raise error
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """Let the main process do `work`, and return its result everywhere.
-
-        It may fail as in `all_or_none`.
-        """
+        """Call `work` in the main process and return its result in all; see `all_or_none`."""
         done: list[T] = []
         self.all_or_none(lambda: done.append(work()) if self.is_main else None)
         return self.broadcast(done[0] if done else None)  # type: ignore[return-value]
 
     def main_process_first(self, work: Callable[[], T]) -> T:
-        """Do `work` in the main process, then in the first one of each other machine, then in all.
+        """Call `work` in the main process, then in the first of each other machine, then elsewhere.
 
-        So the later ones find the files of the earlier ones. It may fail as in `all_or_none`.
+        So each process finds the files that earlier ones wrote. Errors: see `all_or_none`.
         """
-        mine = 0 if self.is_main else 1 if self.local_rank == 0 else 2
+        own_turn = 0 if self.is_main else 1 if self.local_rank == 0 else 2
         done: list[T] = []
+
+        def take(turn: int) -> None:
+            if turn == own_turn:
+                done.append(work())
+
         for turn in range(3 if self.size > 1 else 1):
-            self.all_or_none(lambda turn=turn: done.append(work()) if turn == mine else None)  # type: ignore[misc]
+            self.all_or_none(partial(take, turn))
         return done[0]
 
-    def agree(self, work: Callable[[], T], facts: Callable[[T], Mapping[str, str]], hint: str) -> T:
-        """Do `work` in all processes or in none, and check that what `facts` tells is the same."""
+    def run_and_compare(
+        self, work: Callable[[], T], facts: Callable[[T], Mapping[str, str]], hint: str
+    ) -> T:
+        """Call `work` in all processes, and check that the `facts` about its results are the same.
+
+        Raises:
+            UsageError: They differ; `hint` says what to do.
+        """
         found = self.all_or_none(work)
         self.check_same(facts(found), hint)
         return found
@@ -160,7 +169,7 @@ class ProcessGroup:
     def check_same(
         self, facts: Mapping[str, str], hint: str, error: type[CharRNNError] = UsageError
     ) -> None:
-        """Raise `error`, which names what differs and where, unless all have the same facts."""
+        """Raise `error`, naming the difference, unless `facts` are the same in all processes."""
         found = self.all_gather(dict(facts))
         self.all_or_none(lambda: _compare(found, hint, error))
 

@@ -1,4 +1,4 @@
-"""How a process finds the others of its group: by the environment that torchrun gives it."""
+"""How a process finds the others of its group: by the environment that torchrun sets."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,36 +9,37 @@ from typing import Any
 from charrnn.errors import CharRNNError, MachineError, UsageError
 from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup
 
-PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
-RENDEZVOUS_TIMEOUT = 120  # seconds for all processes to start; CHARRNN_RANKS_TIMEOUT changes it
-SILENCE_TIMEOUT = 1800  # seconds until a silent process is given up; it may have a text to encode
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+ADDRESS_VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
+RENDEZVOUS_TIMEOUT = 120  # seconds for all processes to start; CHARRNN_RANKS_TIMEOUT overrides it
+SILENCE_TIMEOUT = 1800  # seconds until a silent process counts as lost; it may be encoding a text
 
 
 def group_from(environment: Mapping[str, str]) -> ProcessGroup:
-    """Return the place that torchrun gives a process in its environment; without one, it is alone.
+    """Return the process group that torchrun describes in the environment; else a group of one.
 
     Raises:
-        UsageError: What stands there makes no sense.
+        UsageError: The variables are set, but their values contradict each other.
     """
-    if any(name not in environment for name in (*PLACE, *ADDRESS)):
+    if any(name not in environment for name in (*RANK_VARIABLES, *ADDRESS_VARIABLES)):
         return ALONE
     restarts = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        numbers = [int(value) for value in (*(environment[name] for name in PLACE), restarts)]
+        values = [*(environment[name] for name in RANK_VARIABLES), restarts]
+        numbers = [int(value) for value in values]
         group = ProcessGroup(*numbers)
     except ValueError:
         group = ProcessGroup(-1)
     sizes_fit = 0 <= group.local_rank < group.local_size <= group.size
     if not (0 <= group.rank < group.size and sizes_fit):
-        given = ", ".join(f"{name}={environment[name]}" for name in PLACE)
+        given = ", ".join(f"{name}={environment[name]}" for name in RANK_VARIABLES)
         message = f"The environment's {given} do not describe a group of processes."
         raise UsageError(message, "Let torchrun set them.")
     return group
 
 
-def check_alone(command: str) -> None:
-    """Raise `UsageError` if torchrun has started several processes of a command that is for one."""
+def check_single_process(command: str) -> None:
+    """Raise `UsageError` if torchrun started several processes of a command that runs in one."""
     group = group_from(os.environ)
     if group.size > 1:
         if not group.is_main:
@@ -51,16 +52,16 @@ def check_alone(command: str) -> None:
 
 @contextmanager
 def process_group(device: str, backend: str) -> Iterator[ProcessGroup]:
-    """Connect to the other processes, if torchrun has started this one as one of several.
+    """Connect to the other processes, if torchrun started this one as one of several.
 
-    They part when they end.
+    The connection lasts until the process ends.
 
     Args:
-        device: What `choose_device` takes. Each process of a machine gets a GPU of its own.
+        device: As for `choose_device`. Each process of a machine uses a GPU of its own.
         backend: `gloo`, `nccl`, or `auto`: NCCL between GPUs, gloo between CPUs.
 
     Raises:
-        UsageError: The environment makes no sense.
+        UsageError: The environment's variables contradict each other.
         MachineError: NCCL without GPUs, fewer GPUs than processes, or a rendezvous that timed out.
     """
     group = group_from(os.environ)
@@ -71,15 +72,15 @@ def process_group(device: str, backend: str) -> Iterator[ProcessGroup]:
     try:
         yield group
     except ConnectionLost:
-        raise  # each that notices says so
+        raise  # each process that notices reports it
     except CharRNNError as error:
         if group.is_main:
             raise
-        raise SystemExit(error.exit_code) from None  # all come to the same error, and one says so
+        raise SystemExit(error.exit_code) from None  # all get the same error, and one reports it
 
 
 def _backend(group: ProcessGroup, device: str, backend: str) -> str:
-    """Return what torch.distributed calls it: CPU tensors always go through gloo."""
+    """Return the backend as torch.distributed names it: CPU tensors always go through gloo."""
     import torch
 
     from charrnn.runtime.device import choose_device
@@ -126,14 +127,13 @@ def _rendezvous(group: ProcessGroup, backend: str) -> None:
 
 
 def _common_store(group: ProcessGroup, limit: timedelta) -> Any:
-    """Return a store that all processes have been seen in."""
+    """Return the group's key-value store, once all processes have connected to it."""
     from torch import distributed
     from torch.distributed.distributed_c10d import PrefixStore
 
-    store, _, _ = next(
-        distributed.rendezvous("env://", group.rank, group.size, timeout=limit)  # type: ignore[attr-defined]
-    )
-    # torchrun keeps its store when it starts again, and with it the addresses of those that are gone
+    rendezvous: Any = distributed.rendezvous  # type: ignore[attr-defined]
+    store, _, _ = next(rendezvous("env://", group.rank, group.size, timeout=limit))
+    # torchrun keeps its store when it restarts, with the addresses of processes that are gone
     store = PrefixStore(f"attempt {group.restarts} of {group.size}", store)
     store.set(f"here/{group.rank}", "")
     store.wait([f"here/{rank}" for rank in range(group.size)], limit)
@@ -145,4 +145,7 @@ def _rendezvous_timeout() -> float:
     with suppress(ValueError):
         if 0 < float(given) < 1e6:
             return float(given)
-    raise UsageError(f"CHARRNN_RANKS_TIMEOUT must be a number of seconds, not {given!r}.")
+    raise UsageError(
+        "CHARRNN_RANKS_TIMEOUT must be a number of seconds greater than 0 and less than 1,000,000, "
+        f"not {given!r}."
+    )

@@ -1,6 +1,6 @@
-"""Stopping in good order: a signal sets a flag, and the run looks at it between two steps.
+"""Orderly stopping: a signal sets a flag, which the run checks between two steps.
 
-Nothing is saved inside a handler: it could interrupt a save that is under way.
+Nothing is saved inside a signal handler, which may have interrupted a save.
 """
 
 import os
@@ -11,25 +11,24 @@ from types import FrameType
 
 from charrnn.errors import InterruptedRun
 
-# Ctrl-C, the polite kill, and a terminal that was closed (which Windows does not know).
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-# A progress bar stands there and hides the cursor, and a process that ends at once cannot tidy up.
+# Ctrl-C, kill, and closing the terminal (which has no signal on Windows).
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNALS = [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
+# A process that exits at once has to remove its progress bar and show the cursor again itself.
 CLEAR_LINE, SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 
 
 @contextmanager
 def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
-    """Give a function that returns the number of the signal that asked to stop, or None.
+    """Yield a function that returns the number of the signal that asked to stop, or None.
 
-    Until it is called for the first time, nobody looks at the flag and there is nothing to be saved:
-    a signal raises `InterruptedRun` wherever the process is. From then on the first signal is
-    announced and remembered; the second one ends the process at once, which is safe because every
-    file is written whole before it gets its name. A signal that is ignored (nohup, a job in the
-    background) stays so.
+    Until that function is first called, nothing has to be saved, and a signal raises
+    `InterruptedRun` wherever the process is. After that, the first signal is announced and
+    remembered; a second one ends the process at once, which is safe because files are replaced
+    atomically. Signals that are ignored (nohup, background jobs) stay ignored.
 
     Args:
-        announce: Called in the handler; may write a line, and nothing else.
+        announce: Called in the signal handler; may write a line, but nothing else.
     """
     received: list[int] = []
     asked = False
@@ -54,10 +53,10 @@ def stop_requests(announce: Callable[[], None]) -> Iterator[Callable[[], int | N
 
 @contextmanager
 def exit_at_once() -> Iterator[None]:
-    """Let a signal end the process wherever it is.
+    """Let a signal end the process at once, for commands that have nothing to save.
 
-    There is nothing to be saved, and no file half written. An exception could come in the middle of
-    drawing a progress bar, and then nobody could stop that in good order.
+    An exception could be raised in the middle of drawing a progress bar, which could then not be
+    closed properly.
     """
     with _handled(lambda number, frame: exit_now(number)):
         yield
@@ -65,8 +64,8 @@ def exit_at_once() -> Iterator[None]:
 
 @contextmanager
 def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heeded}
+    active = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in active}
     try:
         yield
     finally:
@@ -75,7 +74,7 @@ def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 
 def exit_now(number: int) -> None:
-    """End the process with the exit code of a signal, and nothing else."""
+    """End the process with the exit code of a signal, without any clean-up."""
     with suppress(OSError):
         if os.isatty(2):
             os.write(2, CLEAR_LINE + SHOW_CURSOR)

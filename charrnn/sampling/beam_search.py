@@ -1,10 +1,10 @@
-"""Beam search: the likeliest text that a bounded search finds, without chance.
+"""Beam search: a bounded, deterministic search for the most probable text.
 
-Of all extensions of all beams by one symbol, those with the largest total log probability stay, as
-many as there are places. A beam that meets the stop string, or has as many lines or sentences as were
-asked for, keeps its place and grows no further. The search ends when no beam can grow or at the
-length limit, and ranks what it has by log probability per symbol, so that a text which ended early
-does not win by being short. With a place for every possible text it is exhaustive.
+All beams are extended by every symbol, and of the results, those with the largest total log
+probability are kept, up to the number of beams. A beam that reaches a stop string, or the number of
+lines or sentences asked for, stays among them but is not extended. The search ends when no beam can
+be extended, or at the length limit. Texts are ranked by log probability per symbol, so that a text
+does not win by being short. With enough beams for every possible text, the search is exhaustive.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config.sampling import SamplingConfig, check_run
+from charrnn.config.sampling import SamplingConfig, check_generation
 from charrnn.errors import UsageError
 from charrnn.sampling.decoding import DecoderState, StepModel, prefill, text_start
 from charrnn.sampling.generate import (
@@ -32,44 +32,45 @@ from charrnn.tokenizers.base import Ids
 
 @dataclass
 class Beams:
-    """Texts that still grow, the likeliest first.
+    """Texts that have not ended, the most probable first.
 
     Attributes:
-        now: Where they stand, (count,) of all.
-        ids: What was written, (count, steps).
-        log_probs: What the model gave each symbol, (count, steps).
-        memory: What they must not repeat, or None.
+        decoder_state: The model's state after each of them, of `count` streams.
+        ids: The symbols written, (count, steps).
+        log_probs: The model's log probability of each symbol, (count, steps).
+        memory: What `no_repeat` must not repeat, or None.
     """
 
-    now: DecoderState
+    decoder_state: DecoderState
     ids: npt.NDArray[np.int64]
     log_probs: npt.NDArray[np.float64]
     memory: NoRepeat | None
 
     def select(self, rows: Ids) -> "Beams":
-        """Return the beams named, any number of times each."""
+        """Return the beams of these rows, which may be repeated."""
         memory = self.memory and self.memory.select(rows)
-        return Beams(self.now.select(rows), self.ids[rows], self.log_probs[rows], memory)
+        state = self.decoder_state.select(rows)
+        return Beams(state, self.ids[rows], self.log_probs[rows], memory)
 
 
 def search(
     generator: Generator, prompt: str, config: SamplingConfig, *, beam: int, num: int = 1
 ) -> list[Sample]:
-    """Return the `num` best texts, the best first; of equals, the one found first.
+    """Return the `num` best texts, best first; of equals, the one found first.
 
     Args:
-        generator: What writes.
+        generator: The model, its tokenizer and separator.
         prompt: What the texts begin with.
-        config: `length`, `stop`, `until`, `no_repeat` and `unknown`; nothing is drawn, so the others
-            have no meaning.
-        beam: Texts that are followed at once, 1 to 1,024.
-        num: 1 to `beam`.
+        config: `length`, `stop`, `until`, `no_repeat` and `unknown`; the other settings have no
+            effect, as nothing is drawn.
+        beam: Number of beams, 1 to 1,024.
+        num: Number of texts, 1 to `beam`.
 
     Raises:
         UsageError: `beam` or `num` is out of range, or the prompt goes beyond a record.
         TextError: The prompt has characters that the model does not know.
     """
-    check_run(num=num, beam=beam)
+    check_generation(num=num, beam=beam)
     if num > beam:
         raise UsageError(f"`num` must be at most `beam`, which is {beam}, not {num}.")
     model, tokenizer = generator.model, generator.tokenizer
@@ -92,13 +93,13 @@ def search(
 
 def _first_beam(model: StepModel, prompt_ids: Ids, config: SamplingConfig) -> Beams:
     memory = NoRepeat(config.no_repeat, prompt_ids, 1) if config.no_repeat else None
-    now = prefill(model, text_start(model), prompt_ids)
-    return Beams(now, np.zeros((1, 0), np.int64), np.zeros((1, 0)), memory)
+    state = prefill(model, text_start(model), prompt_ids)
+    return Beams(state, np.zeros((1, 0), np.int64), np.zeros((1, 0)), memory)
 
 
 def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -> Beams:
-    """Extend all beams by one symbol and keep the `places` likeliest."""
-    logits, state = model.step(*beams.now)
+    """Extend all beams by one symbol and return the `places` most probable results."""
+    logits, state = model.step(*beams.decoder_state)
     predicted = log_softmax(check_finite(logits))
     allowed = ban(predicted, banned)
     if beams.memory:
@@ -107,12 +108,12 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
     best = np.argsort(-totals, axis=None, kind="stable")[:places]
     best = best[np.isfinite(totals.ravel()[best])]
     rows, symbols = np.divmod(best, logits.shape[1])
-    after = DecoderState(beams.now.ids, state)
+    after = DecoderState(beams.decoder_state.ids, state)
     grown = Beams(after, beams.ids, beams.log_probs, beams.memory).select(rows)
     if grown.memory:
         grown.memory.append(symbols)
     return Beams(
-        DecoderState(symbols, grown.now.state),
+        DecoderState(symbols, grown.decoder_state.state),
         np.column_stack([grown.ids, symbols]),
         np.column_stack([grown.log_probs, predicted[rows, symbols]]),
         grown.memory,
@@ -122,7 +123,7 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
 def finished_text(
     tokenizer: Tokenizer, config: SamplingConfig, ids: Ids, *, last: bool
 ) -> str | None:
-    """Return the text of `ids` if it ends with them, as it does at the `last` step; else None."""
+    """Return the text of `ids` if it ends there, as every text does at the last step; else None."""
     stop = StopCondition(config)
     text = stop.feed(tokenizer.decode(ids))
     if last:

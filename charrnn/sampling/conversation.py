@@ -1,4 +1,4 @@
-"""A text that a person and a model write in turns."""
+"""A text that a user and a model write in turns."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config.sampling import WINDOW, SamplingConfig, check_run
+from charrnn.config.sampling import WINDOW, SamplingConfig, check_generation
 from charrnn.errors import UsageError
 from charrnn.sampling.decoding import (
     DecoderState,
@@ -23,36 +23,34 @@ from charrnn.sampling.token_healing import ConstrainedModel, Tail, open_tail
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
-MAX_TURNS = 1000  # that can be taken back; each keeps one state of the model
-PAST = 2 * WINDOW  # symbols that a turn remembers
+MAX_TURNS = 1000  # turns that can be taken back; each keeps a state of the model
+MAX_PAST = 2 * WINDOW  # symbols that a turn remembers
 
 
 class Turn(NamedTuple):
     """The text up to the end of a turn.
 
     Attributes:
-        now: Where the model stands in it, before the tail.
-        past: Its last symbols, of which no_repeat repeats nothing.
-        tail: Its end, if that may be inside of a word: the model spells it again as it goes on.
+        decoder_state: The model's state after the text, without the tail.
+        past: The text's last symbols, for `no_repeat`.
+        tail: The text's end, if it may be inside a word; the model spells it again as it goes on.
     """
 
-    now: DecoderState
+    decoder_state: DecoderState
     past: Ids
     tail: Tail = Tail()
 
 
 class Conversation:
-    """The model's state after all that was said and written.
-
-    Each turn goes on from it, and can be taken back.
+    """A text in progress; each turn continues it and can be taken back.
 
     Attributes:
         config: How the model's next turn is drawn.
 
     Args:
         model: The model that writes.
-        tokenizer: The model's.
-        config: How it writes.
+        tokenizer: The model's tokenizer.
+        config: How the model's turns are drawn.
         seed: At least 0. The same turns with the same seed give the same text.
 
     Raises:
@@ -68,41 +66,41 @@ class Conversation:
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        """Draw the random numbers that follow from this seed.
+        """Restart the random numbers from `seed`.
 
         Raises:
-            UsageError: It is negative.
+            UsageError: `seed` is negative.
         """
-        check_run(seed=seed)
+        check_generation(seed=seed)
         self._numbers = uniform_numbers(seed, range(1))
 
     def set(self, **settings: Any) -> None:
-        """Change settings.
+        """Change settings of `config`.
 
         Raises:
-            UsageError: One is out of range; nothing is changed then.
+            UsageError: A setting is out of range; then none is changed.
         """
         self.config = replace(self.config, **settings)
 
     def say(self, text: str) -> None:
-        """Begin a turn with `text`, which may be empty.
+        """Start a turn with `text`, which may be empty.
 
         Raises:
-            TextError: It has characters that the model does not know.
+            TextError: `text` has characters that the model does not know.
         """
         ids = encode_prompt(self.tokenizer, text, self.config.unknown)
-        now, past, unspelled = self._turn  # unspelled: the model did not go on from what was said
+        state, past, unread = self._turn  # unread: a tail that the model has not written again
         tail = open_tail(self.tokenizer, ids)
-        ids = np.concatenate([np.array(unspelled.ids, np.int64), ids[: tail.begin]])
-        now = prefill(self.model, now, ids)
+        ids = np.concatenate([np.array(unread.ids, np.int64), ids[: tail.begin]])
+        state = prefill(self.model, state, ids)
         self._turns.append(self._turn)
-        self._turn = Turn(now, np.concatenate([past, ids])[-PAST:], tail)
+        self._turn = Turn(state, np.concatenate([past, ids])[-MAX_PAST:], tail)
 
     def write(self) -> Iterator[str]:
-        """Go on writing, in pieces as they become certain.
+        """Let the model continue the text, and yield what it writes in pieces.
 
-        Whoever stops reading them keeps what was written till then. A stop string is not shown, but
-        the model has read it: what comes next comes after it.
+        If the caller stops early, the text ends with what was written so far. A stop string is not
+        yielded, but it is part of the text that the next turn continues.
         """
         (last, state), past, tail = self._turn
         text = Detokenizer(self.tokenizer, self.config, tail.characters)
@@ -111,9 +109,9 @@ class Conversation:
         steps = len(tail.ids) + max_symbols(self.tokenizer, self.config.length)
         config, banned = replace(self.config, length=steps), banned_symbols(self.tokenizer)
         for step in decode(model, before, config, self._numbers, past=past, banned=banned):
-            past = np.append(past[-PAST:], step.ids)
+            past = np.append(past[-MAX_PAST:], step.ids)
             piece = text.feed(int(step.ids[0]))
-            if not text.skip:  # the tail is spelled
+            if not text.skip:  # the tail has been spelled
                 self._turn = Turn(DecoderState(step.ids, step.after.state[:-1]), past)
             yield piece
             if text.stop.reached:
@@ -121,16 +119,16 @@ class Conversation:
         yield text.flush()
 
     def undo(self) -> None:
-        """Take back the last turn, what was said and what was written.
+        """Take back the last turn, both what was said and what was written.
 
         Raises:
-            UsageError: There is none.
+            UsageError: There is no turn to take back.
         """
         if not self._turns:
             raise UsageError("There is nothing to take back.")
         self._turn = self._turns.pop()
 
     def reset(self) -> None:
-        """Forget the text and start afresh, which can be taken back too."""
+        """Start with an empty text; this can be taken back too."""
         self._turns.append(self._turn)
         self._turn = self._empty

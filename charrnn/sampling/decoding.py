@@ -1,7 +1,4 @@
-"""Streams of symbols from a model: side by side, each with its own random numbers.
-
-Nothing that was yielded is kept.
-"""
+"""Streams of symbols from a model, decoded in parallel, each with its own random numbers."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -15,23 +12,23 @@ from charrnn.sampling.logits import Logits, ban, draw, log_softmax
 from charrnn.sampling.no_repeat import NoRepeat
 from charrnn.tokenizers.base import Ids
 
-BLOCK = 64  # random numbers that a stream takes at once; how many does not change which
+BLOCK = 64  # random numbers generated at once for a stream; does not change the numbers
 
 
 class StepModel(Protocol):
-    """A model that reads one symbol of each stream at a time, such as a `NumpyModel`."""
+    """A model that reads one symbol of each stream at a time, such as `NumpyModel`."""
 
     @property
     def start(self) -> int:
-        """The id that stands before the first symbol of a text."""
+        """The start symbol's id."""
         ...
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
-        """Return the state before the first symbol: arrays whose first axis is the stream."""
+        """Return the state before the first symbol: arrays whose first axis is the streams."""
         ...
 
     def step(self, ids: Ids, state: Any) -> tuple[Logits, tuple[Any, ...]]:
-        """Read ids (batch,), leaving `state` as it was.
+        """Read ids (batch,), without changing `state`.
 
         Returns:
             Logits (batch, vocab_size), and the new state.
@@ -40,18 +37,18 @@ class StepModel(Protocol):
 
 
 class DecoderState(NamedTuple):
-    """Where streams stand in their texts. It does not change, so it can be kept and returned to.
+    """The state of some streams, from which decoding can continue any number of times.
 
     Attributes:
         ids: The last symbol of each stream, which the model has not read yet, (num,).
-        state: The model's state before it.
+        state: The model's state before that symbol.
     """
 
     ids: Ids
     state: tuple[Any, ...]
 
     def select(self, streams: Sequence[int] | Ids) -> "DecoderState":
-        """Return the states of the streams named, any number of times each."""
+        """Return the state of these streams, which may be repeated."""
         rows = np.asarray(streams, dtype=np.intp)
         return DecoderState(self.ids[rows], tuple(part[rows] for part in self.state))
 
@@ -60,8 +57,8 @@ class DecodedStep(NamedTuple):
     """One symbol of each stream.
 
     Attributes:
-        after: Where the streams stand now; its ids are what was drawn, (num,).
-        logits: What the model predicted, before any rule, (num, vocab_size).
+        after: The streams' state after the step; its ids are the symbols drawn, (num,).
+        logits: The model's prediction, before any rule, (num, vocab_size).
     """
 
     after: DecoderState
@@ -83,7 +80,7 @@ def text_start(model: StepModel) -> DecoderState:
 
 
 def prefill(model: StepModel, before: DecoderState, ids: Sequence[int] | Ids) -> DecoderState:
-    """Return the state of one stream after it has gone on with `ids`, (any number,)."""
+    """Return the state of one stream after `ids`, (any number,), are appended to it."""
     last, state = before
     for symbol in ids:
         _, state = model.step(last, state)
@@ -92,10 +89,10 @@ def prefill(model: StepModel, before: DecoderState, ids: Sequence[int] | Ids) ->
 
 
 def uniform_numbers(seed: int, streams: range) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield a number in [0, 1) for each stream, (num,), without end.
+    """Yield, endlessly, a random number in [0, 1) for each stream, (num,).
 
-    Stream i has a generator of its own, of (`seed`, i), so that its numbers do not depend on the
-    streams beside it.
+    Stream i has its own generator, seeded by (`seed`, i), so its numbers do not depend on the other
+    streams.
     """
     rngs = [np.random.default_rng((seed, stream)) for stream in streams]
     while True:
@@ -115,23 +112,23 @@ def decode(
 
     Args:
         model: The model that predicts.
-        before: Where the streams begin.
-        config: The rules; `stop`, `until` and `unknown` concern text and are not looked at.
-        numbers: From `uniform_numbers`; one for each stream and step is taken, whatever the rules.
-        past: What stands before in each stream, of which `no_repeat` repeats nothing.
+        before: The streams' state.
+        config: The rules; `stop`, `until` and `unknown` concern text and are ignored.
+        numbers: From `uniform_numbers`; each step uses one per stream, whatever the rules.
+        past: The symbols before in all streams, for `no_repeat`.
         banned: Ids that are never drawn.
     """
-    now = before
-    memory = NoRepeat(config.no_repeat, past, len(now.ids)) if config.no_repeat else None
+    current = before
+    memory = NoRepeat(config.no_repeat, past, len(current.ids)) if config.no_repeat else None
     for uniform in islice(numbers, config.length):
-        logits, state = model.step(*now)
+        logits, state = model.step(*current)
         allowed = ban(logits, banned)
         if memory:
             allowed = memory.forbid(allowed)
-        now = DecoderState(draw(allowed, config, uniform), state)
+        current = DecoderState(draw(allowed, config, uniform), state)
         if memory:
-            memory.append(now.ids)
-        yield DecodedStep(now, logits)
+            memory.append(current.ids)
+        yield DecodedStep(current, logits)
 
 
 def generate_ids(
@@ -147,12 +144,11 @@ def generate_ids(
 
     Args:
         model: The model that predicts.
-        prompt_ids: What all streams begin with, after the start symbol; it is read once, and not
-            yielded.
+        prompt_ids: What all streams begin with, after the start symbol; read once, not yielded.
         config: The rules; see `decode`.
         seed: At least 0.
-        streams: The numbers of the streams; what a stream draws depends on its number, not on the
-            others.
+        streams: The streams' numbers; what a stream draws depends on its number, not on the other
+            streams.
         banned: Ids that are never drawn.
     """
     before = prefill(model, text_start(model), prompt_ids).select([0] * len(streams))

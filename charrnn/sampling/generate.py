@@ -1,4 +1,4 @@
-"""From a prompt to new text, in pieces as they become certain, ending where it should."""
+"""From a prompt to new text, whole or in pieces."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config.sampling import SamplingConfig, check_run
+from charrnn.config.sampling import SamplingConfig, check_generation
 from charrnn.errors import TextError, UsageError
 from charrnn.sampling.decoding import (
     DecodedStep,
@@ -23,19 +23,19 @@ from charrnn.sampling.token_healing import ConstrainedModel, open_tail
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
-MAX_NAMED = 5  # unknown characters that an error names before it says "more"
-MAX_BATCH = 256  # streams at once: more do not make a step cheaper for each
-MAX_WAITING = 1 << 21  # symbols that wait, at most, for the texts before them to be read
+MAX_NAMED = 5  # unknown characters that an error names
+MAX_BATCH = 256  # streams decoded in parallel; more would not be faster
+MAX_WAITING = 1 << 21  # symbols of a batch that are held in memory until they are read
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text and what the model thought of it.
+    """A text and its log probabilities.
 
     Attributes:
         text: What was written after the prompt, without the stop string.
-        ids: The symbols drawn for it, those of what was cut off at its end included.
-        log_probs: The log probability of each symbol in the model's own prediction, before any rule.
+        ids: The symbols drawn, including those of what was cut off at the end.
+        log_probs: Each symbol's log probability in the model's prediction, before any rule.
     """
 
     text: str
@@ -45,12 +45,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Generator:
-    """What writes: a model, its tokenizer, and what ends each record that it was trained on.
+    """What is needed to write text: a model, its tokenizer, and the separator of its records.
 
     Attributes:
-        model: Predicts.
-        tokenizer: The model's.
-        separator: A text also ends where a record does, if this is not None.
+        model: The model that predicts.
+        tokenizer: The model's tokenizer.
+        separator: What ends a record, and so a text; None for a model of plain text.
     """
 
     model: StepModel
@@ -59,14 +59,14 @@ class Generator:
 
 
 class GenerationRequest:
-    """All that the streams of one request have in common.
+    """A request for some texts that continue the same prompt.
 
     Args:
-        generator: What writes.
+        generator: The model, its tokenizer and separator.
         prompt: What all texts begin with.
-        config: How they go on.
+        config: How they are drawn and where they end.
         seed: At least 0. The same seed gives the same texts.
-        num: Texts to write, at least 1.
+        num: Number of texts, at least 1.
 
     Raises:
         UsageError: `seed` or `num` is out of range, or the prompt goes beyond a record.
@@ -76,7 +76,7 @@ class GenerationRequest:
     def __init__(
         self, generator: Generator, prompt: str, config: SamplingConfig, *, seed: int, num: int
     ) -> None:
-        check_run(seed=seed, num=num)
+        check_generation(seed=seed, num=num)
         self.tokenizer, self.seed, self.num = generator.tokenizer, seed, num
         self.config = with_separator(config, prompt, generator.separator)
         prompt_ids = encode_prompt(self.tokenizer, prompt, config.unknown)
@@ -88,19 +88,18 @@ class GenerationRequest:
 
     @property
     def batch_size(self) -> int:
-        """Streams that are written side by side, at most."""
-        return max(
-            1, min(MAX_BATCH, MAX_WAITING // max_symbols(self.tokenizer, self.config.length))
-        )
+        """The most streams that are decoded in parallel."""
+        waiting = MAX_WAITING // max_symbols(self.tokenizer, self.config.length)
+        return max(1, min(MAX_BATCH, waiting))
 
     def batches(self) -> Iterator[range]:
-        """Yield the streams that are written side by side: the first alone, then as many as may."""
+        """Yield the streams decoded in parallel: the first alone, then `batch_size` at a time."""
         yield range(1)
         for first in range(1, self.num, self.batch_size):
             yield range(first, min(first + self.batch_size, self.num))
 
     def steps(self, streams: range) -> Iterator[DecodedStep]:
-        """Read the prompt, once for all batches, and draw in `streams`, never an unknown symbol."""
+        """Read the prompt, once for all batches, and draw in `streams`; no unknown symbols."""
         if self._after_prompt is None:
             self._after_prompt = prefill(self.model, text_start(self.model), self.prompt_ids)
         before = self._after_prompt.select([0] * len(streams))
@@ -112,9 +111,8 @@ class GenerationRequest:
     def texts(self) -> Iterator[Iterator[str]]:
         """Yield each text in pieces, to be read one after the other.
 
-        The first is written alone, while it is read. The others are written side by side, as many
-        at once as can wait within a fixed amount of memory; those of a batch as soon as the first of
-        it is asked for.
+        The first text is decoded alone, while it is read. The others are decoded in batches of
+        `batch_size`, each when its first text is read.
         """
         for streams in self.batches():
             if len(streams) == 1:
@@ -123,12 +121,12 @@ class GenerationRequest:
                 yield from (iter([sample.text]) for sample in self.samples(streams))
 
     def all_samples(self) -> Iterator[Sample]:
-        """Yield each text whole and with its log probabilities."""
+        """Yield each text as a whole, with its log probabilities."""
         for streams in self.batches():
             yield from self.samples(streams)
 
     def pieces(self, stream: int) -> Iterator[str]:
-        """Write one text in pieces, keeping nothing of it."""
+        """Yield one text in pieces; no part of it is kept in memory."""
         text = self.detokenizer()
         for step in self.steps(range(stream, stream + 1)):
             if piece := text.feed(int(step.ids[0])):
@@ -139,7 +137,7 @@ class GenerationRequest:
             yield piece
 
     def samples(self, streams: range) -> list[Sample]:
-        """Write texts side by side, until all have ended."""
+        """Return the texts of `streams`, decoded in parallel until all have ended."""
         texts = [self.detokenizer() for _ in streams]
         pieces: list[list[str]] = [[] for _ in streams]
         ids, log_probs = list[Ids](), list[npt.NDArray[np.float64]]()
@@ -160,19 +158,19 @@ class GenerationRequest:
         ]
 
     def detokenizer(self) -> Detokenizer:
-        """Return what turns a stream's symbols into its text."""
+        """Return a detokenizer for one stream."""
         return Detokenizer(self.tokenizer, self.config, self.tail.characters)
 
 
 def _feed(texts: list[Detokenizer], ids: Ids, pieces: list[list[str]]) -> None:
-    """Add each stream's next piece of text."""
+    """Feed each text that has not ended its next symbol, and append the piece that it returns."""
     for text, parts, symbol in zip(texts, pieces, ids.tolist(), strict=True):
         if not text.stop.reached:
             parts.append(text.feed(symbol))
 
 
 def with_separator(config: SamplingConfig, prompt: str, separator: str | None) -> SamplingConfig:
-    """Return rules by which a text also ends where a record does.
+    """Return `config` with the separator, if there is one, as another stop string.
 
     Raises:
         UsageError: The prompt goes beyond a record.
@@ -186,10 +184,7 @@ def with_separator(config: SamplingConfig, prompt: str, separator: str | None) -
 
 
 def max_symbols(tokenizer: Tokenizer, characters: int) -> int:
-    """Return how many symbols so many characters take at most.
-
-    That is four for each, where symbols may be bytes.
-    """
+    """Return the most symbols that this many characters take: four each if symbols may be bytes."""
     return characters if tokenizer.unknown is not None else 4 * characters
 
 
@@ -204,29 +199,29 @@ def encode_prompt(
     """Turn a prompt, which may be empty, into ids.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         prompt: The text.
-        unknown: Characters that the model does not know are an "error", or are left out ("skip"), or
-            become the unknown symbol ("replace").
+        unknown: What to do with characters that the model does not know: "error", "skip" to leave
+            them out, or "replace" to put the unknown symbol in their place.
 
     Raises:
         TextError: There are such characters, and `unknown` is "error".
     """
-    strange = tokenizer.unknown_characters(prompt)
-    if strange and unknown == "error":
+    characters = tokenizer.unknown_characters(prompt)
+    if characters and unknown == "error":
         raise unknown_error(
-            strange,
+            characters,
             "prompt",
             "`unknown` skip to leave them out, or `unknown` replace to put the unknown symbol in "
             "their place",
         )
     if unknown == "skip":
-        prompt = prompt.translate(dict.fromkeys(map(ord, strange)))
+        prompt = prompt.translate(dict.fromkeys(map(ord, characters)))
     return tokenizer.encode(prompt)
 
 
 def unknown_error(characters: Sequence[str], where: str, advice: str) -> TextError:
-    """Name the first of a text's unknown characters and say what can be done about them."""
+    """Return an error that names the first of a text's unknown characters, and gives advice."""
     named = ", ".join(f"{one!r} (U+{ord(one):04X})" for one in characters[:MAX_NAMED])
     rest = len(characters) - MAX_NAMED
     more = f" and {rest} more" if rest > 0 else ""

@@ -1,11 +1,11 @@
 """Repetition control: no sequence of N symbols is written twice within a window.
 
-A small recurrent model loops by falling into a cycle of its own state, and then repeats a long
-passage word for word. A penalty on every symbol used lately (Keskar et al. 2019, "CTRL") would hit
-the space and the vowels of a model of characters first, in good text too. Forbidding only the
-symbol that would complete a sequence for the second time (Paulus et al. 2018 do so with trigrams of
-words) leaves all text alone that does not repeat itself, and what it promises can be checked. For
-characters, an N of 10 to 20 forbids repeated phrases, and one of 30 or more only loops.
+A small recurrent model may fall into a cycle of its own state and then repeat a long passage word
+for word. A penalty on every recent symbol (Keskar et al. 2019, "CTRL") would, in a model of
+characters, mostly affect spaces and vowels, in good text too. Forbidding only the symbol that would
+complete a sequence for the second time (Paulus et al. 2018, with trigrams of words) does not affect
+text without repetitions, and gives a guarantee. For characters, an N of 10 to 20 prevents repeated
+phrases, and one of 30 or more only loops.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,17 @@ from charrnn.tokenizers.base import Ids
 
 
 class NoRepeat:
-    """What each stream has written lately, and how much of it the stream's end repeats.
-
-    Its size does not grow.
+    """The last symbols of each stream, and how they match the end of the stream.
 
     Attributes:
-        size: Symbols of a sequence that must not come twice.
-        past: The last symbols, the newest last, (num, WINDOW + 1); -1 before there were so many.
-        matched: For each symbol in `past` but the newest: how many symbols up to it are those at
-            the stream's end, (num, WINDOW). With it, a step compares one symbol with each, not a
-            sequence.
+        size: Length of the sequences that must not be repeated.
+        past: The last symbols, newest last, (num, WINDOW + 1); -1 where there are none yet.
+        matched: For each symbol in `past` but the newest, how many symbols up to it match the end
+            of the stream, (num, WINDOW). It saves comparing whole sequences at each step.
     """
 
     def __init__(self, size: int, past: Sequence[int] | Ids, num: int) -> None:
-        """Begin `num` streams after the symbols `past`."""
+        """Start `num` streams after the symbols `past`."""
         self.size = size
         self.past = np.full((num, WINDOW + 1), -1, np.int64)
         self.matched = np.zeros((num, WINDOW), np.int64)
@@ -41,23 +38,23 @@ class NoRepeat:
             self.append(np.full(num, symbol))
 
     def append(self, ids: Ids) -> None:
-        """Take each stream's next symbol, (num,)."""
+        """Append each stream's next symbol, (num,)."""
         self.past[:, :-1] = self.past[:, 1:]
         self.past[:, -1] = ids
-        # One step earlier the symbol before each was at its place now: a match goes on where the
-        # symbol is the new one.
+        # The shift has put each count beside the symbol after it: a match continues where that
+        # symbol equals the new one.
         self.matched = np.where(self.past[:, :-1] == ids[:, None], self.matched + 1, 0)
 
     def select(self, streams: Ids) -> Self:
-        """Return a memory whose streams go on from those named, (any number,)."""
+        """Return a memory of these streams, (any number,), which may be repeated."""
         chosen = type(self)(self.size, (), 0)
         chosen.past, chosen.matched = self.past[streams], self.matched[streams]
         return chosen
 
     def forbid(self, logits: Logits) -> Logits:
-        """Remove from (num, vocab_size) what would repeat a sequence.
+        """Remove the symbols that would repeat a sequence from logits (num, vocab_size).
 
-        A stream with nothing else left keeps its own.
+        The logits of a stream with no other symbol left are not changed.
         """
         streams, places = np.nonzero(self.matched >= self.size - 1)
         kept = logits.copy()

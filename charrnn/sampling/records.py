@@ -1,4 +1,4 @@
-"""Writing whole records: as many as are wanted, each from the start symbol on, until its end."""
+"""Writing whole records, each from the start symbol to its end."""
 
 from collections.abc import Container, Iterator
 
@@ -6,7 +6,7 @@ from charrnn.config.fields import check_number
 from charrnn.config.sampling import SamplingConfig
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
 
-TRIES = 100  # for each record that is wanted, before a model is believed to write nothing new
+MAX_TRIES = 100  # records written per record wanted, before the search for new ones ends
 
 
 def generate_records(
@@ -18,23 +18,24 @@ def generate_records(
     num: int,
     known: Container[str] = (),
 ) -> Iterator[Sample]:
-    """Yield what follows the prompt in `num` records, each until its separator.
+    """Yield what follows the prompt in `num` records, each up to its separator.
 
-    Memory does not grow with their number.
+    Memory does not grow with `num`.
 
     Args:
-        generator: What writes, trained on records.
+        generator: A model of records, its tokenizer and separator.
         prompt: What each record begins with.
-        config: The rules. What they say may also end a record, and `length`, for one record, may cut
-            it off.
-        seed: The same seed gives the same records, and fewer of them are the first of more.
-        num: Records, at least 1. Fewer come if `TRIES` times as many were written, and hardly one
-            was not known.
-        known: Records, from the prompt on and without their separators, that are left out.
+        config: How records are drawn. Its stop strings and units also end a record, and `length`
+            limits each one.
+        seed: At least 0. The same seed gives the same records; a smaller `num` gives the first of
+            them.
+        num: Number of records, at least 1. Fewer are yielded if, after `MAX_TRIES` times as many,
+            too few were new.
+        known: Records to leave out, with the prompt and without their separators.
 
     Raises:
-        UsageError: The prompt holds the separator, or `seed` or `num` is out of range; raised at the
-            call, as the next.
+        UsageError: The prompt holds the separator, or `seed` or `num` is out of range. All errors
+            are raised by the call itself, not while iterating.
         TextError: The prompt has characters that the model does not know.
     """
     check_number("num", num, low=1)
@@ -47,9 +48,9 @@ def _new_records(
 ) -> Iterator[Sample]:
     """Yield `num` samples that are not known.
 
-    The first is written alone, so that it is that of a single text.
+    The first is decoded alone, so that it is the same as when it is the only one.
     """
-    left, streams, most = num, range(1), TRIES * num
+    left, streams, most = num, range(1), MAX_TRIES * num
     while left and streams:
         new = [one for one in request.samples(streams) if prompt + one.text not in known]
         yield from new

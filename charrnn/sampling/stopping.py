@@ -1,4 +1,4 @@
-"""Where a text ends: at a stop string, or after so many characters, lines or sentences."""
+"""Where a text ends: at a stop string, or after some number of characters, lines or sentences."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ from charrnn.tokenizers import Tokenizer
 
 
 class Detokenizer:
-    """Turns one stream's symbols into text, until that ends.
+    """Turns one stream's symbols into text, until the text ends.
 
     Attributes:
-        fed: Symbols taken.
-        stop: What ends the text; nothing more may be fed once it is `reached`.
-        skip: Characters that are still to come before the text begins.
+        fed: Number of symbols fed.
+        stop: What ends the text; nothing may be fed after it is `reached`.
+        skip: Characters left to skip before the text begins.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         config: Where the text ends.
-        skip: Characters that come first, and do not belong to the text.
+        skip: Characters at the beginning that do not belong to the text.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: SamplingConfig, skip: int = 0) -> None:
@@ -27,25 +27,25 @@ class Detokenizer:
         self.skip = skip
 
     def feed(self, symbol: int) -> str:
-        """Take the next symbol; return the text that is certain now."""
+        """Take the next symbol and return the text that is now certain, which may be empty."""
         self.fed += 1
-        return self.stop.feed(self._beyond(self.decoder.feed(symbol)))
+        return self.stop.feed(self._after_skipped(self.decoder.feed(symbol)))
 
     def flush(self) -> str:
-        """Return what was held back, when no more symbols will come."""
-        return self.stop.feed(self._beyond(self.decoder.flush())) + self.stop.flush()
+        """Return what was held back, after the last symbol."""
+        return self.stop.feed(self._after_skipped(self.decoder.flush())) + self.stop.flush()
 
-    def _beyond(self, text: str) -> str:
+    def _after_skipped(self, text: str) -> str:
         new = text[self.skip :]
         self.skip -= len(text) - len(new)
         return new
 
 
 class StopCondition:
-    """Lets text through until a stop string, or until it is as long as was asked for.
+    """Passes text through up to a stop string or the length asked for.
 
     Attributes:
-        reached: Whether the text has come to its end; nothing is let through from then on.
+        reached: Whether the text has ended; nothing is passed through after that.
     """
 
     def __init__(self, config: SamplingConfig) -> None:
@@ -55,11 +55,11 @@ class StopCondition:
         self.reached = False
 
     def feed(self, piece: str) -> str:
-        """Take the next piece of text; return what is certain now."""
+        """Take the next piece of text and return what is now certain, which may be empty."""
         return "" if self.reached else self._count(self.strings.feed(piece))
 
     def flush(self) -> str:
-        """Return what was held back, when no more text will come."""
+        """Return what was held back, after the last piece."""
         return "" if self.reached else self._count(self.strings.held)
 
     def _count(self, text: str) -> str:
@@ -73,14 +73,14 @@ class StopCondition:
 
 
 class StopStringFilter:
-    """Lets text through until one of the stop strings.
+    """Passes text through up to the first stop string.
 
-    It holds back only what may yet turn out to be the beginning of one. Of several, the one that is
-    complete first counts, and of those that are complete at once the longest.
+    Only what may be the beginning of a stop string is held back. Of several stop strings, the one
+    that is complete first counts, and of those that are complete at the same time, the longest.
 
     Attributes:
-        held: The end of what was fed, as far as a stop string begins like it.
-        found: Whether a stop string has come; nothing is let through from then on.
+        held: The end of the text so far, as long as it may be the beginning of a stop string.
+        found: Whether a stop string was found; nothing is passed through after that.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ class StopStringFilter:
         self.found = False
 
     def feed(self, piece: str) -> str:
-        """Take the next piece of text; return what is known to stand before a stop string."""
+        """Take the next piece of text and return what is known not to belong to a stop string."""
         if not self.stops:
             return piece
         if self.found:
@@ -107,37 +107,37 @@ class StopStringFilter:
 
 
 def overlap(text: str, stop: str) -> int:
-    """Return how many characters at the end of `text` are a beginning, not all, of `stop`."""
+    """Return the length of the longest end of `text` that is a proper prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next(size for size in range(longest, -1, -1) if text.endswith(stop[:size]))
 
 
-ENDS = ".!?\u2026"
-WIDE_ENDS = "\u3002\uff01\uff1f"  # need no white space after them
-CLOSERS = "\"')]}\u2019\u201d\u00bb\u300d\u300f\uff09"
+END_MARKS = ".!?\u2026"
+WIDE_END_MARKS = "\u3002\uff01\uff1f"  # need no white space after them
+CLOSING_MARKS = "\"')]}\u2019\u201d\u00bb\u300d\u300f\uff09"
 
 
 class UnitLimit:
-    """Lets text through until it has so many lines or sentences.
+    """Passes text through up to a number of lines or sentences.
 
-    A line ends before its line break, and one of nothing but white space is not counted. A sentence
-    ends after . ! ? or an ellipsis with white space behind it, or after their wide forms with
-    anything behind them, closing quotes and brackets included; an abbreviation looks like one. What
-    belongs to the prompt's last line or sentence counts as one.
+    A line ends before its line break; lines of white space are not counted. A sentence ends with
+    . ! ? or an ellipsis, and any closing quotes and brackets, if white space follows, or with the
+    wide forms of these marks, whatever follows. An abbreviation may count as the end of a sentence.
+    The rest of the prompt's last line or sentence counts as one.
 
     Args:
-        left: How many are still to come; 0 once they have.
+        left: Number of lines or sentences, counted down to 0.
         unit: "line" or "sentence".
     """
 
     def __init__(self, left: int, unit: str) -> None:
         self.left = left
         self._ends_before = self._line_ends if unit == "line" else self._sentence_ends
-        self._written = False  # whether the line has anything in it
-        self._sign = ""  # with what the sentence has just ended, if it goes no further
+        self._line_has_text = False  # whether the line has more than white space
+        self._end_mark = ""  # the mark with which the sentence may just have ended
 
     def feed(self, piece: str) -> str:
-        """Take the next piece of text; return what belongs to the text."""
+        """Take the next piece of text and return its part up to the limit."""
         for place, character in enumerate(piece):
             self.left -= self._ends_before(character)
             if self.left == 0:
@@ -145,14 +145,15 @@ class UnitLimit:
         return piece
 
     def _line_ends(self, character: str) -> bool:
-        ends = character == "\n" and self._written
-        self._written = character != "\n" and (self._written or not character.isspace())
+        ends = character == "\n" and self._line_has_text
+        has_text = self._line_has_text or not character.isspace()
+        self._line_has_text = character != "\n" and has_text
         return ends
 
     def _sentence_ends(self, character: str) -> bool:
-        if self._sign and character in CLOSERS:
+        if self._end_mark and character in CLOSING_MARKS:
             return False
-        after_wide = self._sign in WIDE_ENDS and character not in WIDE_ENDS
-        ends = bool(self._sign) and (character.isspace() or after_wide)
-        self._sign = character if character in ENDS + WIDE_ENDS else ""
+        after_wide = self._end_mark in WIDE_END_MARKS and character not in WIDE_END_MARKS
+        ends = bool(self._end_mark) and (character.isspace() or after_wide)
+        self._end_mark = character if character in END_MARKS + WIDE_END_MARKS else ""
         return ends

@@ -1,17 +1,17 @@
-"""A prompt may end in the middle of a word or piece, where no text that the model has read was cut.
+"""Token healing: continuing a prompt that ends in the middle of a word or piece.
 
-After `Wha` a model of pieces would go on badly: it has read `What` as one symbol, so what follows the
-symbols ` W` and `ha` is never a `t`. So the prompt's last symbols, its tail, are drawn again, and the
-first ones drawn have to spell them: each is either the symbol that stood there, or one that begins
-with all that is left of the prompt, and may go on beyond it:
+A model of pieces would continue `Wha` badly: it has read `What` as one symbol, so in its training
+text the symbols ` W` and `ha` are never followed by `t`. Therefore the prompt's last symbols, its
+tail, are drawn again. Each symbol drawn is either the one that was there, or one that begins with
+all of the prompt from there on and may be longer:
 
     prompt        ... | d  o |  W  |  h a |         tail: [" W", "ha"]
     allowed                    " W" or any symbol that begins with " Wha", such as " What"
     after " W"                        "ha" or any symbol that begins with "ha", such as "hat"
     after a longer symbol, or at the tail's end     everything
 
-The model's own probabilities decide between these. What is spelled again is not part of the new text.
-This is done by a model that stands before the real one, so that decoding need not know of it.
+The model's own probabilities decide between these. The tail is not part of the new text. All this
+is done by a wrapper around the model, so that decoding need not know about it.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
 State = tuple[Any, ...]
-FREE = -1  # instead of a count: nothing constrains the stream any more
+FREE = -1  # instead of a count: the stream is no longer constrained
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Tail:
 
     Attributes:
         ids: Its symbols.
-        longer: For each of them, the symbols that begin with all the text from it on.
+        longer: For each of these, the symbols that begin with the tail's whole text from there on.
         characters: Length of its text.
-        begin: Symbols of the prompt before it.
+        begin: Number of symbols of the prompt before it.
     """
 
     ids: tuple[int, ...] = ()
@@ -47,12 +47,12 @@ class Tail:
 
     @cached_property
     def allowed(self) -> list[list[int]]:
-        """What may be drawn in place of each symbol, if those before it were drawn again."""
+        """What may be drawn in place of each symbol, after the same symbols as before."""
         return [sorted({id_, *more}) for id_, more in zip(self.ids, self.longer, strict=True)]
 
 
 def open_tail(tokenizer: Tokenizer, ids: Ids) -> Tail:
-    """Return the longest end of a prompt for whose text there is a symbol that goes beyond it."""
+    """Return the longest end of a prompt whose text is the beginning of another symbol."""
     spellings = [tokenizer.spell(id_) for id_ in range(tokenizer.size)]
     longest = max(map(len, spellings))
     text, longer, begin = b"", list[frozenset[int]](), len(ids)
@@ -70,10 +70,10 @@ def open_tail(tokenizer: Tokenizer, ids: Ids) -> Tail:
 
 
 class ConstrainedModel:
-    """A model whose streams, once they have read a prompt up to its tail, go on as the tail says.
+    """A model whose streams, after a prompt without its tail, continue with the tail's text.
 
-    Its state is the model's own and, for each stream, how many symbols of the prompt it has read, or
-    `FREE`.
+    Its state is the model's own and, for each stream, the number of symbols of the prompt that it
+    has read, or `FREE`.
     """
 
     def __init__(self, model: StepModel, tail: Tail) -> None:
@@ -89,11 +89,11 @@ class ConstrainedModel:
         return self.constrained(self.model.initial_state(batch), 0, batch)
 
     def constrained(self, state: State, symbols_read: int, batch: int = 1) -> State:
-        """Return the state of streams that have read so many symbols of the prompt."""
+        """Return the state of streams that have read this many symbols of the prompt."""
         return (*state, np.full(batch, symbols_read if self.tail.ids else FREE))
 
     def step(self, ids: Ids, state: State) -> tuple[npt.NDArray[Any], State]:
-        """Read one symbol of each stream; what must not follow has the logit -inf."""
+        """Read one symbol of each stream; symbols that must not follow get the logit -inf."""
         *inner, read = state
         logits, after = self.model.step(ids, tuple(inner))
         if (read == FREE).all():
@@ -101,13 +101,13 @@ class ConstrainedModel:
         logits, read_after = logits.copy(), read.copy()
         for row, count in enumerate(read.tolist()):
             read_after[row] = self._count_after(count, int(ids[row]))
-            place = count - self.tail.begin  # in the tail, of the symbol to be drawn
+            place = count - self.tail.begin  # index in the tail of the symbol to be drawn
             if read_after[row] != FREE and place >= 0:
                 _keep_only(logits[row], self.tail.allowed[place])
         return logits, (*after, read_after)
 
     def _count_after(self, count: int, last: int) -> int:
-        """Return how many symbols of the prompt are read after `last`, which was at `count` - 1."""
+        """Return `count` after the next step; `last` is the symbol that was drawn before it."""
         place = count - self.tail.begin
         if count == FREE or place >= len(self.tail.ids):
             return FREE

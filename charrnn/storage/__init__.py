@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, and believed only when checked. No torch."""
+"""Files that are written atomically and checked when they are read. Does not import torch."""

@@ -1,8 +1,8 @@
-"""Files that are written whole or not at all, whatever happens in between.
+"""Files that are written atomically: completely or not at all.
 
-One write is: a temporary neighbour, its bytes, fsync, rename over the old file, fsync of the folder. A
-reader sees the old file or the new one. After a crash or a power failure one of them is there, and
-perhaps a temporary for `remove_temporaries`.
+A write creates a temporary file in the same folder, fills it, calls fsync, renames it over the old
+file, and calls fsync on the folder. Readers see either the old file or the new one. After a crash
+or a power failure, one of the two is there, and perhaps a temporary file for `remove_temporaries`.
 """
 
 import errno
@@ -25,13 +25,13 @@ def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
     """Replace a file such that a crash at any moment leaves the old one or the new one.
 
     Args:
-        path: A regular file, or nothing yet.
+        path: The file; it need not exist.
         data: The new content.
-        keep: Where to move the file that stands at `path` instead of losing it.
+        keep: Where to move the old file, if it is to be kept.
 
     Raises:
-        MachineError: The disk refuses, or something that is not a regular file stands there; all is
-            left as it was.
+        MachineError: The file cannot be written, or `path` is not a regular file. Nothing is
+            changed then.
     """
     try:
         for target in (path,) if keep is None else (path, keep):
@@ -44,10 +44,12 @@ def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Give a function that writes pieces of a file, which replaces `path` when the block ends.
+    """Yield a function that writes pieces of a file, which replaces `path` when the block ends.
+
+    If the block raises an error, nothing is changed.
 
     Raises:
-        MachineError: See `write_atomic`. Whatever is raised in the block leaves all as it was.
+        MachineError: See `write_atomic`.
     """
     try:
         check_regular(path)
@@ -61,8 +63,12 @@ def atomic_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
 def _replacement(path: Path, keep: Path | None) -> Iterator[Callable[[bytes], None]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     ours = True
-    try:  # from here on, as a signal may end this at any moment
-        descriptor = os.open(temporary, WRITE_FLAGS, 0o666)
+    try:  # before the file is created, as a signal may interrupt this at any moment
+        try:
+            descriptor = os.open(temporary, WRITE_FLAGS, 0o666)
+        except FileExistsError:  # another process's file
+            ours = False
+            raise
         try:
             yield lambda data: write_all(descriptor, data)
             os.fsync(descriptor)
@@ -72,9 +78,6 @@ def _replacement(path: Path, keep: Path | None) -> Iterator[Callable[[bytes], No
             os.replace(path, keep)  # noqa: PTH105 (the system calls, by name)
         os.replace(temporary, path)  # noqa: PTH105
         sync_folder(path.parent)
-    except FileExistsError:  # somebody else's
-        ours = False
-        raise
     finally:
         with suppress(OSError):
             if ours:
@@ -82,29 +85,29 @@ def _replacement(path: Path, keep: Path | None) -> Iterator[Callable[[bytes], No
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write `data`, in as many calls as the system needs."""
+    """Write all of `data`, in as many system calls as it takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power failure, where the system lets it be opened."""
+    """Make the names in `folder` survive a power failure, where the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows, or a folder that may be written but not listed
+    except PermissionError:  # Windows, or a folder that is writable but not readable
         return
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that cannot do this for folders
+        if error.errno != errno.EINVAL:  # the file system does not support it for folders
             raise
     finally:
         os.close(descriptor)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the files that killed writers left in `folder`; nobody may be writing there."""
+    """Remove the temporary files of killed processes; none may be writing in `folder`."""
     for path in folder.iterdir():
         if TEMPORARY.fullmatch(path.name) and not path.is_dir():
             with suppress(OSError):
@@ -112,10 +115,7 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def check_regular(path: Path) -> None:
-    """Raise `MachineError` if something other than a regular file stands at `path`.
-
-    A link to a regular file is something other.
-    """
+    """Raise `MachineError` if `path` exists and is not a regular file; a link is not one."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def check_regular(path: Path) -> None:
 
 
 def file_kind(mode: int) -> str:
-    """Say what a file that is not regular is, from its `st_mode`."""
+    """Return what a file that is not regular is, in words, from its `st_mode`."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFLNK: "a symbolic link",
@@ -137,13 +137,13 @@ def file_kind(mode: int) -> str:
 
 
 def io_error(do: str, path: Path, error: OSError, needed: int | None = None) -> MachineError:
-    """Return the error for an operation that the machine refused.
+    """Return the error for an operation that the system refused.
 
     Args:
-        do: The operation, as in "Cannot `do` the file".
+        do: The operation, a verb that follows "Cannot".
         path: The file.
-        error: What the system said.
-        needed: Bytes that were to be written.
+        error: The system's error.
+        needed: Number of bytes to be written, for an error about a full disk.
     """
     room = ""
     if needed is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -154,5 +154,5 @@ def io_error(do: str, path: Path, error: OSError, needed: int | None = None) -> 
 
 
 def display_path(path: Path) -> str:
-    """Return `path` as one line that a terminal can show, whatever its name holds."""
+    """Return `path` as one printable line, whatever characters its name has."""
     return str(path) if str(path).isprintable() else repr(str(path))

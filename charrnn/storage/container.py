@@ -1,18 +1,18 @@
-"""Arrays and facts <-> one file, written whole and believed only when every byte has been checked.
+"""Arrays and metadata in one file, with a checksum of every byte.
 
     8 bytes    length of the header
-    header     JSON: {"__metadata__": {"charrnn": ENVELOPE}, a tensor's name: its dtype, shape, place}
+    header     JSON: {"__metadata__": {"charrnn": ENVELOPE}, NAME: {dtype, shape, offsets}, ...}
     data       the tensors, one after another
 
-is the safetensors format, so that other programs can read the weights. By itself it does not notice
-a bit flipped in the data, a zeroed region or a dtype swapped for another of the same size. So
-charrnn adds an envelope, a JSON string,
+This is the safetensors format, so that other programs can read the weights. By itself it does not
+detect a flipped bit in the data, a zeroed region or a dtype swapped for another of the same size.
+So charrnn adds an envelope, a JSON string:
 
     {"format": 1, "sha256": "64 digits", "metadata": {...}}
 
-whose checksum is that of the whole file with its own 64 digits read as zeros: the length, every
+The checksum is that of the whole file, with its own 64 digits read as zeros: the length, every
 character of the header (names, dtypes, shapes, format, metadata) and all of the data. The envelope
-is one string because safetensors writes several keys in an order that varies, and equal runs should
+is a single string because safetensors writes several keys in varying order, and equal runs should
 give equal files. Nothing is ever unpickled, and nothing in a file is used as a path.
 """
 
@@ -35,8 +35,8 @@ from charrnn.errors import MachineError, ModelFileError, UsageError
 from charrnn.storage.atomic import display_path, file_kind, io_error, write_atomic
 
 FORMAT = 1
-MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
-# Lists, tables and entries in a header; one takes 2 bytes of a file, but 100 of memory.
+MAX_HEADER = 100_000_000  # bytes; the limit of safetensors
+# Lists, tables and entries in a header; one takes 2 bytes of a file, but 100 bytes of memory.
 MAX_PARTS = 1 << 18
 
 Arrays = dict[str, NDArray[Any]]
@@ -46,7 +46,7 @@ ENVELOPE = re.compile(
     rb'"charrnn":"\{\\"format\\":([1-9]\d{0,8}),\\"sha256\\":\\"([0-9a-f]{64})\\"'
 )
 RUNS_CODE = "which can run code when it is opened"
-FOREIGN = {  # how other files begin, and what they are
+FOREIGN = {  # how files of other formats begin, and what they are
     rb"PK[\x03\x05]": f"a zip archive, as PyTorch's .pt files are, {RUNS_CODE}",
     rb"\x80[\x02-\x05]": f"a Python pickle, {RUNS_CODE}",
     rb"c[\w.]+\n\w+\n|\([dl]p\d+\n|[\](})]q[\0-\x1f]": f"an old Python pickle, {RUNS_CODE}",
@@ -63,15 +63,15 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) ->
     """Encode `arrays` and `metadata`; equal arguments give equal bytes.
 
     Args:
-        arrays: Of any dtype that safetensors knows, under any names.
-        metadata: JSON values; tuples come back as lists, and NaN or infinity raises `ValueError`.
+        arrays: Arrays of any dtype that safetensors supports, by any names.
+        metadata: JSON values; tuples are read back as lists, NaN and infinity raise `ValueError`.
 
     Raises:
-        UsageError: Names and metadata together exceed what the format can hold.
+        UsageError: The header exceeds what the format can hold.
     """
     facts = json.dumps(dict(metadata), sort_keys=True, allow_nan=False, separators=(",", ":"))
     envelope = f'{{"format":{FORMAT},"sha256":"{NO_DIGEST}","metadata":{facts}}}'
-    # safetensors copies memory as it lies, so a transposed array has to be laid out in order first
+    # safetensors copies memory as it is, so transposed arrays have to be made contiguous first
     encoded = safetensors.save(
         {n: np.asarray(a, order="C") for n, a in arrays.items()}, {"charrnn": envelope}
     )
@@ -88,13 +88,13 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) ->
 
 
 def from_bytes(data: bytes, name: str) -> tuple[Arrays, dict[str, Any]]:
-    """Decode what `to_bytes` gave, after checking every byte of it.
+    """Decode what `to_bytes` returned, after checking every byte.
 
-    Memory: the arrays, beside `data`.
+    Memory: the arrays, in addition to `data`.
 
     Args:
         data: The file's content.
-        name: What to call the file in an error.
+        name: The file's name in errors.
 
     Raises:
         ModelFileError: Another kind of file, a newer format, or damage.
@@ -120,10 +120,7 @@ def from_bytes(data: bytes, name: str) -> tuple[Arrays, dict[str, Any]]:
 
 
 def digest(data: bytes) -> str:
-    """Return the SHA-256 that a file carries, as 64 hexadecimal digits.
-
-    Empty if it carries none.
-    """
+    """Return the SHA-256 in a file's envelope, as 64 hexadecimal digits; empty if there is none."""
     found = _envelope(data)
     return found[2].decode() if found else ""
 
@@ -137,7 +134,8 @@ def _check(data: bytes, name: str) -> None:
         )
     if int(found[1]) > FORMAT:
         raise ModelFileError(
-            f"{name} is of format {int(found[1])}, made by a newer charrnn; this one reads format {FORMAT}.",
+            f"{name} is of format {int(found[1])}, made by a newer charrnn; this one reads format "
+            f"{FORMAT}.",
             "Upgrade: pip install -U charrnn",
         )
     if _checksum(data, found.start(2)) != found[2].decode():
@@ -147,7 +145,7 @@ def _check(data: bytes, name: str) -> None:
 
 
 def _checksum(data: bytes, start: int) -> str:
-    """Hash `data` with the 64 digits from `start` on read as zeros; nothing is copied."""
+    """Return the SHA-256 of `data` with the 64 digits from `start` on read as zeros."""
     view = memoryview(data)
     sha256 = hashlib.sha256(view[:start])
     sha256.update(NO_DIGEST.encode())
@@ -156,8 +154,7 @@ def _checksum(data: bytes, start: int) -> str:
 
 
 def _envelope(data: bytes) -> re.Match[bytes] | None:
-    # quotes inside strings are escaped, so these can only be the key and the value that to_bytes
-    # wrote
+    # Quotes inside strings are escaped, so a match can only be the key that `to_bytes` wrote.
     return ENVELOPE.search(data, 8, min(8 + _header_size(data), len(data)))
 
 
@@ -166,12 +163,12 @@ def _header_size(data: bytes) -> int:
 
 
 def _header_parts(data: bytes) -> int:
-    """Return about how many values the header's JSON has, or more, without reading it."""
+    """Return an upper estimate of the number of values in the header, without parsing it."""
     return sum(data.count(sign, 8, 8 + _header_size(data)) for sign in (b"[", b"{", b","))
 
 
 def _refuse_foreign(head: bytes, size: int, name: str) -> None:
-    """Raise `ModelFileError` unless a file of `size` bytes that begins with `head` looks like a safetensors file."""
+    """Raise `ModelFileError` unless a file looks like safetensors, by its first bytes and size."""
     if head[8:9] == b"{" and _header_size(head) <= min(size - 8, MAX_HEADER):
         return
     if not head:
@@ -184,27 +181,25 @@ def _refuse_foreign(head: bytes, size: int, name: str) -> None:
 
 
 def save(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write what `to_bytes` gives by `write_atomic`; both say what they raise."""
+    """Write a file atomically; errors: see `to_bytes` and `write_atomic`."""
     write_atomic(path, to_bytes(arrays, metadata))
 
 
 def load(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Read what `save` wrote; `read_file` and `from_bytes` say what they raise."""
+    """Read a file that `save` wrote; errors: see `read_file` and `from_bytes`."""
     return from_bytes(read_file(path), display_path(path))
 
 
 def read_file(path: Path) -> bytes:
-    """Read a safetensors file, and no more of another than tells what it is.
+    """Read a safetensors file; of any other file, only the beginning is read.
 
     Raises:
-        ModelFileError: There is nothing there, or something else than a safetensors file.
-        MachineError: The machine refuses to read it, or has too little memory.
+        ModelFileError: The file does not exist or is not a safetensors file.
+        MachineError: The file cannot be read, or does not fit into memory.
     """
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(
-            mode
-        ):  # asked before opening, which waits at a pipe and may act on a device
+        if not stat.S_ISREG(mode):  # checked first: opening waits at a pipe, may act on a device
             raise ModelFileError(f"{display_path(path)} is {file_kind(mode)}, not a model file.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -1,7 +1,4 @@
-"""The lock of a folder.
-
-One process writes in it at a time, and the others are told which that is.
-"""
+"""The lock of a folder, in which one process writes at a time."""
 
 import errno
 import os
@@ -14,31 +11,31 @@ from charrnn.storage.atomic import display_path, io_error
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: that only one run writes to a folder is the user's care
+except ImportError:  # Windows has no flock; users have to make sure that one run writes at a time
     fcntl = None  # type: ignore[assignment]
 
-NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}  # some network file systems; as on Windows
+NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}  # network file systems without locks
 
 
 def take_lock(folder: Path) -> int:
-    """Return a descriptor of the folder's lock file.
+    """Lock a folder and return a descriptor of its lock file.
 
-    It holds the lock until it is closed, by us or by our end.
+    The lock is held until the descriptor is closed or the process ends.
 
     Raises:
-        MachineError: Another process holds the lock, and here is which; or it cannot be taken.
+        MachineError: Another process holds the lock, or it cannot be taken.
     """
     path = folder / ".lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
-            if not _locked(descriptor, path):
-                holder = _signature(descriptor)
+            if not _try_lock(descriptor, path):
+                holder = _read_holder(descriptor)
                 raise MachineError(
                     f"{display_path(folder)} is in use by {holder}.",
                     "Wait for it, or choose another name.",
                 )
-            _sign(descriptor)
+            _write_holder(descriptor)
         except (OSError, MachineError):
             os.close(descriptor)
             raise
@@ -47,7 +44,7 @@ def take_lock(folder: Path) -> int:
         raise io_error("lock", folder, error) from error
 
 
-def _locked(descriptor: int, path: Path) -> bool:
+def _try_lock(descriptor: int, path: Path) -> bool:
     if fcntl is None:
         return True
     try:
@@ -57,12 +54,12 @@ def _locked(descriptor: int, path: Path) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-    # another process may have set the run aside, and this file with it, after it was opened here
+    # Another process may have archived the run, and with it this file, after it was opened here.
     return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
-def _sign(descriptor: int) -> None:
-    """Write into the lock file who holds it, for the message that another process will show."""
+def _write_holder(descriptor: int) -> None:
+    """Write into the lock file who holds it, for another process's error message."""
     since = time.strftime("%Y-%m-%d %H:%M")
     os.ftruncate(descriptor, 0)
     os.write(
@@ -70,6 +67,6 @@ def _sign(descriptor: int) -> None:
     )
 
 
-def _signature(descriptor: int) -> str:
+def _read_holder(descriptor: int) -> str:
     text = os.read(descriptor, 200).decode(errors="replace").strip()
     return text if text and text.isprintable() else "another process"

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object on each line, for each log and each evaluation."""
+"""The metrics log of a run: JSON lines, one for each log entry and each evaluation."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from charrnn.storage.atomic import check_regular, io_error, write_all, write_ato
 
 
 class MetricsLog:
-    """A log that grows by whole lines, and is cut back to where a run continues.
+    """A log that grows by whole lines, and is cut back to the step from which a run continues.
 
     Attributes:
         path: The file; it need not exist.
@@ -21,13 +21,13 @@ class MetricsLog:
         self.path = path
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Add one line: as a whole, or not at all.
+        """Add one line, completely or not at all.
 
         Args:
-            line: JSON values; with "step", so that `cut` can tell its place.
+            line: JSON values, with a "step", by which `cut` finds its place.
 
         Raises:
-            MachineError: It could not be written. Training need not end for that.
+            MachineError: The line could not be written; training can continue.
         """
         text = (json.dumps(dict(line), allow_nan=False) + "\n").encode()
         try:
@@ -43,20 +43,20 @@ class MetricsLog:
             raise io_error("write to", self.path, error, len(text)) from error
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the whole lines; a line that a crash cut short is left out.
+        """Return the lines, except those that are damaged or incomplete.
 
         Raises:
-            MachineError: The log is there and cannot be read.
+            MachineError: The log exists but cannot be read.
         """
         return [values for _, values in self._lines()]
 
     def cut(self, step: int, evaluated: int | None = None) -> None:
-        """Drop the lines after `step`, and those that are damaged or say no step.
+        """Drop the lines after `step`, and those that are damaged or have no step.
 
         Args:
-            step: The last one to keep.
-            evaluated: The last evaluation to keep, if the one of `step` is still to come;
-                evaluations say "valid".
+            step: The last step to keep.
+            evaluated: The last step whose evaluation to keep, if the evaluation at `step` will be
+                repeated; lines of evaluations have a "valid" entry.
 
         Raises:
             MachineError: The log cannot be read or written.
@@ -71,7 +71,7 @@ class MetricsLog:
             write_atomic(self.path, b"".join(kept))
 
     def sync(self) -> None:
-        """Make the log as lasting as a state that is about to be saved, if the disk lets it."""
+        """Flush the log to the disk, if the system allows it, before a state is saved."""
         with suppress(OSError), self.path.open("r+b") as file:
             os.fsync(file.fileno())
 

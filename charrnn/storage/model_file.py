@@ -1,4 +1,4 @@
-"""A model in one file: weights, configuration, tokenizer, and what it says about its training."""
+"""A model in one file: weights, configuration, tokenizer, and facts about its training."""
 
 import os
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ class SavedModel:
 
     Attributes:
         config: The shape of the network.
-        tokenizer: Its `size` is the configuration's `vocab_size`.
+        tokenizer: The tokenizer; its `size` equals the configuration's `vocab_size`.
         weights: float32 arrays, named and shaped as `charrnn.model.shapes.weight_shapes` says.
-        about: Facts for people, as JSON values: step, score, the data's name, charrnn's version.
-        sha256: Checksum of the file that it was read from; empty before that.
+        about: Facts for users, as JSON values: step, score, the data's name, charrnn's version.
+        sha256: Checksum of the file that it was read from; empty for a new model.
     """
 
     config: ModelConfig
@@ -62,8 +62,8 @@ def load_model(path: Path) -> SavedModel:
         path: A model file, or a run folder, whose `model.safetensors` is read.
 
     Raises:
-        ModelFileError: It is missing, damaged, foreign, of a newer format, diverged, or contradicts
-            itself.
+        ModelFileError: The file is missing, damaged, foreign, of a newer format, contradictory, or
+            of a model that diverged.
         MachineError: See `charrnn.storage.container.read_file`.
     """
     is_folder = os.path.isdir(path)  # noqa: PTH112 (this one never raises)
@@ -71,8 +71,8 @@ def load_model(path: Path) -> SavedModel:
     name = display_path(file)
     if is_folder and not os.path.lexists(file):
         raise ModelFileError(
-            f"{display_path(path)} holds no model.safetensors: training has not saved a model there "
-            "yet."
+            f"{display_path(path)} holds no model.safetensors: training has not saved a model "
+            "there yet."
         )
     data = read_file(file)
     weights, metadata = from_bytes(data, name)
@@ -80,12 +80,13 @@ def load_model(path: Path) -> SavedModel:
     if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(about, dict):
         hint = "Give a run folder, or its model.safetensors."
         raise ModelFileError(f"{name} is not a model.", hint)
-    config, tokenizer = _described(metadata, name)
-    return SavedModel(config, tokenizer, _checked(weights, config, name), about, digest(data))
+    config, tokenizer = _config_and_tokenizer(metadata, name)
+    weights = _checked_weights(weights, config, name)
+    return SavedModel(config, tokenizer, weights, about, digest(data))
 
 
-def _described(metadata: Mapping[str, Any], name: str) -> tuple[ModelConfig, Tokenizer]:
-    """Return the configuration and the tokenizer of a model file, if they agree."""
+def _config_and_tokenizer(metadata: Mapping[str, Any], name: str) -> tuple[ModelConfig, Tokenizer]:
+    """Return the configuration and tokenizer of a model file, after checking that they agree."""
     _refuse_unknown_cell(metadata["config"], name)
     try:
         config = ModelConfig.from_dict(metadata["config"])
@@ -99,7 +100,7 @@ def _described(metadata: Mapping[str, Any], name: str) -> tuple[ModelConfig, Tok
 
 
 def _refuse_unknown_cell(config: Any, name: str) -> None:
-    """Raise `ModelFileError` if a configuration names a cell that this version does not have."""
+    """Raise `ModelFileError` if a configuration names a cell that this version does not know."""
     cell = config.get("cell") if isinstance(config, dict) else None
     if isinstance(cell, str) and cell not in CELLS:
         raise ModelFileError(
@@ -109,8 +110,8 @@ def _refuse_unknown_cell(config: Any, name: str) -> None:
         )
 
 
-def _checked(weights: Arrays, config: ModelConfig, name: str) -> Arrays:
-    """Return `weights` in the model's own order if they are what `config` implies."""
+def _checked_weights(weights: Arrays, config: ModelConfig, name: str) -> Arrays:
+    """Return `weights` in the model's order, after checking their names, shapes and values."""
     shapes = weight_shapes(config)
     if odd := sorted(shapes.keys() ^ weights.keys()):
         where = "in its weights or in its configuration, but not in both"

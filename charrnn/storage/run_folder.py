@@ -1,16 +1,15 @@
-"""The run folder: all that a run leaves behind, its lock, and which saved state to continue from.
+"""The run folder: the files of a run, their lock, and the saved state to continue from.
 
     checkpoints/NAME/
       model.safetensors      the best model so far
       last.safetensors       the newest training state
-      previous.safetensors   the one before it, should the newest be damaged
-      metrics.jsonl          one line for each log and each evaluation
-      config.json            the settings, for people and for --config
-      text.ids               the text as ids, so that a run that is continued need not encode it again
-      .lock                  who is writing here
+      previous.safetensors   the one before it, in case the newest is damaged
+      metrics.jsonl          one line for each log entry and each evaluation
+      config.json            the settings, for users and for --config
+      text.ids               the text as ids, so that a continued run need not encode it again
+      .lock                  the process that is writing here
 
-One process writes at a time; any number may read at any time, because files are only ever replaced
-whole.
+One process writes at a time; any number may read at any time, as files are replaced atomically.
 """
 
 import json
@@ -43,9 +42,9 @@ class SavedState:
     """A training state that passed every check.
 
     Attributes:
-        arrays: Weights, optimizer, generators, carried state.
+        arrays: Weights, optimizer state, random generators, carried state.
         facts: Everything else, as JSON values.
-        damage: A sentence about each newer state that is damaged.
+        damage: An error message for each newer state that is damaged.
     """
 
     arrays: Arrays
@@ -54,7 +53,7 @@ class SavedState:
 
 
 class RunFolder:
-    """One run's folder. Whatever changes it, but `prepare`, is called while `lock` is held.
+    """One run's folder. All methods that change it, except `prepare`, need the lock.
 
     Attributes:
         path: The folder; it need not exist before `prepare`.
@@ -62,8 +61,8 @@ class RunFolder:
         last: The newest training state.
         previous: The training state before the newest.
         config: The settings, as JSON.
-        ids: The text as ids; see `charrnn.data.id_cache`. It can be made again at any time.
-        metrics: The log.
+        ids: The text as ids, a cache; see `charrnn.data.id_cache`.
+        metrics: The metrics log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,13 +73,13 @@ class RunFolder:
         self.config = path / "config.json"
         self.ids = path / "text.ids"
         self.metrics = MetricsLog(path / "metrics.jsonl")
-        self._lock: int | None = None  # descriptor of the lock file, while it is held
+        self._lock: int | None = None  # descriptor of the lock file, while the lock is held
 
     def prepare(self) -> None:
-        """Create the folder if it is not there, and make sure that files can be written in it.
+        """Create the folder if needed, and make sure that files can be written in it.
 
         Raises:
-            MachineError: It cannot be created or written to, or is no folder.
+            MachineError: It cannot be created or written to, or is not a folder.
         """
         is_folder = os.path.isdir(self.path)  # noqa: PTH112 (this one never raises)
         if os.path.lexists(self.path) and not is_folder:
@@ -99,12 +98,12 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer, and remove what a killed one left half written.
+        """Hold the lock, and remove the temporary files of killed processes.
 
-        The system ends the lock of the dead.
+        The system releases the lock of a process that ends.
 
         Raises:
-            MachineError: Another process holds the lock; or it cannot be taken.
+            MachineError: Another process holds the lock, or it cannot be taken.
         """
         self._lock = take_lock(self.path)
         try:
@@ -116,18 +115,18 @@ class RunFolder:
             self._lock = None
 
     def archive(self) -> Path | None:
-        """Move what is in the folder to a neighbour, NAME.old-1, NAME.old-2 and so on.
+        """Move the folder's contents to NAME.old-1, NAME.old-2 and so on, beside the folder.
 
-        The folder is then empty, and locked as before.
+        The folder is then empty, and still locked.
 
         Returns:
-            Where the old run is now, or None if there was none.
+            The new path of the old run, or None if there was none.
 
         Raises:
-            MachineError: It cannot be moved, or another process took the new folder at that moment.
+            MachineError: It cannot be moved, or another process took the new folder's lock first.
         """
         if self._lock is None:
-            raise RuntimeError("Moving a run aside needs its lock.")
+            raise RuntimeError("Archiving a run needs its lock.")
         here = self.path.resolve()  # a run behind a symbolic link stays on its disk
         try:
             if all(entry.name in (".lock", "text.ids") for entry in here.iterdir()):
@@ -138,14 +137,14 @@ class RunFolder:
             here.mkdir()
             sync_folder(here.parent)
         except OSError as error:
-            raise io_error("set aside", self.path, error) from error
-        held = self._lock  # it went with the old folder
+            raise io_error("archive", self.path, error) from error
+        held = self._lock  # of the file that moved with the old folder
         self._lock = take_lock(self.path)
         os.close(held)
         return old
 
     def write_config(self, values: Mapping[str, Any]) -> None:
-        """Write the settings.
+        """Write the settings to config.json.
 
         Raises:
             MachineError: See `charrnn.storage.atomic.write_atomic`.
@@ -156,26 +155,25 @@ class RunFolder:
     def save_state(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
         """Save the newest training state and keep the one before it.
 
-        At every moment a verified one is there.
+        At any moment, at least one undamaged state exists.
 
         Args:
             arrays: See `charrnn.storage.container.to_bytes`.
             facts: JSON values.
 
         Raises:
-            MachineError: See `charrnn.storage.atomic.write_atomic`; the states saved before are
-                still there.
+            MachineError: See `charrnn.storage.atomic.write_atomic`; the earlier states are kept.
         """
-        # A newest state that is damaged must not push out the good one before it.
+        # A damaged newest state must not replace the good one before it.
         keep = self.previous if _is_good(self.last) else None
         self.metrics.sync()
         write_atomic(self.last, to_bytes(arrays, facts), keep=keep)
 
     def load_state(self) -> SavedState | None:
-        """Return the newest training state that passes every check, or None if there never was one.
+        """Return the newest training state that passes every check, or None if none was saved.
 
         Raises:
-            ModelFileError: States were saved, and none is good. A run never starts over by itself.
+            ModelFileError: All saved states are damaged; a run never starts over by itself.
             MachineError: A state cannot be read.
         """
         damage: list[str] = []

@@ -1,1 +1,1 @@
-"""What a person sees."""
+"""Terminal output: messages, tables, plots and progress."""

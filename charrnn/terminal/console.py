@@ -1,7 +1,6 @@
-"""The two streams: results go to standard output; everything else goes to standard error.
+"""The two streams: results go to standard output, everything else to standard error.
 
-On a terminal a training shows a live bar; in a pipe, or with TERM=dumb, plain lines. NO_COLOR is
-obeyed. Text that a model or a file made is never read as markup.
+NO_COLOR and TERM=dumb are respected. Text from a model or a file is never interpreted as markup.
 """
 
 import json
@@ -29,7 +28,7 @@ def is_live(stream: Any) -> bool:
 
 
 def stderr_console() -> Console:
-    """Return the console for messages; FORCE_COLOR may colour it, but never makes it move."""
+    """Return the console for messages; FORCE_COLOR can add colours but not animation."""
     live = is_live(sys.stderr)
     return Console(
         stderr=True,
@@ -46,22 +45,22 @@ def stdout_console() -> Console:
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def show_error(error: CharRNNError, naming: Callable[[str], str]) -> None:
-    """Write what is wrong and what to do, on one line each.
+def show_error(error: CharRNNError, rename_settings: Callable[[str], str]) -> None:
+    """Write an error's message and hint, one line each.
 
     Args:
-        error: What is wrong.
-        naming: Writes the settings in a text, which stand in backticks, as a person gives them.
+        error: The error.
+        rename_settings: Replaces settings in backticks by the names that the user types.
     """
     console = stderr_console()
     style = "bold red" if error.exit_code < 128 else "bold"
-    console.print(f"charrnn: {visible(naming(error.message))}", style=style)
+    console.print(f"charrnn: {visible(rename_settings(error.message))}", style=style)
     if error.hint:
-        console.print(f"  {visible(naming(error.hint))}")
+        console.print(f"  {visible(rename_settings(error.hint))}")
 
 
 def show_note(text: str) -> None:
-    """Write a line that a person should know, but that is no result."""
+    """Write a message for the user that is not part of the result."""
     stderr_console().print(visible(text))
 
 
@@ -71,19 +70,19 @@ def write_json(value: Any) -> None:
 
 
 def write_text(text: str) -> None:
-    """Write generated text at once; on a terminal, control characters become visible."""
+    """Write generated text at once, on a terminal with its control characters escaped."""
     sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def write_coloured(pieces: list[tuple[str, bool]]) -> bool:
-    r"""Write pieces of text in alternating colours, if standard output can show any.
+    r"""Write pieces of text in alternating colours, if standard output can show colours.
 
     Args:
-        pieces: For each its text, with everything visible, and whether it is to be marked.
+        pieces: The text of each, escaped so that everything is visible, and whether to mark it.
 
     Returns:
-        Whether it was written.
+        Whether anything was written.
     """
     console = stdout_console()
     if not console.is_terminal or console.color_system is None or console.no_color:

@@ -1,4 +1,4 @@
-"""Gradient flow over lags, as a table and as a plot of plain characters."""
+"""Gradient flow over lags, as a table and as a plot in plain text."""
 
 import math
 from collections.abc import Mapping
@@ -12,22 +12,26 @@ if TYPE_CHECKING:
     from charrnn.evaluation.retention import Retention
 
 MARKS = "*o+x#@%&"
-WIDTH, HEIGHT = 64, 14
-DECADES = 16  # that the plot shows below its highest point
+WIDTH, HEIGHT = 60, 14
+DECADES = 16  # powers of ten that the plot shows below its highest point
 
 Flows = Mapping[str, "GradientFlow"]
-Curve = list[float | None]  # base-10 logarithms of norms; None of one that has none
+Curve = list[float | None]  # base-10 logarithms of norms; None for a norm of 0 or infinity
 
 
 def lag_table(flows: Flows) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of a table of norms at lags 1, 2, 4, ... and at the last.
+    """Return the header and the rows of a table of norms at lags 1, 2, 4, ... and the last.
 
-    It has a column for each model.
+    There is a column for each model.
     """
     last = _last_lag(flows)
     lags = sorted({1 << power for power in range(last.bit_length())} | {last})
-    rows = [[f"{lag}", *(f"{flow.norms[lag - 1]:.3e}" for flow in flows.values())] for lag in lags]
-    return ["lag", *flows], rows
+    width = max(3, len(str(last)))
+    rows = [
+        [f"{lag:{width}}", *(f"{flow.norms[lag - 1]:.3e}" for flow in flows.values())]
+        for lag in lags
+    ]
+    return [f"{'lag':>{width}}", *flows], rows
 
 
 def _last_lag(flows: Flows) -> int:
@@ -35,10 +39,7 @@ def _last_lag(flows: Flows) -> int:
 
 
 def plot(flows: Flows) -> list[str]:
-    """Return the lines of a plot of the norms over the lags, on a logarithmic scale.
-
-    Each model has a mark of its own.
-    """
+    """Return the lines of a plot of norms over lags, on a logarithmic scale, for all models."""
     last = _last_lag(flows)
     columns = min(WIDTH, last)
     lags = [1 + round(column * (last - 1) / max(1, columns - 1)) for column in range(columns)]
@@ -57,7 +58,7 @@ def plot(flows: Flows) -> list[str]:
 
 
 def _grid(curves: list[Curve], low: int, high: int) -> list[list[str]]:
-    """Return the characters of a plot, from the top down."""
+    """Return the characters of a plot, row by row from the top."""
     grid = [[" "] * len(curves[0]) for _ in range(HEIGHT)]
     for mark, curve in zip(cycle(MARKS), curves, strict=False):
         for column, height in enumerate(curve):
@@ -72,11 +73,11 @@ def _log(norm: float) -> float | None:
 
 
 def flow_rows(flow: "GradientFlow") -> list[tuple[str, str]]:
-    """Return the lines that say in words how far a model's gradients reach, and why."""
+    """Return rows that describe how far a model's gradients reach, and why."""
     rows = [("gradient", verdict(flow))]
     for number, gate in enumerate(flow.gates, 1):
         if gate is not None:
-            rows.append((f"layer {number} keeps", _kept(gate)))
+            rows.append((f"layer {number} keeps", _retention_text(gate)))
     layers: dict[str, list[str]] = {}
     for name, value in flow.singular_values.items():
         layer, gate_name = name.split(".")
@@ -87,25 +88,25 @@ def flow_rows(flow: "GradientFlow") -> list[tuple[str, str]]:
 
 
 def verdict(flow: "GradientFlow") -> str:
-    """Name vanishing and exploding where they are, with the rule that says so."""
-    said = []
+    """Say whether the gradient explodes or vanishes, where, and by which criterion."""
+    findings = []
     if flow.explodes_at is not None:
-        times = f"more than {EXPLODED:g} times its norm at lag 1"
-        said.append(f"explodes: {times} at lag {flow.explodes_at}")
+        factor = f"more than {EXPLODED:g} times its norm at lag 1"
+        findings.append(f"explodes: {factor} at lag {flow.explodes_at}")
     if flow.vanishes_at is not None:
-        share = f"less than {VANISHED:.0%} of its norm at lag 1"
-        said.append(f"vanishes: {share} from lag {flow.vanishes_at} on")
+        fraction = f"less than {VANISHED:.0%} of its norm at lag 1"
+        findings.append(f"vanishes: {fraction} from lag {flow.vanishes_at} on")
     left = flow.norms[-1] / flow.norms[0] if flow.norms[0] else 0.0
     reaches = f"reaches all {len(flow.norms)} steps back"
-    return "; ".join(said) or f"{reaches}, where {left:.1%} of its norm at lag 1 is left"
+    return "; ".join(findings) or f"{reaches}, where {left:.1%} of its norm at lag 1 is left"
 
 
-def _kept(gate: "Retention") -> str:
+def _retention_text(gate: "Retention") -> str:
     facts = gate.to_dict()
-    mean, slowest = _steps(facts["time_constant"]), _steps(facts["slowest_time_constant"])
+    mean, slowest = _steps_text(facts["time_constant"]), _steps_text(facts["slowest_time_constant"])
     own = f"{gate.mean:.3f} of its state (time constant {mean})"
     return f"{own}, its slowest unit {gate.slowest:.3f} ({slowest})"
 
 
-def _steps(constant: float | None) -> str:
+def _steps_text(constant: float | None) -> str:
     return "for ever" if constant is None else f"{constant:,.1f} steps"

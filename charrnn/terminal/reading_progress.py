@@ -1,7 +1,4 @@
-"""What a person sees of a text being read, if that takes more than a moment.
-
-A bar, or in a pipe plain lines.
-"""
+"""Progress of reading a text, if it takes longer than a second: a bar, or plain lines in a pipe."""
 
 import time
 from contextlib import suppress
@@ -13,24 +10,24 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 SECONDS_BEFORE_LINES = 1.0
 SECONDS_BETWEEN_LINES = 5.0
-SECONDS_BETWEEN_MOVES = 0.1
+SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class ReadingProgress:
-    """Shows how far a text was read; it is what `charrnn.data.text.read_text` tells about that.
+    """Shows how far a text is read; an instance is the `on_progress` of `read_text`.
 
     Args:
-        console: Where.
+        console: Where to show it.
         quiet: Show nothing.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
-        self.what, self.next_line = "", 0.0
+        self.what, self.done, self.next_line = "", 0, 0.0
         self.bar: Progress | None = None
 
     def __enter__(self) -> Self:
-        """Begin; nothing is drawn before it is worth the while."""
+        """Return this; nothing is drawn before the first second is over."""
         return self
 
     def __exit__(
@@ -39,37 +36,49 @@ class ReadingProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar."""
         self.hide()
 
     def hide(self) -> None:
-        """Remove the bar, until there is more to show."""
+        """Remove the bar until there is more to show."""
         bar, self.bar = self.bar, None
         if bar is None:
             return
         with suppress(OSError):
             try:
                 bar.stop()
-            except IndexError:  # a signal came while it began: the cursor is hidden, no more
+            except IndexError:  # a signal interrupted its start, and only the cursor is hidden
                 self.console.show_cursor()
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """Show that `what` is done as far as `done` of about `total`, if it takes a while."""
+        """Show progress if it takes a while.
+
+        Args:
+            what: A label for what is being done; the time counts from the first call with its first
+                word.
+            done: How much is done. If that is not more than before, it is done once more, and the
+                time counts from now on.
+            total: About how much there is in all, if known. When that is done, the bar goes.
+        """
         kind = what.split()[0]
-        if kind != self.what:
+        if kind != self.what or done <= self.done:
             self.what, self.next_line = kind, time.monotonic() + SECONDS_BEFORE_LINES
+        self.done = done
+        if done == total:
+            self.hide()
         if self.quiet or time.monotonic() < self.next_line:
             return
-        with suppress(OSError):  # a terminal that is gone ends nothing
+        with suppress(OSError):  # a closed terminal must not end the reading
             if self.console.is_interactive and self.console.is_terminal:
-                self._move_bar(what, done, total)
+                if done != total:
+                    self._update_bar(what, done, total)
             else:
                 self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-                share = "" if total is None else f" {min(1, done / total):.0%}"
-                self.console.print(f"{what} ...{share}")
+                percent = f" {min(1, done / total):.0%}" if total else ""
+                self.console.print(f"{what} ...{percent}")
 
-    def _move_bar(self, what: str, done: int, total: int | None) -> None:
-        self.next_line = time.monotonic() + SECONDS_BETWEEN_MOVES
+    def _update_bar(self, what: str, done: int, total: int | None) -> None:
+        self.next_line = time.monotonic() + SECONDS_BETWEEN_UPDATES
         if self.bar is None:
             columns = (
                 TextColumn("{task.description}", markup=False),

@@ -1,10 +1,11 @@
-"""Results as tables of plain text, aligned, on standard output."""
+"""Results as aligned tables of plain text on standard output."""
 
 import io
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from charrnn.evaluation.novelty import Copied
     from charrnn.evaluation.score import Score
 
-UNLIMITED = 10_000  # columns, where nobody looks at them on a terminal
+UNLIMITED = 10_000  # columns of a table that is not written to a terminal
+GAP = 2  # spaces between columns, and before the first
 
 Row = Sequence[str]
 
 
 def write_table(rows: Sequence[tuple[str, str]], title: str = "") -> None:
-    """Write names and values, under a title if there is one."""
+    """Write a table of names and values, with an optional title."""
     table = _plain_table()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -31,32 +33,46 @@ def write_table(rows: Sequence[tuple[str, str]], title: str = "") -> None:
 
 
 def write_columns(head: Row, rows: Sequence[Row]) -> None:
-    """Write rows of cells under the names of their columns; the first column is of names."""
+    """Write rows under the names of their columns; all but the first column are right-aligned.
+
+    A name such as bits/char takes two lines where the terminal is too narrow for the whole table.
+    """
+    columns = zip(head, *rows, strict=True)
+    needed = sum(GAP + max(cell_len(visible(cell)) for cell in column) for column in columns)
+    if needed > _width():
+        head = [name.replace("/", "\n/") for name in head]
     table = _plain_table(show_header=True)
     for number, name in enumerate(head):
-        justify = "left" if number == 0 else "right"
-        table.add_column(Text(visible(name)), justify=justify, overflow="fold")  # type: ignore[arg-type]
+        justify: Literal["left", "right"] = "left" if number == 0 else "right"
+        table.add_column(Text(visible(name)), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     sys.stdout.write(_rendered(table))
 
 
 def _plain_table(*, show_header: bool = False) -> Table:
-    return Table(box=None, show_header=show_header, header_style="", pad_edge=False, padding=(0, 2))
+    padding = (0, GAP, 0, 0)
+    return Table(
+        box=None, show_header=show_header, header_style="", pad_edge=False, padding=padding
+    )
 
 
 def _rendered(table: Table) -> str:
-    """Return a table's lines, indented, as wide as the terminal or as they need."""
-    width = Console(file=sys.stdout).width if sys.stdout.isatty() else UNLIMITED
-    console = Console(file=io.StringIO(), width=width - 2, no_color=True, highlight=False)
+    """Return a table's lines, indented."""
+    console = Console(file=io.StringIO(), width=_width() - GAP, no_color=True, highlight=False)
     with console.capture() as captured:
         console.print(table)
-    lines = (f"  {line}".rstrip() for line in captured.get().splitlines())
+    lines = (f"{'':{GAP}}{line}".rstrip() for line in captured.get().splitlines())
     return "".join(f"{line}\n" for line in lines)
 
 
-def duration(seconds: float) -> str:
-    """Write a duration as 4.2 s, 1:05 or 2:03:04."""
+def _width() -> int:
+    """Return the width of the terminal; no limit where there is none."""
+    return Console(file=sys.stdout).width if sys.stdout.isatty() else UNLIMITED
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as 4.2 s, 1:05 or 2:03:04."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -64,13 +80,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def megabytes(count: float) -> str:
-    """Write a number of bytes in megabytes."""
+def format_megabytes(count: float) -> str:
+    """Return a number of bytes in megabytes."""
     return f"{count / 1e6:,.1f} MB"
 
 
 def model_features(config: Mapping[str, Any]) -> list[str]:
-    """Name the parts that a model's configuration switches on."""
+    """Return the names of the optional parts that a model's configuration turns on."""
     other_activation = config["cell"] == "rnn" and config["activation"] != "tanh"
     names = [config["activation"]] if other_activation else []
     switches = ("layer_norm", "residual", "tied", "adaptive")
@@ -79,7 +95,7 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
 
 
 def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the lines of a score's table; `facts` are what `charrnn eval --json` writes of it."""
+    """Return the rows of a score's table; `facts` are those that `charrnn eval --json` writes."""
     rows = [("bits per character", f"{score.bits_per_char:.4f}")]
     if facts.get("interval"):
         rows.append(("95 % interval", "{:.4f} to {:.4f}".format(*facts["interval"])))
@@ -98,7 +114,7 @@ def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]
 
 
 def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
-    """Write a score, and below it the model beside dynamic evaluation and the baselines."""
+    """Write a score, and below it the model next to dynamic evaluation and the baselines."""
     write_table(score_rows(score, facts))
     rows: list[Mapping[str, Any]] = [{"name": "model"} | score.to_dict()]
     if dynamic := facts.get("dynamic"):
@@ -109,9 +125,9 @@ def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
         write_columns(["", "bits/char", "bits/byte"], [_bits(row) for row in rows])
     if dynamic:
         change = 1 - dynamic["nats"] / score.nats
-        said = f"{abs(change):.2%} {'fewer' if change >= 0 else 'more'} bits than without"
+        difference = f"{abs(change):.2%} {'fewer' if change >= 0 else 'more'} bits than without"
         sys.stdout.write("\n")
-        write_table([("dynamic evaluation", said), ("signature", dynamic["signature"])])
+        write_table([("dynamic evaluation", difference), ("signature", dynamic["signature"])])
 
 
 def _bits(row: Mapping[str, Any]) -> list[str]:
@@ -123,14 +139,14 @@ def write_comparison(
 ) -> None:
     """Write models side by side, and the baselines below them."""
     head = ["", "parameters", "tokens/char", "perplexity/token"]
-    rows = [_compared(model) for model in models]
+    rows = [_comparison_row(model) for model in models]
     for cost in baselines:
         name, *bits = _bits(cost)
         rows.append([name, "", "", "", *bits, ""])
     write_columns([*head, "bits/char", "bits/byte", "chars/s"], rows)
 
 
-def _compared(model: Mapping[str, Any]) -> list[str]:
+def _comparison_row(model: Mapping[str, Any]) -> list[str]:
     perplexity = model["perplexity"]
     return [
         model["model"],
@@ -144,7 +160,7 @@ def _compared(model: Mapping[str, Any]) -> list[str]:
 
 
 def write_novelty(columns: Mapping[str, "Copied"]) -> None:
-    """Write how much of some texts stands in a training text, and the longest passages."""
+    """Write how much of some texts occurs in a training text, one column for each text."""
     texts = list(columns.values())
     rows = [
         ["characters", *(f"{one.characters:,}" for one in texts)],
@@ -158,7 +174,7 @@ def write_novelty(columns: Mapping[str, "Copied"]) -> None:
 
 
 def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the lines of what a model file says about itself."""
+    """Return the rows of the table that describes a model file."""
     config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
     shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
     characters, epochs = text.get("train", 0), facts.get("epochs", 0)

@@ -1,4 +1,4 @@
-"""What a person sees of a training: on a terminal a live bar, in a pipe or with TERM=dumb lines."""
+"""Progress of training: a live bar on a terminal, lines in a pipe or with TERM=dumb."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from charrnn.model.shapes import parameter_count
 from charrnn.terminal.console import stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import duration, model_features
+from charrnn.terminal.tables import format_duration, model_features
 from charrnn.training.events import (
     Evaluated,
     Note,
@@ -32,14 +32,14 @@ STOPPING = b"\nStopping after this step, and saving... (again to stop now, witho
 
 
 class TrainingProgress:
-    """Shows a run: what it is, then how it goes.
+    """Shows the events of a run.
 
     Attributes:
         reading: Shows how far the text is read.
 
     Args:
-        quiet: Show nothing but warnings.
-        silent: Show nothing at all.
+        quiet: Show only warnings.
+        silent: Show nothing.
     """
 
     def __init__(self, *, quiet: bool, silent: bool = False) -> None:
@@ -53,7 +53,7 @@ class TrainingProgress:
         self.began = self.last_line = 0.0
 
     def __enter__(self) -> Self:
-        """Begin; nothing is drawn before there is something to draw."""
+        """Return this; nothing is drawn yet."""
         return self
 
     def __exit__(
@@ -62,7 +62,7 @@ class TrainingProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Remove all bars."""
         self.reading.hide()
         if self.bar is not None:
             with suppress(OSError):
@@ -74,18 +74,18 @@ class TrainingProgress:
             self.console.print(visible(text))
 
     def warn(self, text: str) -> None:
-        """Write a warning, even if quiet."""
+        """Write a warning, also if quiet."""
         if not self.silent:
             self.console.print(f"warning: {visible(text)}", style="yellow")
 
     def announce_stop(self) -> None:
-        """Answer a signal at once; it may come in the middle of drawing, so this writes directly."""
+        """Acknowledge a signal; it may arrive while drawing, so this writes directly to stderr."""
         if not self.silent:
             os.write(2, STOPPING)
 
     def show(self, event: RunEvent) -> None:
-        """Show what has happened. A terminal that is gone does not end a run: it goes on unseen."""
-        painters: dict[type, Callable[[Any], None]] = {
+        """Show an event; a terminal that is closed does not end the run."""
+        handlers: dict[type, Callable[[Any], None]] = {
             Note: self.show_note,
             TextRead: self.show_text,
             Planned: self.show_plan,
@@ -97,16 +97,16 @@ class TrainingProgress:
             SaveFailed: self.show_save_failed,
         }
         self.reading.hide()
-        if type(event) in painters:
+        if type(event) in handlers:
             with suppress(OSError):
-                painters[type(event)](event)
+                handlers[type(event)](event)
 
     def show_note(self, event: Note) -> None:
-        """Write what a person should know."""
+        """Write a note or a warning."""
         (self.warn if event.warning else self.say)(event.text)
 
     def show_text(self, event: TextRead) -> None:
-        """Say what was read."""
+        """Write the size of the text that was read."""
         self.say(
             f"Text    {event.name}: {event.characters:,} characters to train on, "
             f"{event.valid_characters:,} to validate; "
@@ -120,7 +120,7 @@ class TrainingProgress:
             self.say(f"        {event.unknown:,} {what}")
 
     def show_plan(self, event: Planned) -> None:
-        """Say what will be trained, and how."""
+        """Write what will be trained, and how."""
         plan, model, train = event.plan, event.plan.model, event.plan.train
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
@@ -133,7 +133,7 @@ class TrainingProgress:
         seq_len = f"{start} to {train.seq_len}" if start else train.seq_len
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
         seconds = event.estimate.seconds
-        needed = f", about {duration(seconds)}" if seconds else ""
+        needed = f", about {format_duration(seconds)}" if seconds else ""
         self.say(
             f"Train   {train.steps:,} steps of {train.batch_size} x {seq_len}, "
             f"{plan.epochs:.1f} epochs, {batches}, {train.optimizer}, "
@@ -141,7 +141,7 @@ class TrainingProgress:
         )
 
     def show_start(self, event: Started) -> None:
-        """Begin to show progress."""
+        """Start to show progress."""
         self.started, self.steps = event, event.steps
         self.began = self.last_line = time.monotonic()
         if self.console.is_interactive and self.console.is_terminal and not self.quiet:
@@ -158,7 +158,7 @@ class TrainingProgress:
             self.bar.start()
 
     def show_trained(self, event: Trained) -> None:
-        """Move the bar; in a pipe, write a line now and then."""
+        """Update the bar, or write a line every few seconds where there is no bar."""
         now, start = time.monotonic(), self.started
         elapsed = max(1e-9, now - self.began)
         speed = (event.tokens - start.tokens) * start.characters_per_token / elapsed
@@ -168,16 +168,16 @@ class TrainingProgress:
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             left = (self.steps - event.step) * elapsed / (event.step - start.step)
-            self.say(f"step {event.step:,}/{self.steps:,}  {status}  {duration(left)} left")
+            self.say(f"step {event.step:,}/{self.steps:,}  {status}  {format_duration(left)} left")
 
     def show_rescheduled(self, event: Rescheduled) -> None:
-        """Let the bar end somewhere else."""
+        """Change the bar's total to the new number of steps."""
         self.steps = event.steps
         if self.bar is not None:
             self.bar.update(self.task, total=event.steps)
 
     def show_evaluated(self, event: Evaluated) -> None:
-        """Write the validation score, marked if it is the best so far."""
+        """Write the validation score, with a mark if it is the best so far."""
         score = event.score
         nats, bits = score.nats_per_token, score.bits_per_char
         self.valid = f"  valid {nats:.3f}  {bits:.3f} bits/char"
@@ -192,5 +192,5 @@ class TrainingProgress:
         self.say(f"--- sample at step {event.step:,} ---\n{event.text}\n---")
 
     def show_save_failed(self, event: SaveFailed) -> None:
-        """Warn of a save that failed."""
-        self.warn(f"{event.error.message} Training goes on.")
+        """Warn that a save failed."""
+        self.warn(f"{event.error.message} Training continues.")

@@ -1,4 +1,4 @@
-"""Tokenizers: one file each, one line each in `KINDS`. See `Tokenizer` for what each offers."""
+"""Tokenizers: one file each, listed in `KINDS`. `Tokenizer` describes what each offers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ KINDS: dict[str, type[Tokenizer]] = {
     "bpe": BpeTokenizer,
     "unigram": UnigramTokenizer,
 }
-FIXED_SIZE = ("char", "byte")  # kinds whose size is not a choice
+FIXED_SIZE = ("char", "byte")  # kinds whose vocabulary size cannot be chosen
 
 __all__ = [
     "FIXED_SIZE",
@@ -35,11 +35,11 @@ def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -
 
     Args:
         kind: A key of `KINDS`.
-        chunks: The training part only, so that what it has not seen stays unknown.
-        size: Symbols to have; None is what suits the text.
+        chunks: The training part only, so that characters that occur only elsewhere are unknown.
+        size: Vocabulary size; None chooses one that suits the text.
 
     Raises:
-        UsageError: There is no such kind, or the text does not suit `size`.
+        UsageError: There is no such kind, or `size` does not suit the kind or the text.
         TextError: The text cannot be used.
     """
     if kind not in KINDS:
@@ -50,13 +50,13 @@ def train_tokenizer(kind: str, chunks: Iterable[str], size: int | None = None) -
     if size is not None and kind in FIXED_SIZE:
         others = ", ".join(name for name in KINDS if name not in FIXED_SIZE)
         raise UsageError(
-            f"`vocab_size` does not go with `tokenizer` {kind}.", f"It is for {others}."
+            f"`vocab_size` cannot be used with `tokenizer` {kind}.", f"It is for {others}."
         )
     return KINDS[kind].train(chunks, size)
 
 
 def tokenizer_from_dict(values: Any) -> Tokenizer:
-    """Rebuild a tokenizer from what its `to_dict` gave. Nothing about `values` is trusted.
+    """Rebuild a tokenizer from what its `to_dict` returned, checking everything.
 
     Raises:
         ModelFileError: `values` does not describe a tokenizer of this version.

@@ -1,4 +1,4 @@
-"""UTF-8 bytes as symbols: 256 of them serve every text there is."""
+"""UTF-8 bytes as symbols: 256 of them encode any text."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from charrnn.tokenizers.byte_fallback import BYTES, ByteFallbackTokenizer, check
 
 @dataclass(frozen=True)
 class ByteTokenizer(ByteFallbackTokenizer):
-    """One id for each byte: its value."""
+    """One id per byte: its value."""
 
     kind: ClassVar[str] = "byte"
     spellings: ClassVar[tuple[bytes, ...]] = BYTES
@@ -31,11 +31,11 @@ class ByteTokenizer(ByteFallbackTokenizer):
             yield np.frombuffer(to_bytes(chunk), np.uint8).astype(self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the kind: there is nothing else."""
+        """Return the kind, which is all there is to store."""
         return {"kind": self.kind}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild from what `to_dict` gave; see `Tokenizer.from_dict`."""
+        """Rebuild from what `to_dict` returned; see `Tokenizer.from_dict`."""
         check_entries(values, cls.kind)
         return cls()

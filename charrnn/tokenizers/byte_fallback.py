@@ -1,9 +1,7 @@
-"""What the kinds share in which every id stands for some bytes: ids 0 .
+"""The base of tokenizers whose ids stand for bytes; ids 0 .. 255 are the single bytes.
 
-255 are the bytes themselves.
-
-So no text is beyond them: what has no symbol of its own is spelled in bytes, and decoding is one
-table for all.
+They can encode every text: what has no symbol of its own is spelled in bytes. Decoding is a table
+look-up.
 """
 
 import codecs
@@ -21,13 +19,13 @@ from charrnn.errors import ModelFileError, UsageError
 from charrnn.tokenizers.base import Ids, checked_ids, id_dtype, to_bytes
 
 BYTES = tuple(bytes([value]) for value in range(256))
-BLOCK = 1 << 16  # characters looked at together
+BLOCK = 1 << 16  # characters processed at once
 
 
 class ByteFallbackTokenizer(ABC):
-    """A tokenizer to which nothing is unknown.
+    """A tokenizer without unknown characters.
 
-    A kind adds how text is cut, and what its symbols stand for.
+    Subclasses define how text is cut and what the symbols stand for.
     """
 
     kind: ClassVar[str]
@@ -37,7 +35,7 @@ class ByteFallbackTokenizer(ABC):
     @property
     @abstractmethod
     def spellings(self) -> tuple[bytes, ...]:
-        """What each id stands for: at least one byte; the first 256 are `BYTES`."""
+        """The bytes of each id, at least one; the first 256 are `BYTES`."""
 
     @abstractmethod
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
@@ -45,7 +43,7 @@ class ByteFallbackTokenizer(ABC):
 
     @cached_property
     def size(self) -> int:
-        """Symbols that the model predicts."""
+        """Vocabulary size."""
         return len(self.spellings)
 
     @cached_property
@@ -64,7 +62,7 @@ class ByteFallbackTokenizer(ABC):
         ).decode(errors="replace")
 
     def decoder(self) -> "ByteFallbackDecoder":
-        """Return a decoder; see `Tokenizer.decoder`."""
+        """Return a decoder of single ids; see `Tokenizer.decoder`."""
         return ByteFallbackDecoder(self.spellings)
 
     def spell(self, symbol: int) -> bytes:
@@ -72,12 +70,12 @@ class ByteFallbackTokenizer(ABC):
         return self.spellings[symbol]
 
     def unknown_characters(self, text: str) -> list[str]:
-        """Return nothing: all can be spelled."""
+        """Return an empty list: every character can be spelled in bytes."""
         return []
 
 
 class ByteFallbackDecoder:
-    """Holds back the bytes of a character until its last one has come."""
+    """Holds back the bytes of a character until it is complete."""
 
     def __init__(self, spellings: tuple[bytes, ...]) -> None:
         self.spellings = spellings
@@ -93,7 +91,7 @@ class ByteFallbackDecoder:
 
 
 def rechunk(chunks: Iterable[str], length: int = BLOCK) -> Iterator[str]:
-    """Yield a text in blocks of `length` characters, the last one shorter, however it was cut before."""
+    """Yield a text, however it was cut, in blocks of `length` characters; the last is shorter."""
     held = ""
     for chunk in chunks:
         held += chunk
@@ -104,14 +102,16 @@ def rechunk(chunks: Iterable[str], length: int = BLOCK) -> Iterator[str]:
         yield held
 
 
-def cut(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
-    """Yield the successive matches of `pattern`, some thousands at a time, however the text was cut before.
+def find_matches(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
+    """Yield the successive matches of `pattern` in a text, some thousands at a time.
+
+    They do not depend on how the text was cut into chunks.
 
     Args:
         chunks: The text.
-        pattern: Without groups. It matches at every place, a bounded number of characters, and what
-            it matches there does not depend on more than two characters behind the match: so all
-            but the last match or two are certain.
+        pattern: Without groups. It must match a bounded number of characters at every position, and
+            look at most two characters ahead: then all but the last one or two matches of a block
+            are final.
     """
     held = ""
     for block in rechunk(chunks):
@@ -124,14 +124,14 @@ def cut(chunks: Iterable[str], pattern: re.Pattern[str]) -> Iterator[list[str]]:
     yield pattern.findall(held)
 
 
-def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
-    """Return blocks spread evenly over a text, `most` characters in all at most, and the whole text's length.
+def spread_sample(chunks: Iterable[str], limit: int) -> tuple[list[str], int]:
+    """Return blocks spread evenly over a text, and the length of the text.
 
-    A text that is no longer than `most` is returned whole; of a longer one, at least half as much
-    as could be. Memory: the sample, and one chunk.
+    A text of up to `limit` characters is returned whole; of a longer one, between half of `limit`
+    and `limit` characters. Memory: the sample and one chunk.
 
     Raises:
-        TextError: The text holds a surrogate.
+        TextError: The text holds a lone surrogate.
     """
     kept, length, stride = list[str](), 0, 1
     for number, block in enumerate(rechunk(chunks)):
@@ -139,18 +139,18 @@ def spread_sample(chunks: Iterable[str], most: int) -> tuple[list[str], int]:
         length += len(block)
         if number % stride == 0:
             kept.append(block)
-        if len(kept) * BLOCK > most:
+        if len(kept) * BLOCK > limit:
             kept, stride = kept[::2], stride * 2
     return kept, length
 
 
-def frequent(counts: Counter[str], share: float) -> list[str]:
-    """Return the most frequent entries that together reach `share` of all, in descending order.
+def most_frequent(counts: Counter[str], fraction: float) -> list[str]:
+    """Return the fewest entries that make up `fraction` of the total count, most frequent first.
 
-    Of equals, sorted.
+    Entries of equal count are in lexical order.
     """
     ranked = sorted(counts, key=lambda entry: (-counts[entry], entry))
-    reached, wanted = 0, share * counts.total()
+    reached, wanted = 0, fraction * counts.total()
     for number, entry in enumerate(ranked):
         if reached >= wanted:
             return ranked[:number]
@@ -158,19 +158,18 @@ def frequent(counts: Counter[str], share: float) -> list[str]:
     return ranked
 
 
-def usual_size(length: int, factor: float, most: int) -> int:
-    """Return a vocabulary's size for a text of `length` characters.
+def default_size(length: int, factor: float, limit: int) -> int:
+    """Return a vocabulary size for a text of `length` characters, at most `limit`.
 
-    A power of two near `factor` * sqrt(length).
-
-    Distinct words grow about as the square root of a text's length (Heaps' law), and a symbol is
-    learned from its occurrences, so that a short text cannot teach many.
+    It is a power of two near `factor` * sqrt(length): the number of distinct words grows about as
+    the square root of a text's length (Heaps' law), and a model needs many occurrences of a symbol
+    to learn it.
     """
-    return int(min(most, max(512, 2 ** round(np.log2(factor * max(1, length) ** 0.5)))))
+    return int(min(limit, max(512, 2 ** round(np.log2(factor * max(1, length) ** 0.5)))))
 
 
 def check_filled(size: int | None, found: int, kind: str) -> None:
-    """Raise `UsageError` if `size` symbols were asked for and the text has fewer, `found`."""
+    """Raise `UsageError` if a vocabulary of `size` was asked for and the text has only `found`."""
     if size is not None and found < size:
         raise UsageError(
             f"`vocab_size` {size} is more than the text can fill: it has {found} {kind} symbols.",
@@ -179,7 +178,7 @@ def check_filled(size: int | None, found: int, kind: str) -> None:
 
 
 def check_entries(values: dict[str, Any], kind: str, *names: str) -> None:
-    """Raise `ModelFileError` unless a description consists of "kind" and of strings under `names`."""
+    """Raise `ModelFileError` unless `values` has "kind", strings under `names`, and no more."""
     if set(values) != {"kind", *names} or not all(isinstance(values[name], str) for name in names):
         wanted = " and ".join(f'"{name}"' for name in names) or "nothing"
-        raise ModelFileError(f'The {kind} tokenizer needs {wanted} beside "kind", as strings.')
+        raise ModelFileError(f'The {kind} tokenizer needs {wanted} besides "kind", as strings.')

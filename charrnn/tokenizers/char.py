@@ -1,7 +1,4 @@
-"""One id per code point.
-
-The smallest vocabulary that loses nothing of the text it was made from.
-"""
+"""One id per code point: the smallest vocabulary that encodes its training text exactly."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 from charrnn.errors import ModelFileError, TextError
 from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, checked_ids, id_dtype, to_bytes
 
-REPLACEMENT = "\ufffd"  # what Unicode shows for a character that cannot be shown
+REPLACEMENT = "\ufffd"  # Unicode's replacement character
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,8 @@ class CharTokenizer:
     """Code points as symbols; id 0 is the unknown symbol.
 
     Attributes:
-        characters: The known code points, each once, in the order of their ids: `characters[i]` has
-            the id i + 1.
+        characters: The known code points, each once, in the order of their ids: `characters[i]`
+            has the id i + 1.
     """
 
     kind: ClassVar[str] = "char"
@@ -34,21 +31,21 @@ class CharTokenizer:
 
     @classmethod
     def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
-        """Know each code point of the text, in code point order; see `Tokenizer.train`."""
+        """Collect the text's code points, in code point order; see `Tokenizer.train`."""
         characters = distinct_characters(chunks)
         if not characters:
             raise TextError("There is nothing to learn a vocabulary from: the text is empty.")
         return cls(characters)
 
     def extended(self, text: str) -> Self:
-        """Return a tokenizer in which every id keeps its meaning, and the new code points of `text` come last."""
+        """Return a tokenizer that also knows the code points of `text`; existing ids stay."""
         return type(self)(
             self.characters + "".join(self.unknown_characters(distinct_characters([text])))
         )
 
     @property
     def size(self) -> int:
-        """Symbols that the model predicts: the known code points and the unknown symbol."""
+        """Vocabulary size: the known code points and the unknown symbol."""
         return len(self.characters) + 1
 
     @cached_property
@@ -58,11 +55,11 @@ class CharTokenizer:
 
     @property
     def unknown_nats(self) -> float:
-        """Price of naming one code point among all that are unknown, in nats."""
+        """Nats for a uniform choice among all unknown code points."""
         return math.log(max(1, ENCODABLE - len(self.characters)))
 
     def encode(self, text: str) -> Ids:
-        """Return one id for each code point; see `Tokenizer.encode`."""
+        """Return one id per code point; see `Tokenizer.encode`."""
         if text.isascii() and self.ascii_ids is not None:  # three times as fast
             return np.frombuffer(text.encode().translate(self.ascii_ids), np.uint8).astype(
                 self.ids.dtype, copy=False
@@ -74,11 +71,11 @@ class CharTokenizer:
         return map(self.encode, chunks)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
-        """Return one code point for each id; see `Tokenizer.decode`."""
+        """Return one code point per id; see `Tokenizer.decode`."""
         return to_text(code_points(REPLACEMENT + self.characters)[checked_ids(ids, self.size)])
 
     def decoder(self) -> "CharDecoder":
-        """Return a decoder; see `Tokenizer.decoder`."""
+        """Return a decoder of single ids; see `Tokenizer.decoder`."""
         return CharDecoder(REPLACEMENT + self.characters)
 
     def spell(self, symbol: int) -> bytes:
@@ -96,15 +93,16 @@ class CharTokenizer:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild from what `to_dict` gave; see `Tokenizer.from_dict`."""
+        """Rebuild from what `to_dict` returned; see `Tokenizer.from_dict`."""
         characters = values.get("characters")
         if set(values) != {"kind", "characters"} or not isinstance(characters, str):
             raise ModelFileError(
-                'The char tokenizer needs one entry beside "kind": "characters", a string.'
+                'The char tokenizer needs one entry besides "kind": "characters", a string.'
             )
         if not 1 <= len(characters) < MAX_SIZE:
             raise ModelFileError(
-                f"The char tokenizer has {len(characters):,} characters; 1 to {MAX_SIZE - 1:,} can be."
+                f"The char tokenizer has {len(characters):,} characters; "
+                f"1 to {MAX_SIZE - 1:,} are allowed."
             )
         if len(set(characters)) != len(characters):
             raise ModelFileError("The char tokenizer has a character twice.")
@@ -116,36 +114,30 @@ class CharTokenizer:
 
     @cached_property
     def ids(self) -> Ids:
-        """The id of every code point there is, (0x110000,).
-
-        A table, so that encoding is one look-up.
-        """
+        """The id of every Unicode code point, (0x110000,): a table for encoding."""
         table = np.zeros(0x110000, dtype=self.dtype)
         table[code_points(self.characters)] = np.arange(1, self.size)
         return table
 
     @cached_property
     def ascii_ids(self) -> bytes | None:
-        """The ids of the ASCII characters, as a table for `bytes.translate`.
-
-        None if they do not fit into bytes.
-        """
-        ids = self.ids[:256]  # what is beyond ASCII is never looked up
+        """The ids of ASCII characters as a table for `bytes.translate`; None if one exceeds 255."""
+        ids = self.ids[:256]  # entries beyond ASCII are never looked up
         return ids.astype(np.uint8).tobytes() if ids[:128].max() < 256 else None
 
 
 @dataclass(frozen=True)
 class CharDecoder:
-    """Knows the character of each id, and holds nothing back."""
+    """Maps each id to its character, and holds nothing back."""
 
     characters: str
 
     def feed(self, symbol: int) -> str:
-        """Return the character of the id."""
+        """Return the character of an id."""
         return self.characters[symbol]
 
     def flush(self) -> str:
-        """Return nothing."""
+        """Return an empty string: nothing is held back."""
         return ""
 
 
@@ -160,9 +152,9 @@ def to_text(points: NDArray[np.uint32]) -> str:
 
 
 def distinct_characters(chunks: Iterable[str]) -> str:
-    """Return each code point of a text, which comes in pieces, once, in code point order."""
-    seen = np.zeros(0x110000, dtype=bool)  # marking beats sorting: the text is long, Unicode is not
-    known = b""  # of ASCII; after the first pieces nothing is left when these are deleted, and no mark is missing
+    """Return the distinct code points of a text that comes in pieces, in code point order."""
+    seen = np.zeros(0x110000, dtype=bool)  # faster than sorting a long text
+    known = b""  # the ASCII characters seen; deleting them soon leaves next to nothing of a piece
     for chunk in chunks:
         if chunk.isascii():
             known += bytes(set(chunk.encode().translate(None, known)))

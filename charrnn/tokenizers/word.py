@@ -1,18 +1,18 @@
-r"""Words, and what stands between them; a word that the vocabulary lacks is spelled.
+r"""Words and what stands between them; words outside the vocabulary are spelled.
 
-A text is cut into units, each of 64 characters at most, so that no text has one without end:
+A text is cut into units of at most 64 characters:
 
-- a word: letters, digits, combining marks and underscores, with an apostrophe between two, and the
-  space before it;
+- a word: letters, digits, combining marks and underscores, with at most one apostrophe inside, and
+  the space before it;
 - in scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Burmese), each letter by
   itself;
-- a run of one kind of white space: spaces, tabs, line feeds;
-- any other signs in a row, and the space before them; so are letters beyond U+FFFF.
+- a run of one kind of white space: spaces, tabs or line feeds;
+- a run of any other characters, and the space before it; letters beyond U+FFFF count as these.
 
 So `Don't go,  he said` is `Don't| go|,|  |he| said`. The most frequent units are symbols. Any other
-unit is spelled: in symbols for the frequent characters beyond ASCII, and in bytes. A byte's symbol
-is never a word's, so a model always knows whether it is spelling: the byte `a` stands only inside
-of a spelled word.
+unit is spelled, in bytes and in symbols for the frequent characters beyond ASCII. No symbol is both
+a byte and a unit, so a model always knows whether it is spelling: the byte `a` occurs only inside a
+spelled word.
 """
 
 import re
@@ -33,34 +33,29 @@ from charrnn.tokenizers.byte_fallback import (
     ByteFallbackTokenizer,
     check_entries,
     check_filled,
-    cut,
-    frequent,
+    default_size,
+    find_matches,
+    most_frequent,
     spread_sample,
-    usual_size,
 )
 
-SAMPLE = (
-    1 << 24
-)  # characters that the vocabulary is learned from at most, spread evenly over the text
-COVERAGE = (
-    0.9995  # share of the characters beyond ASCII which have a symbol of their own in spelled words
-)
-LARGEST = 1 << 14  # vocabulary that is chosen by itself
-BETWEEN = "\0"  # stands between the units in a model file, and is no part of any
+SAMPLE = 1 << 24  # most characters that the vocabulary is learned from, spread over the text
+COVERAGE = 0.9995  # fraction of the characters beyond ASCII that get a symbol for spelling
+MAX_DEFAULT_SIZE = 1 << 14  # largest vocabulary that is chosen by default
+SEPARATOR = "\0"  # between the units in a model file; part of none
 SPACELESS = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3100-\u312f"
+    "\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f"
 )
 
 
 @dataclass(frozen=True)
 class WordTokenizer(ByteFallbackTokenizer):
-    """Ids are, in this order, the 256 bytes, the characters and the units.
+    """Words as symbols: ids are, in this order, the 256 bytes, the characters and the units.
 
     Attributes:
-        characters: Those beyond ASCII that have a symbol for spelling, the most frequent first.
-        units: Those in the vocabulary, the most frequent first, joined by `BETWEEN`; empty if there
-            is none.
+        characters: Characters beyond ASCII that have a symbol for spelling, most frequent first.
+        units: Units in the vocabulary, most frequent first, joined by `SEPARATOR`; may be empty.
     """
 
     kind: ClassVar[str] = "word"
@@ -72,38 +67,37 @@ class WordTokenizer(ByteFallbackTokenizer):
     def train(cls, chunks: Iterable[str], size: int | None = None) -> Self:
         """Count the units of a sample; see `Tokenizer.train`.
 
-        If `size` is None, units that occur twice are symbols, as many as suit the text's length
-        (`usual_size`).
+        If `size` is None, units need to occur twice, and `default_size` limits their number.
         """
         sample, length = spread_sample(chunks, SAMPLE)
         counts = Counter[str]()
-        for units in cut(sample, unit_pattern()):
+        for units in find_matches(sample, unit_pattern()):
             counts.update(units)
         if not counts:
             raise TextError("There is nothing to learn a vocabulary from: the text is empty.")
         characters = spelling_characters(counts)
-        room = (usual_size(length, 6, LARGEST) if size is None else size) - len(BYTES)
+        room = (default_size(length, 6, MAX_DEFAULT_SIZE) if size is None else size) - len(BYTES)
         if room < 1:
             raise UsageError(f"`vocab_size` must be more than {len(BYTES)} for words, not {size}.")
         characters = characters[:room]
         ranked = [
             unit
-            for unit in frequent(counts, 1)
-            if BETWEEN not in unit and (size or counts[unit] > 1)
+            for unit in most_frequent(counts, 1)
+            if SEPARATOR not in unit and (size or counts[unit] > 1)
         ]
         units = ranked[: room - len(characters)]
         check_filled(size, len(BYTES) + len(characters) + len(units), cls.kind)
-        return cls("".join(characters), BETWEEN.join(units))
+        return cls("".join(characters), SEPARATOR.join(units))
 
     @cached_property
     def spellings(self) -> tuple[bytes, ...]:
-        """What each id stands for."""
+        """The bytes of each id."""
         return (*BYTES, *(symbol.encode() for symbol in (*self.characters, *self._unit_list)))
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of a text in pieces; see `Tokenizer.encode_chunks`."""
-        find, spell = self._ids.get, self._spelled
-        for units in cut(chunks, unit_pattern()):
+        find, spell = self._ids.get, self._spell_unit
+        for units in find_matches(chunks, unit_pattern()):
             found = map(find, units)
             ids = [
                 (id_,) if id_ is not None else spell(unit)
@@ -117,12 +111,12 @@ class WordTokenizer(ByteFallbackTokenizer):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild from what `to_dict` gave; see `Tokenizer.from_dict`."""
+        """Rebuild from what `to_dict` returned; see `Tokenizer.from_dict`."""
         check_entries(values, cls.kind, "characters", "units")
         characters, units = values["characters"], values["units"]
-        if len(characters) + units.count(BETWEEN) + len(BYTES) >= MAX_SIZE:
+        if len(characters) + units.count(SEPARATOR) + len(BYTES) >= MAX_SIZE:
             raise ModelFileError(
-                f"The word tokenizer has more than the {MAX_SIZE:,} symbols that can be."
+                f"The word tokenizer has more than the {MAX_SIZE:,} symbols that are allowed."
             )
         if any("\ud800" <= character <= "\udfff" for character in chain(characters, units)):
             raise ModelFileError(
@@ -136,7 +130,7 @@ class WordTokenizer(ByteFallbackTokenizer):
 
     @cached_property
     def _unit_list(self) -> list[str]:
-        return self.units.split(BETWEEN) if self.units else []
+        return self.units.split(SEPARATOR) if self.units else []
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -148,7 +142,7 @@ class WordTokenizer(ByteFallbackTokenizer):
     def _character_ids(self) -> dict[str, int]:
         return {character: id_ for id_, character in enumerate(self.characters, len(BYTES))}
 
-    def _spelled(self, unit: str) -> Iterable[int]:
+    def _spell_unit(self, unit: str) -> Iterable[int]:
         """Return the ids that spell a unit character by character."""
         if unit.isascii():
             return unit.encode()
@@ -157,18 +151,18 @@ class WordTokenizer(ByteFallbackTokenizer):
 
 
 def spelling_characters(counts: Counter[str]) -> list[str]:
-    """Return the frequent characters beyond ASCII in units of more than one."""
+    """Return the frequent characters beyond ASCII in units of more than one character."""
     characters = Counter[str]()
     for unit, count in counts.items():
         if len(unit) > 1 and not unit.isascii():
             for character in unit:
                 characters[character] += count * (character >= "\x80")
-    return frequent(+characters, COVERAGE)
+    return most_frequent(+characters, COVERAGE)
 
 
 @cache
 def unit_pattern() -> re.Pattern[str]:
-    """Return the rule that stands at the top of this file: it matches one unit, at any place."""
+    """Return the pattern of one unit, as described at the top of this file."""
     word = word_class()
     return re.compile(
         rf" ?[{word}]{{1,33}}(?:['\u2019][{word}]{{1,29}})?"
@@ -179,13 +173,14 @@ def unit_pattern() -> re.Pattern[str]:
 
 
 def word_class() -> str:
-    """Return letters, digits, marks and underscores, but those of `SPACELESS`, as ranges of a regular expression."""
+    """Return the regular expression ranges of the characters of words, without `SPACELESS`.
+
+    Letters beyond U+FFFF are left out, because with them matching takes five times as long.
+    """
     alone = re.compile(f"[{SPACELESS}]")
     points = [
         point
-        for point in range(
-            0x10000
-        )  # with ranges beyond, matching is five times as slow; they count as signs
+        for point in range(0x10000)
         if (unicodedata.category(chr(point))[0] in "LMN" or point == ord("_"))
         and not alone.match(chr(point))
     ]

@@ -1,4 +1,4 @@
-"""What changes a model: from a request to a plan, a trainer, a run and its events.
+"""Training: from a request to a plan, a trainer, and a run with its events.
 
 Nothing here prints.
 """

@@ -1,4 +1,4 @@
-"""What happens in a run: a terminal paints it, a notebook plots it, a test reads it. No torch."""
+"""The events of a run, for a terminal to show, a notebook to plot or a test to read. No torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,11 @@ from charrnn.training.plan import Estimate, Plan
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a person should know.
+    """A message for the user.
 
     Attributes:
         text: One line.
-        warning: It is worth telling even to those who want to hear little.
+        warning: Show it even if only warnings are wanted.
     """
 
     text: str
@@ -32,8 +32,8 @@ class TextRead:
         records: In the training part; 0 if the text has none.
         valid_records: In the held-out part.
         tokenizer: Kind of the tokenizer.
-        vocab_size: Its symbols.
-        unknown: Tokens of the held-out part that do not occur in the training part.
+        vocab_size: Number of its symbols.
+        unknown: Number of unknown tokens in the held-out part.
     """
 
     name: str
@@ -48,7 +48,7 @@ class TextRead:
 
 @dataclass(frozen=True)
 class Planned:
-    """All settings are known."""
+    """All settings are decided."""
 
     plan: Plan
     estimate: Estimate
@@ -59,10 +59,10 @@ class Started:
     """The first step comes next.
 
     Attributes:
-        step: Steps taken before, in a run that is continued.
-        steps: Of the whole run.
+        step: Steps taken before, if a run is continued.
+        steps: Steps of the whole run.
         tokens: Tokens seen before.
-        characters_per_token: Of the training text.
+        characters_per_token: Mean over the training text.
     """
 
     step: int
@@ -73,7 +73,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Trained:
-    """A step was taken.
+    """An optimizer step was taken.
 
     Attributes:
         step: Steps taken so far.
@@ -101,14 +101,14 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Saved:
-    """The training state is safely on disk."""
+    """The training state was written to disk."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """A periodic save did not work; training goes on, and it will be tried again."""
+    """A periodic save failed; training continues, and the save will be tried again."""
 
     step: int
     error: MachineError
@@ -124,7 +124,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Rescheduled:
-    """The run will have another number of steps, so that it ends in time."""
+    """The number of steps was changed, so that the run ends in time."""
 
     step: int
     steps: int

@@ -1,4 +1,4 @@
-"""What a run begins with: the text, its folder, the model to start from. No torch."""
+"""The inputs of a run: its text, its folder and the model to start from. No torch."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,28 +19,28 @@ from charrnn.version import __version__
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a process has found.
+    """The inputs of a run, as one process has read them.
 
     Attributes:
-        folder: The run's; locked, if this process writes in it.
-        asked: What the run is only continued with; see `TrainRequest.asked`.
-        start: The model to start from.
+        folder: The run's folder, locked if this process writes to it.
+        requested: The options that the run depends on; see `TrainRequest.requested`.
+        start: The model to start from, if any.
         text: The text, split.
-        notes: What a person should be told.
+        notes: Messages for the user.
     """
 
     folder: RunFolder
-    asked: dict[str, Any]
+    requested: dict[str, Any]
     start: SavedModel | None
     text: TextSplit
     notes: tuple[str, ...]
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return what has to be the same in all processes, by the name that an error uses."""
-        asked = [f"`{name}` {value}" for name, value in sorted(self.asked.items())]
+        options = [f"`{name}` {value}" for name, value in sorted(self.requested.items())]
         return {
             "The version of charrnn": __version__,
-            "What was asked for": " ".join(asked) or "nothing",
+            "The options": " ".join(options) or "none",
             "The SHA-256 of the text": f"{self.text.sha256[:12]}...",
         }
 
@@ -53,17 +53,17 @@ def read_inputs(
     *,
     locks: bool,
 ) -> RunInputs:
-    """Read and check what was given.
+    """Read and check the inputs of a run.
 
     Args:
-        request: What is asked for.
+        request: What was requested.
         group: The processes that train together.
-        stack: Holds the folder's lock.
-        on_progress: Is told how far the text is read.
-        locks: This process is to write in the folder.
+        stack: Keeps the folder's lock.
+        on_progress: Called while the text is read.
+        locks: Whether this process writes to the folder, and so has to lock it.
 
     Raises:
-        CharRNNError: Something cannot be used.
+        CharRNNError: An input cannot be used.
     """
     if group.size > 1 and "-" in (*request.texts, *request.valid):
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
@@ -73,12 +73,12 @@ def read_inputs(
         folder.prepare()
         stack.enter_context(folder.lock())
     start = load_model(request.init_from) if request.init_from else None
-    asked = request.asked(start.sha256 if start else None)
-    return RunInputs(folder, asked, start, split, notes)
+    requested = request.requested(start.sha256 if start else None)
+    return RunInputs(folder, requested, start, split, notes)
 
 
 def read_split(request: TrainRequest, on_progress: OnProgress) -> tuple[TextSplit, tuple[str, ...]]:
-    """Read the text and split it, and return what a person should be told about that."""
+    """Return the text, read and split, and messages for the user about that."""
     encoding = request.encoding
     text = read_text(request.texts, encoding=encoding, on_progress=on_progress)
     valid = None

@@ -17,7 +17,7 @@ class Plan:
     Attributes:
         model: The shape of the network.
         train: How it is trained.
-        precision: What `train.precision` comes to on this machine.
+        precision: The number format that `train.precision` selects on this machine.
         epochs: Passes over the training text.
     """
 
@@ -27,12 +27,12 @@ class Plan:
     epochs: float
 
     def with_steps(self, steps: int, length: int, chosen: Mapping[str, Any]) -> "Plan":
-        """Return the plan for another number of steps, with the dropout that suits so many epochs.
+        """Return the plan for another number of steps, with dropout adapted to the epochs.
 
         Args:
-            steps: Of the whole run.
-            length: Of the training text, see `length_of`.
-            chosen: Settings that were asked for, which stay.
+            steps: Steps of the whole run.
+            length: Length of the training text; see `text_length`.
+            chosen: Settings that were given, which do not change.
         """
         epochs = self.epochs * steps / self.train.steps
         dropout = dropout_for(epochs, self.model, length, chosen)
@@ -42,12 +42,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """The device, memory and time that a run will take.
 
     Attributes:
-        device: Where it computes on this machine, for a person.
-        memory_bytes: Of weights, optimizer, training and scoring; None if the run is under way.
-        seconds: Of the training, evaluations included; None if nothing was measured.
+        device: Description of the device, for display.
+        memory_bytes: Memory for weights, optimizer, training and scoring; None for a run that is
+            continued.
+        seconds: Training time, evaluations included; None if nothing was measured.
     """
 
     device: str
@@ -55,12 +56,12 @@ class Estimate:
     seconds: float | None = None
 
 
-def length_of(train: Encoded) -> int:
-    """Return a text's length as presets mean it: in characters, or bytes where these are symbols."""
+def text_length(train: Encoded) -> int:
+    """Return a text's length for presets: its characters, or its symbols if there are more."""
     return max(train.characters, len(train.ids))
 
 
 def dropout_for(epochs: float, model: ModelConfig, length: int, chosen: Mapping[str, Any]) -> float:
-    """Return the dropout that was chosen, or else suits the cell and a number of epochs."""
+    """Return the dropout that was given, or else one that suits the cell and the epochs."""
     suitable = {"dropout": suitable_dropout(epochs, parameter_count(model), length)}
     return float((suitable | cell_settings(model.cell) | dict(chosen))["dropout"])

@@ -1,4 +1,4 @@
-"""From a request to the complete settings of a run, measuring the machine where time is the budget."""
+"""From a request to a plan: choose the settings that were not given, measuring speed if needed."""
 
 import math
 import time
@@ -23,19 +23,19 @@ from charrnn.runtime.device import choose_device, choose_precision, prepare_cpu
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, memory_bytes
-from charrnn.training.plan import Estimate, Plan, dropout_for, length_of
+from charrnn.training.plan import Estimate, Plan, dropout_for, text_length
 from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import EVALUATIONS, Throughput, measure_throughput
 from charrnn.training.time_budget import UNLIMITED, TimeBudget, choose_threads
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
-ADAPTIVE_FROM = 2000  # symbols from which a plain output layer takes half of a step's time and more
+MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan, what it will take, and the time budget if the run has one."""
+    """A plan, an estimate of what it takes, and the time budget if the run has one."""
 
     plan: Plan
     estimate: Estimate
@@ -45,18 +45,19 @@ class PlannedRun:
 def check_request(
     request: TrainRequest, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None
 ) -> None:
-    """Raise what `make_plan` would raise about contradictory settings, before a text is encoded.
+    """Raise the errors of `make_plan` that do not depend on the encoded text.
 
-    So is a model refused that has no room even without its activations, which depend on the text.
+    Those are contradictory settings, and a model that is too large for the memory even without its
+    activations.
 
     Args:
-        request: What was asked for.
-        tokenizer: Of the training text.
+        request: What was requested.
+        tokenizer: The tokenizer of the training text.
         length: Characters of the training text.
         base: The model to start from.
     """
-    model, config = settle(request, tokenizer, length, base)
-    check_memory(memory_bytes(model, [(config.batch_size, 1)]), config)  # this much at least
+    model, config = choose_settings(request, tokenizer, length, base)
+    check_memory(memory_bytes(model, [(config.batch_size, 1)]), config)  # a lower bound
 
 
 def make_plan(
@@ -68,22 +69,22 @@ def make_plan(
     estimate: bool = False,
     group: ProcessGroup = ALONE,
 ) -> PlannedRun:
-    """Settle everything that the request leaves open.
+    """Return a plan with all settings that the request does not give.
 
     Args:
-        request: What was asked for.
+        request: What was requested.
         data: The text.
-        started: `time.monotonic()` when the command started: a time budget covers all of it.
-        base: The model to start from, whose shape then holds.
+        started: `time.monotonic()` when the command started, from which a time budget counts.
+        base: The model to start from, whose shape is then used.
         estimate: Measure the speed even if no setting depends on it.
-        group: The processes that will train together, who all ask at once and get the same.
+        group: The processes that will train together. All call this at once and get the same plan.
 
     Raises:
         UsageError: A setting is unknown or out of range.
         TextError: The training text has fewer than two symbols.
-        MachineError: The device is not there, or has too little memory.
+        MachineError: The device is not available, or has too little memory.
     """
-    model, config = settle(request, data.tokenizer, length_of(data.train), base)
+    model, config = choose_settings(request, data.tokenizer, text_length(data.train), base)
     precision = choose_precision(config.precision, choose_device(config.device))
     prepare_cpu(config.threads, group.local_size)
     epoch, needed = _workload(model, config, data, group)
@@ -93,16 +94,16 @@ def make_plan(
         throughput, config = _measure(model, config, precision, data, group)
     if request.is_timed and throughput is not None:
         (elapsed,) = group.max(time.monotonic() - started)
-        most = _max_steps(request, data.train, model, epoch)
+        max_steps = _max_steps(request, data.train, model, epoch)
         seconds = request.seconds or find_preset(request.preset).seconds
-        budget = TimeBudget(started + seconds, most, throughput.evaluation)
+        budget = TimeBudget(started + seconds, max_steps, throughput.evaluation)
         steps, evaluations = budget.first_steps(throughput, started + elapsed)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
         evaluations = EVALUATIONS
     eval_every = request.settings.get("eval_every", math.ceil(steps / evaluations))
     config = replace(config, steps=steps, eval_every=eval_every)
-    dropout = dropout_for(steps * epoch, model, length_of(data.train), request.settings)
+    dropout = dropout_for(steps * epoch, model, text_length(data.train), request.settings)
     model = replace(model, dropout=dropout)
     plan = Plan(model=model, train=config, precision=precision, epochs=steps * epoch)
     training_seconds = throughput.seconds(steps, eval_every) if throughput else None
@@ -118,9 +119,9 @@ def _measure(
     data: EncodedSplit,
     group: ProcessGroup,
 ) -> tuple[Throughput, TrainConfig]:
-    """Return the throughput of a configuration, and the configuration with the fastest threads."""
-    whole = replace(config, seq_len_start=None)
-    measure = partial(measure_throughput, model, whole, precision, data, group)
+    """Return a configuration's throughput, and the configuration with the fastest threads."""
+    full_length = replace(config, seq_len_start=None)
+    measure = partial(measure_throughput, model, full_length, precision, data, group)
     throughput, threads = choose_threads(measure, config, group)
     return throughput.scaled(mean_length(config)), replace(config, threads=threads)
 
@@ -128,9 +129,9 @@ def _measure(
 def _workload(
     model: ModelConfig, config: TrainConfig, data: EncodedSplit, group: ProcessGroup
 ) -> tuple[float, int]:
-    """Return how much of an epoch a step is, and the bytes of memory that a process needs."""
-    whole = replace(config, seq_len_start=None)
-    batcher = make_batcher(data.train.ids, whole, model.vocab_size, data.train.starts)
+    """Return the fraction of an epoch that a step is, and the bytes of memory a process needs."""
+    full_length = replace(config, seq_len_start=None)
+    batcher = make_batcher(data.train.ids, full_length, model.vocab_size, data.train.starts)
     parts = group.size * config.accumulate
     shapes = {(-(-rows // parts), steps) for rows, steps in batcher.shapes()}
     needed = memory_bytes(model, shapes, max_tokens(data.valid))
@@ -138,52 +139,54 @@ def _workload(
 
 
 def _max_steps(request: TrainRequest, train: Encoded, model: ModelConfig, epoch: float) -> int:
-    """Return the steps that are never exceeded to fill the time.
+    """Return the most steps that a time budget may use.
 
-    A preset ends where more epochs gain nothing; a given time is used to its end.
+    A preset stops where more epochs do not help; an explicit time is used in full.
     """
     if request.seconds is not None:
         return UNLIMITED
-    return math.ceil(max_epochs(length_of(train), model.cell) / epoch)
+    return math.ceil(max_epochs(text_length(train), model.cell) / epoch)
 
 
-def settle(
+def choose_settings(
     request: TrainRequest, tokenizer: Tokenizer, length: int, base: ModelConfig | None
 ) -> tuple[ModelConfig, TrainConfig]:
-    """Return the settings as far as they do not depend on the speed of the machine.
+    """Return all settings that do not depend on the speed of the machine.
 
     Args:
-        request: What was asked for.
-        tokenizer: Of the training text.
-        length: Of the training text.
+        request: What was requested.
+        tokenizer: The tokenizer of the training text.
+        length: Length of the training text; see `text_length`.
         base: The model to start from.
     """
     chosen = shape_settings(find_preset(request.preset), length)
     chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
     chosen |= request.settings
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
-    # `init_from` brings its tokenizer along
+    # With `init_from`, the tokenizer is that model's.
     config = TrainConfig(**settings | {"tokenizer": tokenizer.kind})
     if base is not None:
-        return _based_on(base, request.settings, tokenizer), config
+        return _shape_of_base(base, request.settings, tokenizer), config
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     if "adaptive" not in shape:
-        # The clusters are by frequency: the smaller id has to be of the more frequent symbol, which
-        # those of characters are not.
-        large = tokenizer.unknown is None and tokenizer.size >= ADAPTIVE_FROM
+        # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
+        # characters (the one with an unknown symbol) does not have.
+        large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE
         shape["adaptive"] = large and not shape.get("tied", False)
     return ModelConfig(**shape | {"vocab_size": tokenizer.size}), config
 
 
-def _based_on(base: ModelConfig, asked: Mapping[str, Any], tokenizer: Tokenizer) -> ModelConfig:
-    """Return the shape of a model that starts from another's weights; only its dropout may differ."""
+def _shape_of_base(
+    base: ModelConfig, given: Mapping[str, Any], tokenizer: Tokenizer
+) -> ModelConfig:
+    """Return the shape of a model that starts from `base`, from which only dropout may differ."""
     kept = base.to_dict() | {"vocab_size": tokenizer.size}
-    for name in asked:
-        if name in MODEL_FIELDS - {"dropout"} and kept[name] != asked[name]:
+    for name in given:
+        if name in MODEL_FIELDS - {"dropout"} and kept[name] != given[name]:
             raise UsageError(
                 f"`{name}` cannot differ from the `init_from` model's, which is {kept[name]}."
             )
-    return ModelConfig(**kept | {"dropout": asked.get("dropout", base.dropout)})
+    return ModelConfig(**kept | {"dropout": given.get("dropout", base.dropout)})
 
 
 def mean_length(config: TrainConfig) -> float:
@@ -193,7 +196,7 @@ def mean_length(config: TrainConfig) -> float:
 
 
 def describe_device(config: TrainConfig, group: ProcessGroup = ALONE) -> str:
-    """Set the threads, and name the device that a configuration comes to on this machine."""
+    """Set the number of threads, and return a description of the device, for display."""
     threads = prepare_cpu(config.threads, group.local_size)
     kind = choose_device(config.device).type
     name = f"cpu with {threads} thread{'s' if threads > 1 else ''}" if kind == "cpu" else kind

@@ -1,4 +1,4 @@
-"""The short samples that a run shows on its way."""
+"""The short samples that a run shows during training."""
 
 from charrnn.config.sampling import SamplingConfig
 from charrnn.sampling.generate import GenerationRequest, Generator
@@ -9,7 +9,7 @@ RECORDS = 8
 
 
 def preview(generator: Generator, seed: int) -> str:
-    """Return a short text: the beginning of one, or some records."""
+    """Return a short sample: the beginning of a text, or some records."""
     rules = SamplingConfig(length=LENGTH)
     if generator.separator is None:
         request = GenerationRequest(generator, "", rules, seed=seed, num=1)

@@ -1,26 +1,26 @@
-"""Where a run is, in plain numbers."""
+"""How far a run has come, in plain numbers."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-LEGACY = ("loss_scale", "quiet_steps")  # which torch's GradScaler keeps now
+LEGACY_FIELDS = ("loss_scale", "quiet_steps")  # of older files; now in torch's GradScaler
 
 
 @dataclass
 class Progress:
-    """Where a run is.
+    """How far a run has come.
 
-    With the weights, the optimizer, the scaler, the batcher and the generators, it is all that a
-    resume needs.
+    This and the states of weights, optimizer, gradient scaler, batcher and random generators are
+    all that a resume needs.
 
     Attributes:
         step: Steps taken.
         tokens: Tokens seen.
         best_nats: Best validation score in nats per token; infinity before the first.
-        best_step: The step that it is of.
+        best_step: The step of the best score.
         evaluated_step: The last step that was evaluated.
-        evaluations_since_best: Evaluations without a better score.
+        evaluations_since_best: Evaluations since the best score.
     """
 
     step: int = 0
@@ -36,17 +36,17 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Progress":
-        """Go back to what `to_dict` returned.
+        """Rebuild from what `to_dict` returned.
 
         Raises:
-            ValueError, TypeError: It is something else.
+            ValueError, TypeError: `values` is something else.
         """
-        known = {name: value for name, value in values.items() if name not in LEGACY}
+        known = {name: value for name, value in values.items() if name not in LEGACY_FIELDS}
         progress = cls(**known | {"best_nats": _or_infinity(known["best_nats"])})
         kinds = {name: type(value) for name, value in vars(cls()).items()}
         for name, value in vars(progress).items():
             if type(value) is not kinds[name] or not value >= 0:
-                raise ValueError("A run's progress is told by numbers that are not negative.")
+                raise ValueError(f"{name} {value!r} of a run's progress is not a valid number.")
         return progress
 
 

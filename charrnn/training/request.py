@@ -1,4 +1,4 @@
-"""What a person asked for, from the command line or from Python. No torch."""
+"""A request to train, from the command line or from Python. No torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -24,10 +24,10 @@ Paths = str | Path | Iterable[str | Path] | None
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(Checked):
-    """All that a run is asked for; what is not given is settled by a plan.
+    """A request to train; a plan chooses what it does not give.
 
     Attributes:
-        settings: Fields of `ModelConfig` and `TrainConfig` that were given.
+        settings: The fields of `ModelConfig` and `TrainConfig` that were given.
     """
 
     texts: tuple[str, ...] = argument(TEXTS, "TEXT")
@@ -57,11 +57,13 @@ class TrainRequest(Checked):
         (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"
     )
     encoding: str = option("utf-8", "Encoding of the text", group=DATA, metavar="NAME")
-    fresh: bool = option(False, "Start again; a run that is there is moved aside", group=REPORT)
+    fresh: bool = option(
+        False, "Start again; a run that is in the folder is moved aside", group=REPORT
+    )
     settings: Mapping[str, Any] = settings_of(ModelConfig, TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` at what is wrong, or at settings that contradict each other."""
+        """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""
         super().__post_init__()
         check_settings(self.settings)
         lengths = {
@@ -71,7 +73,7 @@ class TrainRequest(Checked):
         }
         given = [f"`{name}`" for name, value in lengths.items() if value is not None]
         if len(given) > 1:
-            message = f"{' and '.join(given)} both say how long to train."
+            message = f"{' and '.join(given[:2])} both say how long to train."
             raise UsageError(message, "Give one of them.")
         if self.valid and "valid_fraction" in self.settings:
             message = "`valid` and `valid_fraction` both say what is held out."
@@ -79,11 +81,12 @@ class TrainRequest(Checked):
 
     @classmethod
     def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:
-        """Return the request that a person writes in Python.
+        """Return the request for the arguments of the Python API.
 
         Args:
             texts: One file or folder, or several.
-            options: Other fields, with paths as text or one by one if that is handier; and settings.
+            options: Other fields, and settings; a path may be a string, and one path need not be in
+                a list.
         """
         names = {spec.name for spec in fields(cls)} - {"settings", "texts"}
         own = {name: value for name, value in options.items() if name in names}
@@ -96,11 +99,13 @@ class TrainRequest(Checked):
 
     @property
     def is_timed(self) -> bool:
-        """Whether time is the run's budget."""
+        """Whether a time budget decides the length of the run."""
         return self.epochs is None and "steps" not in self.settings
 
-    def asked(self, init_from: str | None = None) -> dict[str, Any]:
-        """Return what a run is only continued with if it is asked for again, as JSON values.
+    def requested(self, init_from: str | None = None) -> dict[str, Any]:
+        """Return the options that the run depends on, as JSON values.
+
+        They have to be the same when the run is continued.
 
         Args:
             init_from: SHA-256 of the model to start from.

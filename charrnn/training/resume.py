@@ -1,4 +1,4 @@
-"""How a run starts: anew, from another model's weights, or where it stopped."""
+"""Start a run: from scratch, from another model's weights, or from a saved state."""
 
 import math
 from collections.abc import Iterator
@@ -29,32 +29,38 @@ from charrnn.training.trainer import Trainer
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
-# What Python and torch raise when values are not of the kind, or arrays not of the shape, that they
-# should be.
-NO_FIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+# What Python and torch raise for values of the wrong type and arrays of the wrong shape.
+INVALID_STATE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def begin(
     folder: RunFolder,
-    asked: dict[str, Any],
+    requested: dict[str, Any],
     planned: PlannedRun,
     data: EncodedSplit,
     weights: Weights | None = None,
     group: ProcessGroup = ALONE,
 ) -> Run:
-    """Begin a new run in an empty folder: write the state before its first step.
+    """Start a new run in an empty folder, and save its state before the first step.
 
-    All processes begin at once; the main one writes.
+    All processes call this at once; the main process writes.
 
     Raises:
-        UsageError: The folder holds a model already, and no state that it could be continued from.
+        UsageError: The folder holds a model, but no training state to continue from.
     """
     group.all_or_none(lambda: _check_empty(folder) if group.is_main else None)
     trainer = _new_trainer(planned.plan, data, group)
     if weights is not None:
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
         trainer.model.load_state_dict(tensors)
-    run = Run(folder, asked, planned.plan, trainer, planned.budget)
+    run = Run(folder, requested, planned.plan, trainer, planned.budget)
     run.save()
     return run
 
@@ -74,81 +80,81 @@ def _check_empty(folder: RunFolder) -> None:
 
 def resume(
     folder: RunFolder,
-    asked: dict[str, Any],
+    requested: dict[str, Any],
     data: EncodedSplit,
     saved: SavedState,
     group: ProcessGroup = ALONE,
 ) -> Run:
-    """Continue a run from its saved state; all processes do so at once.
+    """Continue a run from its saved state; all processes call this at once.
 
     Raises:
-        UsageError: Something else is asked for than was when the run began.
-        TextError: The text is another.
-        ModelFileError: The state has the right checksum, and yet contradicts itself.
+        UsageError: The options differ from those that the run was started with.
+        TextError: The text differs.
+        ModelFileError: The state contradicts itself, although its checksum is right.
     """
-    with _sound(folder):
-        check_same_run(folder, asked, data, saved.facts)
+    with _inconsistency_errors(folder):
+        check_same_run(folder, requested, data, saved.facts)
         plan = saved_plan(saved.facts, saved.arrays, data.tokenizer)
         run = Run(folder, saved.facts["request"], plan, _new_trainer(plan, data, group))
         run.trainer.restore(saved.arrays, saved.facts["trainer"])
         run.saved = replace(run.trainer.progress)
-    group.all_or_none(lambda: _go_back(run) if group.is_main else None)
+    group.all_or_none(lambda: _rewind_log(run) if group.is_main else None)
     return run
 
 
-def _go_back(run: Run) -> None:
-    """Let the log end where the state does, and the clock go on from there."""
+def _rewind_log(run: Run) -> None:
+    """Cut the metrics log back to the saved state, and restore the elapsed time from it."""
     progress, metrics = run.trainer.progress, run.folder.metrics
     metrics.cut(progress.step, progress.evaluated_step)
     run.seconds = max((line.get("seconds", 0.0) for line in metrics.read()), default=0.0)
 
 
 def saved_tokenizer(
-    folder: RunFolder, asked: dict[str, Any], text: TextSplit, saved: SavedState
+    folder: RunFolder, requested: dict[str, Any], text: TextSplit, saved: SavedState
 ) -> Tokenizer:
-    """Return a saved run's tokenizer, if the run can be continued.
+    """Return a saved run's tokenizer, after checking that the run can be continued.
 
-    If it cannot, nothing has to be learned or encoded to find out.
-
-    Raises:
-        As `resume` does.
+    The check comes before anything is learned or encoded. The errors are those of `resume`.
     """
-    with _sound(folder):
-        check_same_run(folder, asked, text, saved.facts)
+    with _inconsistency_errors(folder):
+        check_same_run(folder, requested, text, saved.facts)
         return tokenizer_from_dict(saved.facts["tokenizer"])
 
 
 @contextmanager
-def _sound(folder: RunFolder) -> Iterator[None]:
-    """Say so if a state has the right checksum, and yet contradicts itself."""
+def _inconsistency_errors(folder: RunFolder) -> Iterator[None]:
+    """Turn errors about a state that contradicts itself into `ModelFileError`."""
     try:
         yield
-    except NO_FIT as error:
+    except INVALID_STATE_ERRORS as error:
         raise ModelFileError(
-            f"The training state in {folder.path} contradicts itself, though its checksum is right: "
-            "charrnn did not write it.",
-            "Restore it from a copy, or start over with `fresh`, which moves it aside.",
+            f"The training state in {folder.path} contradicts itself, though its checksum is "
+            "right: charrnn did not write it.",
+            "Restore it from a copy, or start again with `fresh`, which moves it aside.",
         ) from error
 
 
 def check_same_run(
     folder: RunFolder,
-    asked: dict[str, Any],
+    requested: dict[str, Any],
     text: TextSplit | EncodedSplit,
     facts: dict[str, Any],
 ) -> None:
-    """Raise an error with every difference if a run would be continued with something else.
+    """Check that a run is continued with the same options and the same text.
 
     Raises:
-        UsageError: The options differ.
-        TextError: The text does.
+        UsageError: The options differ; the message names every difference.
+        TextError: The text differs.
     """
     then = facts["request"]
-    names = [name for name in sorted(then | asked) if then.get(name) != asked.get(name)]
+    names = [name for name in sorted(then | requested) if then.get(name) != requested.get(name)]
     if names:
-        changes = [f"`{n}` was {_told(then, n)} and is now {_told(asked, n)}" for n in names]
+        changes = [
+            f"`{name}` was {_printable(then, name)} and is now {_printable(requested, name)}"
+            for name in names
+        ]
         raise UsageError(
-            f"The run in {folder.path} was begun with other options: {', '.join(changes)}.",
+            f"The run in {folder.path} was started with other options: {', '.join(changes)}.",
             "Give the same options to continue it, or add `fresh` to start again; the old run is "
             "moved aside, not deleted.",
         )
@@ -157,17 +163,23 @@ def check_same_run(
         raise TextError(
             f"{text.name} has changed since the run in {folder.path} began "
             f"(SHA-256 {was[:12]}... then, {text.sha256[:12]}... now).",
-            "Add `fresh` to start again with the new text; the old run is moved aside, not deleted.",
+            "Add `fresh` to start again with the new text; the old run is moved aside, not "
+            "deleted.",
         )
 
 
-def _told(values: dict[str, Any], name: str) -> str:
+def _printable(values: dict[str, Any], name: str) -> str:
     value = values.get(name, "not given")
     return str(value) if str(value).isprintable() else repr(value)
 
 
 def saved_plan(facts: dict[str, Any], arrays: Arrays, tokenizer: Tokenizer) -> Plan:
-    """Return a saved run's plan; raise an error of `NO_FIT` if it does not fit the weights."""
+    """Return a saved run's plan.
+
+    Raises:
+        ValueError: It does not fit the weights or the tokenizer; also other errors of
+            `INVALID_STATE_ERRORS`.
+    """
     model, train = ModelConfig.from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
     shapes = {f"model.{name}": shape for name, shape in weight_shapes(model).items()}
     found = {name: one.shape for name, one in arrays.items() if name.startswith("model.")}
@@ -180,10 +192,10 @@ def saved_plan(facts: dict[str, Any], arrays: Arrays, tokenizer: Tokenizer) -> P
 
 
 def extended_weights(start: SavedModel, vocab_size: int) -> Weights:
-    """Return a model's weights for a vocabulary that was extended by new symbols at its end.
+    """Return a model's weights for a vocabulary with new symbols added at its end.
 
-    A new symbol's rows are the mean of the old ones: no better guess is known, and it is on the right
-    scale. The start symbol, whose row is the last of the embedding, stays last.
+    A new symbol's rows are the mean of the old ones, which has the right scale. The start symbol,
+    whose row is the last one of the embedding, stays last.
     """
     weights, rows = dict(start.weights), start.config.vocab_size
     for name in ("embedding.weight", "head_weight", "head_bias"):

@@ -1,4 +1,4 @@
-"""A run keeps a folder: it records what a trainer does, keeps the best model, and saves the state."""
+"""A run: a trainer and the folder in which its metrics, its best model and its state are saved."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,6 @@ import numpy.typing as npt
 from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import DivergedError, InterruptedRun, MachineError
 from charrnn.evaluation.score import bits_per
-from charrnn.model.network import CharRNN
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count
 from charrnn.runtime.distributed import ConnectionLost, ProcessGroup
@@ -31,7 +30,7 @@ from charrnn.training.events import (
     Started,
     Trained,
 )
-from charrnn.training.plan import Plan, length_of
+from charrnn.training.plan import Plan, text_length
 from charrnn.training.preview import preview
 from charrnn.training.progress import Progress
 from charrnn.training.time_budget import TimeBudget
@@ -42,25 +41,25 @@ SECONDS_BETWEEN_SAVES = 60.0
 
 
 class Run:
-    """One run: a trainer, the folder that it is recorded in, and the facts that both were made from.
+    """A trainer, and the folder that its progress is saved in.
 
     Args:
-        folder: Locked by the caller, if this is the main process; the others write nothing.
-        asked: What the run is only continued with; see `TrainRequest.asked`.
+        folder: Locked by the caller in the main process; the other processes do not write.
+        requested: The options that the run depends on; see `TrainRequest.requested`.
         plan: The settings.
         trainer: Takes the steps.
-        budget: The time that the run may take, if that is limited.
+        budget: The time that the run may take, if it is limited.
     """
 
     def __init__(
         self,
         folder: RunFolder,
-        asked: dict[str, Any],
+        requested: dict[str, Any],
         plan: Plan,
         trainer: Trainer,
         budget: TimeBudget | None = None,
     ) -> None:
-        self.folder, self.asked, self.plan, self.trainer = folder, asked, plan, trainer
+        self.folder, self.requested, self.plan, self.trainer = folder, requested, plan, trainer
         self.budget = budget
         self.seconds = 0.0
         self.saved: Progress | None = None
@@ -69,30 +68,25 @@ class Run:
         self._written_config: dict[str, Any] = {}
 
     @property
-    def model(self) -> CharRNN:
-        """The model as it is now."""
-        return self.trainer.model
-
-    @property
     def data(self) -> EncodedSplit:
         """The text."""
         return self.trainer.data
 
     @property
     def group(self) -> ProcessGroup:
-        """The processes that train together; each of them has a run of the same arguments."""
+        """The processes that train together; each has a run with the same arguments."""
         return self.trainer.group
 
     def train(self, should_stop: Callable[[], int | None] = lambda: None) -> Iterator[RunEvent]:
-        """Train to the end, recording and saving on the way, and yield what happens.
+        """Train to the end, log and save during training, and yield events.
 
         Args:
-            should_stop: Asked after every step; the number of a signal ends the run, in all
-                processes, in good order.
+            should_stop: Called after every step and evaluation; returning a signal's number in one
+                process saves and ends the run in all.
 
         Raises:
-            InterruptedRun: `should_stop` gave a signal; everything is saved.
-            DivergedError: The numbers are no longer finite; what was saved before is good.
+            InterruptedRun: `should_stop` returned a signal; everything is saved.
+            DivergedError: Loss or gradient are no longer finite; earlier saves are good.
             MachineError: The last save failed.
         """
         if not self.trainer.finished:
@@ -116,9 +110,9 @@ class Run:
             self.seconds = time.monotonic() - began
             yield event
             yield from self._adjust_to_deadline(event.step)
-            # What only one process knows, that a signal came or a minute has passed, all act upon.
+            # All processes stop or save as soon as one of them has a reason to.
             stop, save = self.group.max(should_stop() or 0, self._save_due(event))
-            yield from self._follow_up(event, save=bool(save))
+            yield from self._handle(event, save=bool(save))
             if stop and not self.trainer.finished:
                 self.save()
                 message = f"Stopped and saved at step {event.step:,}."
@@ -129,24 +123,27 @@ class Run:
             yield from self.trainer.run()
         except DivergedError as error:
             best = self.trainer.progress.best_step
-            good = f"The best model so far, of step {best:,}, is in {self.folder.model}."
-            good = good if best else "No model was saved before."
+            saved = f"The best model so far, of step {best:,}, is in {self.folder.model}."
+            saved = saved if best else "No model was saved before."
             hint = f"Try a lower learning rate: `fresh` `lr` {self.plan.train.lr / 4:g}"
-            raise DivergedError(f"{error.message} {good}", hint) from None
+            raise DivergedError(f"{error.message} {saved}", hint) from None
 
     def _adjust_to_deadline(self, step: int) -> Iterator[Rescheduled]:
-        """Let a run with a time budget have the steps that it can take at the pace of late."""
+        """Change the number of steps of a run with a time budget to fit its recent speed."""
         config = self.plan.train
         if self.budget is None or not self.budget.is_due(step, config.steps):
             return
         steps = self.group.broadcast(self.budget.adjust_to_deadline(config, step))
         if steps != config.steps:
-            self.plan = self.plan.with_steps(steps, length_of(self.data.train), self.asked)
+            self.plan = self.plan.with_steps(steps, text_length(self.data.train), self.requested)
             self.trainer.reschedule(steps, self.plan.model.dropout)
             yield Rescheduled(step, steps)
 
-    def _follow_up(self, event: Trained | Evaluated, *, save: bool) -> Iterator[RunEvent]:
-        """Do what an event calls for: log, sample, keep the model, save. On a full disk, go on."""
+    def _handle(self, event: Trained | Evaluated, *, save: bool) -> Iterator[RunEvent]:
+        """Log an event, save the state or the best model, and sample, where each is due.
+
+        If a save fails, training continues.
+        """
         if self.group.is_main and isinstance(event, Evaluated) and event.best:
             self._unsaved_model = self._best_model(event)
         try:
@@ -154,7 +151,7 @@ class Run:
             if isinstance(event, Evaluated):
                 self._save_best()
             elif save:
-                self.saved_at = time.monotonic()  # a failed save is tried again after as long
+                self.saved_at = time.monotonic()  # retry a failed save after the usual interval
                 self.save()
                 yield Saved(event.step)
         except ConnectionLost:
@@ -179,7 +176,7 @@ class Run:
         return event.step % every == 0
 
     def _log(self, event: Trained | Evaluated) -> None:
-        """Add a line to the metrics log where one is due."""
+        """Add a line to the metrics log if one is due."""
         if not self.group.is_main:
             return
         if isinstance(event, Evaluated):
@@ -194,32 +191,32 @@ class Run:
         self.folder.metrics.append(line)
 
     def save(self) -> None:
-        """Write the best model if it could not be saved before, and the training state.
+        """Write the training state, and the best model if that could not be saved before.
 
-        All processes save at once, for each has a part of the state; the main one writes.
+        All processes call this at once, since each has a part of the state; the main one writes.
 
         Raises:
-            MachineError: It cannot be written; what was saved before is still there. Or the
-                processes have come to different weights.
+            MachineError: It cannot be written, and what was saved before is still there; or the
+                processes have different weights.
         """
         arrays, facts = self.trainer.state()
-        self._check_group(arrays)
+        self._check_same_weights(arrays)
         failure: MachineError | None = None
         if self.group.is_main:
             try:
                 self._write(arrays, facts)
             except MachineError as error:
                 failure = error
-        told = None if failure is None else (failure.message, failure.hint)
-        if failed := self.group.broadcast(told):
+        message = None if failure is None else (failure.message, failure.hint)
+        if failed := self.group.broadcast(message):
             raise failure or MachineError(*failed)
         self.saved = replace(self.trainer.progress)
         self.saved_at = time.monotonic()
 
-    def _check_group(self, arrays: Arrays) -> None:
+    def _check_same_weights(self, arrays: Arrays) -> None:
         """Raise `ConnectionLost` unless all processes have the same weights.
 
-        Two kinds of machine may compute differently.
+        They may differ if the machines are of different kinds.
         """
         if self.group.size == 1:
             return
@@ -232,14 +229,12 @@ class Run:
     def _write(self, arrays: Arrays, trainer: dict[str, Any]) -> None:
         self._save_best()
         plan = self.plan
-        config = (
-            plan.train.to_dict() | plan.model.to_dict()
-        )  # the model's vocab_size, as it came out
-        if config != self._written_config:  # it changes with the steps of a time budget
+        config = plan.train.to_dict() | plan.model.to_dict()  # vocab_size is the model's
+        if config != self._written_config:  # a time budget changes the steps
             self.folder.write_config(config)
             self._written_config = config
         facts = {
-            "request": self.asked,
+            "request": self.requested,
             "model": plan.model.to_dict(),
             "train": plan.train.to_dict(),
             "precision": plan.precision,
@@ -253,7 +248,7 @@ class Run:
         self.folder.save_state(arrays, facts)
 
     def _save_best(self) -> None:
-        """Write the best model, unless it is written already."""
+        """Write the best model, unless it is already written."""
         if self._unsaved_model is not None:
             save_model(self.folder.model, self._unsaved_model)
             self._unsaved_model = None
@@ -270,7 +265,7 @@ class Run:
         return SavedModel(self.plan.model, self.data.tokenizer, self._weights(), about)
 
     def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        state = self.model.state_dict()
+        state = self.trainer.model.state_dict()
         return {name: value.detach().cpu().numpy() for name, value in state.items()}
 
     def _text_facts(self) -> dict[str, Any]:
@@ -279,7 +274,7 @@ class Run:
         return {"name": data.name, "sha256": data.sha256, **sizes}
 
     def sample(self) -> str:
-        """Return a short text from the model as it is now; training is not changed by it."""
+        """Return a short text from the current model, without any effect on training."""
         model = NumpyModel(self.plan.model, self._weights())
         separator, seed = self.data.format.separator, self.plan.train.seed
         return preview(Generator(model, self.data.tokenizer, separator), seed)

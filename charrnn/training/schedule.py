@@ -6,7 +6,7 @@ from charrnn.config.schema import TrainConfig
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step (0 is the first): a linear rise, then a cosine."""
+    """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay."""
     warmup = max(1, round(config.warmup * config.steps))
     if step < warmup:
         return config.lr * (step + 1) / warmup

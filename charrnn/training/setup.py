@@ -1,7 +1,7 @@
-"""From what a run begins with to the run: learn or find the tokenizer, encode, plan or continue.
+"""From the inputs of a run to the run: get a tokenizer, encode the text, then plan or continue.
 
-In a group of processes, what has one right place, the saved state and the vocabulary, is settled by
-the main process, once, and told to the others.
+In a group of processes, the main process loads the saved state and makes the tokenizer, and sends
+both to the others.
 """
 
 from collections.abc import Generator, Mapping
@@ -26,17 +26,17 @@ from charrnn.training.run import Run
 
 MAX_NAMED = 20  # new characters that a note names
 
-Opening = Generator[RunEvent, None, Run | None]  # yields what a person should see
+RunSetup = Generator[RunEvent, None, Run | None]  # yields events and returns the run
 
 
 @dataclass(frozen=True)
-class Basis:
-    """What the main process has settled.
+class SharedSetup:
+    """What the main process prepares for all processes.
 
     Attributes:
-        tokenizer: Of the text, as JSON values.
+        tokenizer: The tokenizer of the text, as JSON values.
         saved: The state to continue from, or None for a new run.
-        notes: What a person should be told.
+        notes: Messages for the user.
     """
 
     tokenizer: dict[str, Any]
@@ -51,26 +51,26 @@ def open_run(
     *,
     started: float,
     plan_only: bool,
-) -> Opening:
+) -> RunSetup:
     """Continue the run in its folder, or plan and begin a new one.
 
     Args:
-        request: What is asked for.
-        inputs: What the run begins with.
+        request: What was requested.
+        inputs: The inputs of the run.
         group: The processes that train together.
         started: `time.monotonic()` when the command started, from which a time budget counts.
         plan_only: Only plan a new run.
 
     Returns:
-        The run, or None if nothing is to be trained.
+        The run, or None if `plan_only`.
     """
-    basis = group.on_main(lambda: settle_basis(request, inputs, group, plan_only=plan_only))
-    yield from (Note(note) for note in basis.notes)
-    tokenizer = tokenizer_from_dict(basis.tokenizer)
+    shared = group.on_main(lambda: prepare_shared(request, inputs, group, plan_only=plan_only))
+    yield from (Note(note) for note in shared.notes)
+    tokenizer = tokenizer_from_dict(shared.tokenizer)
     data = group.main_process_first(lambda: encode(tokenizer, inputs, keep=not plan_only))
     yield text_read(data)
-    if basis.saved is not None:
-        return (yield from continue_run(inputs, data, basis.saved, group))
+    if shared.saved is not None:
+        return (yield from continue_run(inputs, data, shared.saved, group))
     base = inputs.start.config if inputs.start else None
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
     group.check_same({"The precision": planned.plan.precision}, "Say which one with `precision`.")
@@ -78,34 +78,34 @@ def open_run(
     return None if plan_only else begin_run(inputs, data, planned, group)
 
 
-def settle_basis(
+def prepare_shared(
     request: TrainRequest, inputs: RunInputs, group: ProcessGroup, *, plan_only: bool
-) -> Basis:
-    """Find the state to continue from, if there is one, and the tokenizer."""
+) -> SharedSetup:
+    """Load the state to continue from, if there is one, and get the tokenizer."""
     settings, folder = request.settings, inputs.folder
-    device = choose_device(settings.get("device", "auto"))  # before a run is moved aside
+    device = choose_device(settings.get("device", "auto"))  # checked before a run is moved aside
     choose_precision(settings.get("precision", "auto"), device)
     notes: tuple[str, ...] = ()
     if plan_only:
         saved = None
-    elif request.fresh and not group.restarts:  # what torchrun starts again is to be continued
+    elif request.fresh and not group.restarts:  # a run that torchrun restarts is continued
         old, saved = folder.archive(), None
         notes = (f"The run that was in {folder.path} is now in {old}.",) if old else ()
     else:
         saved = folder.load_state()
     if saved is not None:
-        tokenizer = saved_tokenizer(folder, inputs.asked, inputs.text, saved)
-        return Basis(tokenizer.to_dict(), saved)
+        tokenizer = saved_tokenizer(folder, inputs.requested, inputs.text, saved)
+        return SharedSetup(tokenizer.to_dict(), saved)
     tokenizer, more = new_tokenizer(settings, inputs)
     base = inputs.start.config if inputs.start else None
     check_request(request, tokenizer, inputs.text.train.characters, base)
-    return Basis(tokenizer.to_dict(), None, (*notes, *more))
+    return SharedSetup(tokenizer.to_dict(), None, (*notes, *more))
 
 
 def new_tokenizer(
     settings: Mapping[str, Any], inputs: RunInputs
 ) -> tuple[Tokenizer, tuple[str, ...]]:
-    """Learn a tokenizer, or extend that of the model to start from; and what to tell about it."""
+    """Return a tokenizer, trained or extended from that of the model to start from, and notes."""
     if inputs.start is not None:
         _check_vocabulary_stays(inputs.start, settings)
         return _extended_tokenizer(inputs.start, inputs)
@@ -115,30 +115,30 @@ def new_tokenizer(
 
 
 def encode(tokenizer: Tokenizer, inputs: RunInputs, *, keep: bool) -> EncodedSplit:
-    """Encode both parts of the text, into the run's folder or for this process alone."""
+    """Encode both parts of the text, into the run's folder if `keep`, or else temporary files."""
     if not keep:
         return encode_uncached(tokenizer, inputs.text)
-    inputs.folder.prepare()  # on another machine than the main process's
+    inputs.folder.prepare()  # it may be missing on a machine other than the main process's
     return encode_cached(tokenizer, inputs.text, inputs.folder.ids)
 
 
 def continue_run(
     inputs: RunInputs, data: EncodedSplit, saved: SavedState, group: ProcessGroup
-) -> Opening:
-    """Go on from a saved state."""
+) -> RunSetup:
+    """Continue from a saved state."""
     for sentence in saved.damage:
         yield Note(f"{sentence} Using the state saved before it.", warning=True)
-    run = resume(inputs.folder, inputs.asked, data, saved, group)
+    run = resume(inputs.folder, inputs.requested, data, saved, group)
     if run.trainer.finished:
         yield Note("This run is already complete; `fresh` starts again.")
         return run
     yield Note(f"Continuing the run in {run.folder.path} from step {run.trainer.progress.step:,}.")
     before = saved.facts.get("ranks", 1)
     if before != group.size:
-        were = f"{before} ranks" if before > 1 else "one process"
+        processes = f"{before} ranks" if before > 1 else "one process"
         yield Note(
-            f"It was begun by {were}: rows and dropout are distributed anew, so the result will "
-            "differ a little."
+            f"It was started with {processes}. The batch is sharded differently now, so the result "
+            "will differ slightly."
         )
     yield Planned(run.plan, Estimate(describe_device(run.plan.train, group)))
     return run
@@ -147,14 +147,14 @@ def continue_run(
 def begin_run(
     inputs: RunInputs, data: EncodedSplit, planned: PlannedRun, group: ProcessGroup
 ) -> Run:
-    """Begin a new run, from the weights of another model if that is asked for."""
+    """Start a new run, from the weights of another model if one is given."""
     start, vocab_size = inputs.start, planned.plan.model.vocab_size
     weights = extended_weights(start, vocab_size) if start else None
-    return begin(inputs.folder, inputs.asked, planned, data, weights, group)
+    return begin(inputs.folder, inputs.requested, planned, data, weights, group)
 
 
 def text_read(data: EncodedSplit) -> TextRead:
-    """Return what there is to tell about an encoded text."""
+    """Return the event that describes an encoded text."""
     train, valid, unknown = data.train, data.valid, data.tokenizer.unknown
     return TextRead(
         name=data.name,
@@ -169,7 +169,7 @@ def text_read(data: EncodedSplit) -> TextRead:
 
 
 def _check_vocabulary_stays(start: SavedModel, settings: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if another tokenizer is asked for than that of the model to start from."""
+    """Raise `UsageError` if the request is for another tokenizer than the start model's."""
     kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
     for name in kept:
         if settings.get(name) not in (None, kept[name]):
@@ -179,7 +179,7 @@ def _check_vocabulary_stays(start: SavedModel, settings: Mapping[str, Any]) -> N
 
 
 def _extended_tokenizer(start: SavedModel, inputs: RunInputs) -> tuple[Tokenizer, tuple[str, ...]]:
-    """Extend a model's vocabulary by what the text has beyond it; every old symbol keeps its id."""
+    """Extend a model's vocabulary by the text's new characters; old symbols keep their ids."""
     units = inputs.text.train.units("Comparing the vocabulary")
     new = unknown_characters(start.tokenizer, units)
     if not new:

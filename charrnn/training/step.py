@@ -1,4 +1,4 @@
-"""One step of training: gradients from a batch, sharded among processes, then the weights move."""
+"""One training step: compute the gradients of a batch, sharded among processes, and update."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from charrnn.training.optimizer import Optimizer
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step measured and carries on.
+    """The result of one step.
 
     Attributes:
         loss: Nats per token of the batch.
@@ -34,7 +34,7 @@ class StepResult:
 
     @property
     def finite(self) -> bool:
-        """Loss and gradient are finite, so the weights have moved."""
+        """Whether loss and gradient are finite, so that the weights were updated."""
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
@@ -46,16 +46,16 @@ def train_step(
     config: TrainConfig,
     lr: float,
 ) -> StepResult:
-    """Move the weights once: forward, loss, backward, clip, step.
+    """Update the weights once: forward, loss, backward, clip, step.
 
-    A gradient that is not finite moves nothing.
+    If the gradient is not finite, the weights stay as they are.
 
     Args:
-        gradients: Holds the model, in training mode.
-        optimizer: Moves its weights.
-        batch: What to learn from: the whole batch, of which `gradients` takes its shard.
-        state: The model's state before this process's shard of the batch; None is zeros.
-        config: How to clip.
+        gradients: Computes the gradients of its model, which is in training mode.
+        optimizer: Updates the model's weights.
+        batch: The whole batch, of which `gradients` takes this process's shard.
+        state: The model's state before the shard; None is zeros.
+        config: How to clip gradients.
         lr: Learning rate of this step.
     """
     loss, carried = gradients.backward(batch, state)
@@ -65,23 +65,23 @@ def train_step(
     if result.finite:
         gradients.scaler.step(optimizer, lr)  # type: ignore[arg-type]
     gradients.scaler.update()
-    optimizer.clear()
+    optimizer.zero_grad()
     return result
 
 
 class GradientComputer:
-    """Computes a model's gradients from this process's shard of each batch, summed over all.
+    """Computes a model's gradients from shards of each batch, summed over all processes.
 
-    The gradients, and so the weights, are the same in each process, and those of one process with
-    the whole batch.
+    The gradients, and so the weights, are the same in each process, and the same as those of one
+    process with the whole batch.
 
     Args:
-        model: On its device.
-        scaler: Scales the loss against underflow in fp16; disabled in other formats.
-        autocast: Makes the context of the number format.
-        group: The processes among whom a batch's rows are sharded.
-        accumulation_steps: Parts of a shard that are computed one after the other: one part's
-            activations are in memory at a time, and gradients are synchronised once, after the last.
+        model: The model, on its device.
+        scaler: Scales the loss to avoid underflow in fp16; disabled in other formats.
+        autocast: Returns the context for the number format.
+        group: The processes among which a batch's rows are sharded.
+        accumulation_steps: Parts of a shard that are computed one after the other, to save memory.
+            Gradients are synchronised once, after the last part.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class GradientComputer:
             )
 
     def backward(self, batch: Batch, state: State | None) -> tuple[float, State]:
-        """Leave the gradients in the parameters.
+        """Compute the gradients of a batch and leave them in the model's parameters.
 
         Returns:
             The batch's nats per token, and this process's carried state.
@@ -109,7 +109,7 @@ class GradientComputer:
         own = batch.shard(self.group.rank, self.group.size)
         rows, tokens = len(own.inputs), batch.tokens
         parts = min(self.accumulation_steps, rows)
-        # DistributedDataParallel takes the mean over the processes, where the sum is wanted
+        # DistributedDataParallel averages over the processes, but the sum is wanted.
         factor = self.group.size / tokens
         losses, carried = [], list[State]()
         for number in range(parts):
@@ -125,23 +125,23 @@ class GradientComputer:
         return total / tokens, join_rows(carried)
 
     def _synchronised_if(self, last: bool) -> AbstractContextManager[Any]:
-        """Sum the gradients over the processes in the last part's backward pass, for all parts."""
+        """Return the context for a part: gradients are synchronised in the last part only."""
         if isinstance(self.module, nn.parallel.DistributedDataParallel):
             return self.group.communication_errors() if last else self.module.no_sync()
         return nullcontext()
 
 
 class BatchLoss(nn.Module):
-    """A model and its loss as one module: all that a backward pass goes through."""
+    """A model and its loss as one module, as DistributedDataParallel needs it."""
 
     def __init__(self, model: CharRNN) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Return the summed nats of the batch's targets, and the detached state to carry on."""
+        """Return the summed nats of the batch's targets, and the detached state to carry over."""
         values, carried = self.model.hidden(batch.inputs[:, : batch.carry_at], state)
-        if batch.carry_at < batch.inputs.shape[1]:  # the next window begins inside of this one
+        if batch.carry_at < batch.inputs.shape[1]:  # the next window begins inside this one
             rest, _ = self.model.hidden(batch.inputs[:, batch.carry_at :], carried)
             values = torch.cat([values, rest], dim=1)
         scored = slice(batch.scored_from, None)
@@ -150,7 +150,7 @@ class BatchLoss(nn.Module):
 
 
 def join_rows(states: list[State]) -> State:
-    """Put the states of successive rows together."""
+    """Concatenate the states of successive rows."""
     if len(states) == 1:
         return states[0]
     return tuple(torch.cat(tensors) for tensors in zip(*states, strict=True))

@@ -13,33 +13,34 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.trainer import Trainer
 
 MEASURED_SECONDS = 2.5
-WARM = 0.9  # a warm step's time, as a fraction of a step's while measuring
-# Scoring runs the forward third of a step's work, through a quarter more tokens for the warm-up.
-SCORING = 0.42
-EVALUATIONS = 10  # in a run whose length was given
-MAX_EVALUATIONS = 20  # in a run with a time budget, which spends 5 % of it on them
+WARM_STEP = 0.9  # a step's time during a run, as a fraction of the time measured here
+# The cost of scoring a token, as a fraction of training on it: a forward pass, which is a third of
+# a step's work, over a quarter more tokens because of the warm-up.
+SCORING_COST = 0.42
+EVALUATIONS = 10  # of a run whose length was given
+MAX_EVALUATIONS = 20  # of a run with a time budget, which spends 5 % of it on them
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Seconds of one training step, and of one evaluation on the validation text."""
+    """The seconds that one training step takes, and one evaluation on the validation text."""
 
     step: float
     evaluation: float
 
     def scaled(self, factor: float) -> "Throughput":
-        """Return the throughput of steps that take `factor` times as long."""
+        """Return the throughput for steps that take `factor` times as long."""
         return replace(self, step=self.step * factor)
 
     def seconds(self, steps: int, eval_every: int) -> float:
-        """Return the seconds that so many steps take, with their evaluations."""
+        """Return the seconds that `steps` steps take, evaluations included."""
         return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
 
-    def steps_within(self, seconds: float, most: int) -> tuple[int, int]:
-        """Return how many steps, at most `most`, and evaluations fit into a time."""
+    def steps_within(self, seconds: float, max_steps: int) -> tuple[int, int]:
+        """Return how many steps, at most `max_steps`, and evaluations fit into a time."""
         evaluations = max(1, min(MAX_EVALUATIONS, int(0.05 * seconds / self.evaluation)))
         steps = max(10, int((seconds - evaluations * self.evaluation) / self.step))
-        return min(steps, most), evaluations
+        return min(steps, max_steps), evaluations
 
 
 def measure_throughput(
@@ -49,10 +50,10 @@ def measure_throughput(
     data: EncodedSplit,
     group: ProcessGroup = ALONE,
 ) -> Throughput:
-    """Time a few steps of a model that is then thrown away.
+    """Time a few steps of a new model, which is then discarded.
 
-    The median of the second half is taken: the first steps are much slower, and some are disturbed
-    by what else the machine does.
+    The result is the median of the second half of the steps, because the first steps are much
+    slower and other programs may delay some.
     """
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
@@ -62,7 +63,7 @@ def measure_throughput(
         trainer.train_once()
         now = time.monotonic()
         times.append(now - before)
-        (measured,) = group.max(now - begin)  # so all of them end after the same step
-    (step,) = group.max(WARM * statistics.median(times[len(times) // 2 :]))
+        (measured,) = group.max(now - begin)  # so that all processes end after the same step
+    (step,) = group.max(WARM_STEP * statistics.median(times[len(times) // 2 :]))
     tokens_per_step = len(data.train.ids) / trainer.batcher.steps_per_epoch()
-    return Throughput(step, SCORING * step * len(data.valid.ids) / tokens_per_step)
+    return Throughput(step, SCORING_COST * step * len(data.valid.ids) / tokens_per_step)

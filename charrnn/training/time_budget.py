@@ -1,4 +1,4 @@
-"""The time budget of a run: how many steps fit into it, and how many threads take them."""
+"""The time budget of a run: how many steps fit into it, and how many threads to use."""
 
 import time
 from collections.abc import Callable
@@ -9,58 +9,58 @@ from charrnn.runtime.distributed import ProcessGroup
 from charrnn.training.throughput import Throughput
 
 UNLIMITED = 1 << 40  # steps
-SECONDS_TO_LEAVE = 1.0  # to save and to end
-CHECKS = 10  # times that a run looks at its pace
-ADJUSTED_FROM = 0.02  # fraction of the steps that is worth a change
-ADJUSTED_UNTIL = 0.8  # fraction of the run after which its end stays where it is
-CLEARLY_FASTER = 0.8  # of the time of a step
+SECONDS_TO_SAVE = 1.0  # reserved for the last save and the exit
+CHECKS = 10  # how often a run checks its speed
+MIN_CHANGE = 0.02  # smallest change of the steps that is made, as a fraction of them
+LAST_CHANGE = 0.8  # fraction of the run after which its number of steps stays the same
+CLEARLY_FASTER = 0.8  # another number of threads is used if a step takes less than this fraction
 
 
 class TimeBudget:
-    """When a run has to end, and what that means for its number of steps.
+    """The time at which a run has to end, and the number of steps that it allows.
 
     Args:
         deadline: `time.monotonic()` at which the command should end.
-        max_steps: Steps that are never exceeded to fill the time.
-        evaluation: Seconds of the last evaluation, which no step may take away.
+        max_steps: The most steps, even if there is time for more.
+        evaluation: Seconds reserved for the last evaluation.
     """
 
     def __init__(self, deadline: float, max_steps: int, evaluation: float) -> None:
         self.deadline, self.max_steps = deadline, max_steps
-        self.reserved_seconds = SECONDS_TO_LEAVE + evaluation
-        self._pace_from = (time.monotonic(), 0)  # when the pace was last taken, after which step
+        self.reserved_seconds = SECONDS_TO_SAVE + evaluation
+        self._last_check = (time.monotonic(), 0)  # the time, and the steps taken by then
 
     def first_steps(self, throughput: Throughput, now: float) -> tuple[int, int]:
-        """Return the steps and evaluations that a run should have at the speed that was measured."""
-        left = self.deadline - now - SECONDS_TO_LEAVE
+        """Return the steps and evaluations that fit into the time at the measured speed."""
+        left = self.deadline - now - SECONDS_TO_SAVE
         return throughput.steps_within(left, self.max_steps)
 
     def start(self, step: int) -> None:
-        """Take the pace from now on; `step` steps are taken."""
-        self._pace_from = (time.monotonic(), step)
+        """Measure the speed from now on, after `step` steps."""
+        self._last_check = (time.monotonic(), step)
 
     def is_due(self, step: int, steps: int) -> bool:
-        """Whether it is time to look at the pace, after `step` of `steps`."""
-        return step - self._pace_from[1] >= max(1, steps // CHECKS)
+        """Return whether it is time to check the speed, after `step` of `steps` steps."""
+        return step - self._last_check[1] >= max(1, steps // CHECKS)
 
     def adjust_to_deadline(self, config: TrainConfig, step: int) -> int:
-        """Return the steps that a run under way should have, so that it ends in time.
+        """Return the number of steps with which a run in progress ends in time.
 
-        They stay as they are if there is nearly nothing to gain, and towards the end, for the
-        learning rate is to come down to its floor in peace.
+        It stays the same if the change would be small, and towards the end of the run, so that the
+        learning rate decays as planned.
 
         Args:
-            config: Of the run; its `steps` are what it has now.
+            config: The run's settings, with its current number of steps.
             step: Steps taken.
         """
-        (then, before), planned, now = self._pace_from, config.steps, time.monotonic()
-        self._pace_from = (now, step)
-        if step > ADJUSTED_UNTIL * planned or config.seq_len_start is not None:
+        (then, before), planned, now = self._last_check, config.steps, time.monotonic()
+        self._last_check = (now, step)
+        if step > LAST_CHANGE * planned or config.seq_len_start is not None:
             return planned
-        pace = (step - before) / max(1e-9, now - then)
-        left = (self.deadline - self.reserved_seconds - now) * pace
+        steps_per_second = (step - before) / max(1e-9, now - then)
+        left = (self.deadline - self.reserved_seconds - now) * steps_per_second
         steps = min(self.max_steps, step + max(1, int(left)))
-        return steps if abs(steps - planned) > ADJUSTED_FROM * planned else planned
+        return steps if abs(steps - planned) > MIN_CHANGE * planned else planned
 
 
 def choose_threads(
@@ -68,17 +68,17 @@ def choose_threads(
 ) -> tuple[Throughput, int | None]:
     """Return the throughput, and the number of threads to train with; None is torch's default.
 
-    Threads wait for each other at every step, so that one whose core another program uses holds up
-    all: on a machine that was busy lately, as many as its idle cores are tried too, and are taken if
-    that is clearly faster.
+    Threads wait for each other at every step, so a single core that another program uses delays all
+    of them. On a machine that was busy recently, one thread for each idle core is tried too, and is
+    chosen if that is clearly faster.
     """
-    throughput, every, few = measure(), prepare_cpu(None), idle_cores()
+    throughput, default, idle = measure(), prepare_cpu(None), idle_cores()
     on_cpu = choose_device(config.device).type == "cpu"
-    if config.threads is not None or group.size > 1 or not on_cpu or few >= every:
+    if config.threads is not None or group.size > 1 or not on_cpu or idle >= default:
         return throughput, config.threads
-    prepare_cpu(few)
+    prepare_cpu(idle)
     other = measure()
     if other.step < CLEARLY_FASTER * throughput.step:
-        return other, few
-    prepare_cpu(every)
+        return other, idle
+    prepare_cpu(default)
     return throughput, None

@@ -1,4 +1,4 @@
-"""A training as a whole, from what is asked for to its end, as one stream of events."""
+"""Training from the request to the end of the run, as one stream of events."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,36 +18,38 @@ def training_events(
     on_progress: OnProgress = no_progress,
     plan_only: bool = False,
 ) -> Iterator[RunEvent]:
-    """Train a model, or continue a run that was interrupted, and yield what happens.
+    """Train a model or continue an interrupted run, and yield events.
 
     If torchrun has started this process as one of several, they train together.
 
     Args:
-        request: What is asked for.
-        should_stop: Asked after every step; the number of a signal ends the run in good order.
-        on_progress: Is told how far the text is read.
-        plan_only: Plan a new run, with an estimate of its time; train and write nothing.
+        request: What was requested.
+        should_stop: Called after every step and evaluation; returning a signal's number saves and
+            ends the run.
+        on_progress: Called while the text is read.
+        plan_only: Plan a new run and estimate its time, but do not train or write anything.
 
     Raises:
-        UsageError: The settings contradict each other, or what began the run in the folder.
+        UsageError: The settings contradict each other, or differ from those of the run in the
+            folder.
         TextError: The text cannot be read or used.
-        ModelFileError: The state to continue from, or the model to start from, is not good.
+        ModelFileError: The state to continue from or the model to start from cannot be used.
         MachineError: The disk, the memory, the device or another process fails.
-        DivergedError: The numbers are no longer finite; what was saved before is good.
-        InterruptedRun: `should_stop` gave a signal; everything is saved.
+        DivergedError: Loss or gradient are no longer finite; earlier saves are good.
+        InterruptedRun: `should_stop` returned a signal; everything is saved.
     """
     started = time.monotonic()
     with ExitStack() as stack:
         device, backend = (request.settings.get(name, "auto") for name in ("device", "backend"))
         group = stack.enter_context(process_group(device, backend))
         locks = group.is_main and not plan_only
-        inputs = group.agree(
+        inputs = group.run_and_compare(
             lambda: read_inputs(request, group, stack, on_progress, locks=locks),
             RunInputs.fingerprint,
             "Give every rank the same options and the same text.",
         )
         yield from (Note(note) for note in inputs.notes)
-        from charrnn.training.setup import open_run  # here: a wrong name is told before torch comes
+        from charrnn.training.setup import open_run  # imports torch, so only after cheap checks
 
         run = yield from open_run(request, inputs, group, plan_only=plan_only, started=started)
         if run is not None:

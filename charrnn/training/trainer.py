@@ -1,6 +1,6 @@
-"""A Trainer takes the steps, evaluates, and holds exactly the state that a resume needs.
+"""The trainer takes the steps, evaluates, and holds exactly the state that a resume needs.
 
-Nothing here prints, and nothing here knows about files.
+It neither prints nor reads or writes files.
 """
 
 import math
@@ -41,11 +41,11 @@ class Trainer:
     """Trains a model on one part of a text and validates it on the other.
 
     Args:
-        model: On its device; its weights are moved in place.
+        model: The model, on its device; its weights are updated in place.
         data: The text.
-        config: How.
-        precision: `fp32`, `bf16` or `fp16`: what `config.precision` came to on this device.
-        group: The processes that train together; each makes a trainer of the same arguments.
+        config: How to train.
+        precision: `fp32`, `bf16` or `fp16`, as `config.precision` selects on this device.
+        group: The processes that train together; each has a trainer with the same arguments.
 
     Raises:
         UsageError: The batches cannot be sharded evenly.
@@ -62,7 +62,7 @@ class Trainer:
         self.model, self.data, self.config, self.precision = model, data, config, precision
         self.group = group
         self.batcher = make_batcher(data.train.ids, config, model.start, data.train.starts)
-        if data.train.starts is None:  # batches of records have rows as they come
+        if data.train.starts is None:  # batches of records vary in size, and need not be even
             check_shards(self.batcher.batch_size, config, group)
         self.scaler = GradScaler(
             model.device.type,
@@ -79,13 +79,13 @@ class Trainer:
         seed_dropout(config.seed, group.rank)
 
     def run(self) -> Iterator[Trained | Evaluated]:
-        """Train until the steps are done or patience ends, yielding what happens.
+        """Train until all steps are taken or patience runs out, and yield events.
 
-        Between two events, `state()` is what a resume needs to go on with the second.
+        A resume from the `state()` between two events continues with the second.
 
         Raises:
-            DivergedError: The loss or the gradient is no longer finite; the weights are those of
-                the step before.
+            DivergedError: Loss or gradient are no longer finite; the weights are those before the
+                step.
         """
         while True:
             if self.evaluation_due:
@@ -96,14 +96,14 @@ class Trainer:
 
     @property
     def evaluation_due(self) -> bool:
-        """The step just taken is one to evaluate after, and has not been evaluated yet."""
+        """Whether an evaluation is due after the last step, and has not been done yet."""
         step = self.progress.step
         wanted = step == self.config.steps or step % self.config.eval_every == 0
         return wanted and step > self.progress.evaluated_step
 
     @property
     def finished(self) -> bool:
-        """All steps are taken, or patience has ended."""
+        """Whether all steps are taken or patience has run out."""
         patience, waited = self.config.patience, self.progress.evaluations_since_best
         out_of_patience = patience is not None and waited >= patience
         return self.progress.step >= self.config.steps or out_of_patience
@@ -114,34 +114,42 @@ class Trainer:
         batch = self.batcher.next_batch()
         lr = learning_rate(progress.step, self.config)
         state = None if batch.starts_stream else self.carried
+        scale = self.scaler.get_scale()
         result = train_step(self.gradients, self.optimizer, batch, state, self.config, lr)
-        self._check(result)
+        self._check(result, scale)
         self.carried = result.carried
         progress.step += 1
         progress.tokens += batch.tokens
         return Trained(progress.step, result.loss, lr, result.grad_norm, progress.tokens)
 
-    def _check(self, result: StepResult) -> None:
-        """Raise unless the step was finite; in fp16 a gradient may overflow until the scale fits."""
+    def _check(self, result: StepResult, scale: float) -> None:
+        """Raise unless the step was finite or was an overflow that fp16's scaler handles.
+
+        Args:
+            result: The result of the step.
+            scale: The loss scale during the step; an overflow lowers it for the next one.
+
+        Raises:
+            DivergedError: Loss or gradient are not finite.
+        """
         if result.finite:
             return
-        overflowed = math.isfinite(result.loss) and self.scaler.is_enabled()
-        if overflowed and self.scaler.get_scale() >= 1:
+        if math.isfinite(result.loss) and 1 <= self.scaler.get_scale() < scale:
             return
         loss_is_finite = math.isfinite(result.loss)
         what = "gradient is no longer finite" if loss_is_finite else f"loss became {result.loss}"
         raise DivergedError(f"Training diverged: the {what} at step {self.progress.step + 1}.")
 
     def reschedule(self, steps: int, dropout: float) -> None:
-        """Go on with another number of steps and another dropout probability.
+        """Change the number of steps and the dropout probability of a run in progress.
 
-        The learning rate is then as if the run had always had them.
+        From then on, the learning rate is that of a run with the new number of steps.
         """
         self.config = replace(self.config, steps=steps)
         self.model.set_dropout(dropout)
 
     def evaluate(self) -> Evaluated:
-        """Score the validation text; training goes on as if nothing had happened."""
+        """Score the validation text, without any effect on training."""
         valid, step = self.data.valid, self.progress.step
         score = evaluate(
             self.model,
@@ -165,13 +173,13 @@ class Trainer:
         return Evaluated(step, score, best)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of the run's number format."""
+        """Return the context for the run's number format."""
         return autocast(self.precision, self.model.device)
 
     def state(self) -> tuple[Arrays, Facts]:
-        """Return everything that the next step depends on: arrays, and JSON values.
+        """Return everything that the next step depends on, as arrays and JSON values.
 
-        All processes are asked at once.
+        All processes call this at once.
         """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
@@ -184,74 +192,84 @@ class Trainer:
         return arrays | self._carried_arrays() | self._generator_arrays(), facts
 
     def _carried_arrays(self) -> Arrays:
-        """Return the state of all rows of the batch, this process's and the others'."""
+        """Return the carried state of the whole batch, gathered from all processes."""
         if self.carried is None:
             return {}
         own = shard(self.batcher.batch_size, self.group.rank, self.group.size)
-        # A half-precision state is exact in float32, and becomes the same numbers in the next step.
+        # Half-precision numbers are exact in float32, and convert back without change.
         rows = tuple(tensor[: own.stop - own.start].float().cpu() for tensor in self.carried)
         joined = join_rows(self.group.all_gather(rows))
         return {f"carried.{index}": tensor.numpy() for index, tensor in enumerate(joined)}
 
     def _generator_arrays(self) -> Arrays:
-        """Return each process's random generators."""
-        found = {"rng.cpu": torch.get_rng_state().numpy()}
+        """Return the states of each process's random generators."""
+        own = {"rng.cpu": torch.get_rng_state().numpy()}
         if self.model.device.type == "cuda":
-            found["rng.cuda"] = torch.cuda.get_rng_state(self.model.device).numpy()
+            own["rng.cuda"] = torch.cuda.get_rng_state(self.model.device).numpy()
         return {
-            of_rank(name, rank): value
-            for rank, generators in enumerate(self.group.all_gather(found))
+            rank_key(name, rank): value
+            for rank, generators in enumerate(self.group.all_gather(own))
             for name, value in generators.items()
         }
 
     def restore(self, arrays: Arrays, facts: Facts) -> None:
-        """Go back to what `state` returned.
+        """Restore what `state` returned, possibly with another number of processes.
 
-        With another number of processes the rows are sharded again, and a process that is new draws
-        other dropout.
+        The rows are then sharded differently, and an additional process keeps the random generator
+        of its own seed.
 
         Raises:
-            ValueError: It is the state of another model, optimizer, batcher or version; so are some
-                errors of torch.
+            ValueError: It is the state of another model, optimizer, batcher or version. Torch may
+                raise other errors then.
         """
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        self.model.load_state_dict(_under("model.", tensors))
-        self.optimizer.restore(_under("optimizer.", tensors))
+        self.model.load_state_dict(_with_prefix("model.", tensors))
+        self.optimizer.restore(_with_prefix("optimizer.", tensors))
         self._restore_generators(tensors)
         self.progress = Progress.from_dict(facts["progress"])
-        if self.scaler.is_enabled() and "scaler" in facts:
-            self.scaler.load_state_dict(facts["scaler"])
+        self._restore_scaler(facts)
         self.batcher.restore(facts["batcher"])
-        self._restore_carried(_under("carried.", tensors))
+        self._restore_carried(_with_prefix("carried.", tensors))
+
+    def _restore_scaler(self, facts: Facts) -> None:
+        if not self.scaler.is_enabled() or "scaler" not in facts:  # older states have none
+            return
+        state, own = facts["scaler"], self.scaler.state_dict()
+        kinds = {name: type(value) for name, value in own.items()}
+        fits = {name: type(value) for name, value in state.items()} == kinds
+        if not fits or not all(0 <= value < math.inf for value in state.values()):
+            raise ValueError("The state of the loss scale does not fit.")
+        self.scaler.load_state_dict(state)
 
     def _restore_generators(self, tensors: dict[str, Tensor]) -> None:
-        own = of_rank("rng.cpu", self.group.rank)
-        if own in tensors or self.group.is_main:  # only a process that is new may have none
+        own = rank_key("rng.cpu", self.group.rank)
+        if own in tensors or self.group.is_main:  # only an additional process may have none
             torch.set_rng_state(tensors[own])
-        own = of_rank("rng.cuda", self.group.rank)
+        own = rank_key("rng.cuda", self.group.rank)
         if own in tensors and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors[own], self.model.device)
 
     def _restore_carried(self, tensors: dict[str, Tensor]) -> None:
-        """Take this process's rows of the whole batch's state; none is that before the first step."""
-        names = [str(index) for index in range(len(tensors))]  # they are in no order
+        """Take this process's rows of the batch's carried state; there is none before a step."""
+        names = [str(index) for index in range(len(tensors))]  # a file does not keep their order
         carried = tuple(tensors[name].to(self.model.device) for name in names)
         rows = self.batcher.batch_size
         shapes = [tensor.shape for tensor in self.model.initial_state(rows)]
         if carried and [tensor.shape for tensor in carried] != shapes:
             raise ValueError("The carried state does not fit the model.")
         own = shard(rows, self.group.rank, self.group.size)
-        own = own if own.start < own.stop else slice(1)  # of a row without targets, any will do
+        own = own if own.start < own.stop else slice(1)  # any state suits a row without targets
         self.carried = tuple(tensor[own] for tensor in carried) or None
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = (name for name in tensors if name.startswith(prefix))
-    return {name.removeprefix(prefix): tensors[name] for name in found}
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, under their names without it."""
+    names = (name for name in tensors if name.startswith(prefix))
+    return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
-def of_rank(name: str, rank: int) -> str:
-    """Return what a process's part of the state is called; the first one's has no number."""
+def rank_key(name: str, rank: int) -> str:
+    """Return the key of a process's part of the state; that of rank 0 has no number."""
     return f"{name}.{rank}" if rank else name
 
 
@@ -263,7 +281,7 @@ def seed_dropout(seed: int, rank: int) -> None:
 
 
 def check_shards(rows: int, config: TrainConfig, group: ProcessGroup) -> None:
-    """Raise `UsageError` unless a batch of so many rows can be sharded evenly."""
+    """Raise `UsageError` unless a batch of `rows` rows can be sharded evenly."""
     parts = group.size * config.accumulate
     if rows % parts == 0:
         return

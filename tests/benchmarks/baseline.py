@@ -1,10 +1,8 @@
 """The character LSTM that most people would write in PyTorch, trained for a given wall time.
 
-What charrnn has to beat.
-
-Two LSTM layers of 256 (nn.LSTM, float32), an embedding of 64, AdamW at a constant 1e-3, gradients
-clipped at norm 1, batches of 32 sequential streams of 64 characters with the state carried. No
-schedule, no layer norm, no dropout, no bfloat16.
+It is what charrnn has to beat. Two LSTM layers of 256 (nn.LSTM, float32), an embedding of 64, AdamW
+at a constant 1e-3, gradients clipped at norm 1, batches of 32 sequential streams of 64 characters
+with the state carried. No schedule, no layer norm, no dropout, no bfloat16.
 
 It is meant to do well at that: it validates on the whole text as often as a tenth of its time
 allows and keeps the best result, so that too much time does it no harm. The time is that of the
@@ -64,10 +62,10 @@ def read(path: Path, valid_fraction: float) -> tuple[Tensor, Tensor, int]:
 
 
 class Validator:
-    """Scores the validation text, each character once, in parallel segments that first read 256 characters before them.
+    """Scores the validation text, each character once, in parallel segments.
 
-    After these the state is what reading the whole text would have given, to three decimals and
-    better.
+    Each first reads the 256 characters before it; after these the state is what reading the whole
+    text would have given, to three decimals and better.
     """
 
     def __init__(self, train: Tensor, valid: Tensor, symbols: int) -> None:

@@ -1,20 +1,23 @@
-"""Measure charrnn as a person meets it.
+"""Measure charrnn as a person meets it: whole commands, timed from outside.
 
-Whole commands, timed from outside, beside a baseline given the same wall time.
+Beside them stands a baseline given the same wall time.
 
     python tests/benchmarks/bench.py --text data/shakespeare.txt
-    python tests/benchmarks/bench.py --text data/shakespeare.txt --nanogpt nanoGPT --only nanogpt
-    quick goal reset python tests/benchmarks/bench.py --text data/shakespeare.txt --texts
-    data/benchmarks/*.txt --only texts
+    python tests/benchmarks/bench.py --text data/shakespeare.txt --nanogpt nanoGPT \\
+        --only nanogpt quick goal reset
+    python tests/benchmarks/bench.py --text data/shakespeare.txt --only texts \\
+        --texts data/benchmarks/*.txt
 
 Figures (all of them unless --only says which):
 
     nanogpt   nanoGPT's CPU recipe, if --nanogpt says where a checkout is
     quick     `charrnn train` with --preset quick
     reset     the model of `quick`, scored in blocks of 256 that know nothing of each other
-    goal      the shortest `charrnn train` of a small model that ends at 1.88 nats per character or
-    less default   `charrnn train` with no option best      `charrnn train` with --preset best texts
-    `quick` and `default` on each of --texts
+    goal      the shortest `charrnn train` of a small model that ends at 1.88 nats per character
+              or less
+    default   `charrnn train` with no option
+    best      `charrnn train` with --preset best
+    texts     `quick` and `default` on each of --texts
 
 One process runs at a time. Progress goes to standard error, the table to standard output (and to
 --out FILE).
@@ -96,9 +99,8 @@ class Bench:
             *("baseline.py", "--text", text, "--seconds", f"{row['seconds']:.1f}", *self.threads),
             script=True,
         )
-        yield row | {
-            "baseline in that time": f"{baseline['valid_nats']:.4f} ({baseline['epochs']:.1f} epochs)"
-        }
+        figures = f"{baseline['valid_nats']:.4f} ({baseline['epochs']:.1f} epochs)"
+        yield row | {"baseline in that time": figures}
 
     def command(self, figure: str, text: Path, out: Path, *options: object) -> Row:
         """Run `charrnn train`; return its row."""
@@ -125,7 +127,7 @@ class Bench:
         yield {"figure": f"{GOAL} or less: not reached", "text": self.text.stem}
 
     def reset(self) -> Iterator[Row]:
-        """Score the held-out tenth with the quick preset's model, in blocks of 256 and with the state carried."""
+        """Score the held-out tenth with the model of `quick`, in blocks of 256 and carried."""
         out = self.run_folder("quick", self.text)
         if not out.exists():
             self.command("quick", self.text, out, *PRESETS["quick"])

@@ -1,6 +1,4 @@
-"""Compare the cells: on a text, at equal parameters and equal time; their speed.
-
-And on tasks whose answer is known.
+"""Compare the cells: on a text, at equal parameters and time; in speed; and on known tasks.
 
     python tests/benchmarks/cells.py table --text data/shakespeare.txt --seconds 300
     python tests/benchmarks/cells.py attention --text data/benchmarks/python-lib.txt --seconds 600
@@ -8,10 +6,13 @@ And on tasks whose answer is known.
     python tests/benchmarks/cells.py recall markov
 
     table      every cell with and without attention: `charrnn train --time`, validation nats,
-    speed, sampling speed attention  the lstm and the minGRU with and without attention speed
-    steps of training of the lstm and the minGRU at equal parameters and sequence length 256, taken
-    in turn recall     delayed recall: a symbol, --delay distractors, the question; share of new
-    sequences answered correctly markov     nats above the entropy of a Markov source, in percent
+               speed, sampling speed
+    attention  the lstm and the minGRU with and without attention
+    speed      steps of training of the lstm and the minGRU at equal parameters and sequence
+               length 256, taken in turn
+    recall     delayed recall: a symbol, --delay distractors, the question; share of new sequences
+               answered correctly
+    markov     nats above the entropy of a Markov source, in percent
 
 One process runs at a time. Progress goes to standard error, the tables to standard output.
 """
@@ -24,21 +25,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from science import Source, excess, recall
+from torch.amp.grad_scaler import GradScaler
 
 from charrnn import load
+from charrnn.config.cells import CELLS
 from charrnn.config.presets import cell_settings
-from charrnn.config.schema import CELLS, ModelConfig, TrainConfig
-from charrnn.data.batching import Batch
+from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.data.batching.base import Batch
 from charrnn.model.network import build
 from charrnn.model.shapes import parameter_count
-from charrnn.runtime.device import autocast, choose_precision, use_processor
+from charrnn.runtime.device import autocast, choose_precision, prepare_cpu
 from charrnn.training.optimizer import Optimizer
-from charrnn.training.step import Learner, train_step
+from charrnn.training.step import GradientComputer, train_step
 
 Row = list[str]
 SPAN = 128  # of the attention
@@ -49,7 +53,7 @@ KINDS = [(cell, "tanh") for cell in CELLS] + [("rnn", "relu"), ("rnn", "sigmoid"
 
 
 def sized(parameters: int, vocab_size: int = 66, **settings: Any) -> ModelConfig:
-    """Return the configuration whose width, a multiple of 8, comes nearest to a number of parameters."""
+    """Return the configuration nearest to a number of parameters; its width is a multiple of 8."""
     shape = cell_settings(settings["cell"]) | settings
     widths = [
         ModelConfig(vocab_size=vocab_size, hidden_size=width, **shape)
@@ -136,7 +140,7 @@ def table(args: argparse.Namespace, kinds: list[tuple[str, str]]) -> Iterator[Ro
 def speed(args: argparse.Namespace) -> Iterator[Row]:
     """Yield the characters per second of training at three sizes, rivals taking turns."""
     yield ["parameters", "batch", "lstm chars/s", "mingru chars/s", "ratio"]
-    use_processor(args.threads)
+    prepare_cpu(args.threads)
     for parameters in (880_000, 3_300_000, 13_000_000):
         for batch in (8, 32):
             steppers = [stepper(sized(parameters, cell=cell), batch) for cell in ("lstm", "mingru")]
@@ -165,9 +169,10 @@ def stepper(config: ModelConfig, batch: int) -> Callable[[], Any]:
     ids = torch.randint(
         0, config.vocab_size, (batch, 257), generator=torch.Generator().manual_seed(1)
     )
-    learner, context = Learner(model), autocast(precision, model.device)
+    scaler = GradScaler(model.device.type, enabled=False)
+    gradients = GradientComputer(model, scaler, partial(autocast, precision, model.device))
     rows, state = Batch(ids[:, :-1], ids[:, 1:], False, 256), model.initial_state(batch)
-    return lambda: train_step(learner, optimizer, rows, state, train, lr=1e-3, autocast=context)
+    return lambda: train_step(gradients, optimizer, rows, state, train, lr=1e-3)
 
 
 def recall_table(args: argparse.Namespace) -> Iterator[Row]:

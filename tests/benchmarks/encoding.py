@@ -1,16 +1,18 @@
 """Measure how fast a text of any size becomes ids, and what that takes of the memory.
 
-python tests/benchmarks/encoding.py TEXT                       1 GB of TEXT, again and again,
-between lines that differ python tests/benchmarks/encoding.py TEXT MIXED --size 100      100 MB of
-each python tests/benchmarks/encoding.py TEXT --only char           one kind of tokenizer, and no
-other encoders
+    python tests/benchmarks/encoding.py TEXT               1 GB of TEXT, again and again, between
+                                                           lines that differ
+    python tests/benchmarks/encoding.py A B --size 100     100 MB of each
+    python tests/benchmarks/encoding.py TEXT --only char   one kind of tokenizer, and no other
+                                                           encoders
 
 Speeds are MB of the text as UTF-8 in a second of the processor, on one core, from a file to a file:
 `read` is the first pass (decode, count, SHA-256), `learn` the tokenizer's training, `encode` the
-last pass (decode, SHA-256 again, ids, checksum, write, fsync), `all` the three together. `seconds`
-is how long the three took by the clock, the disk included, and `of them disk` how long it takes to
-write and fsync as many bytes and nothing else. Other encoders get a slice of the text, in memory,
-in lines. Memory is the peak of `charrnn train --steps 1` on 1 MB of the text and on all of it.
+last pass over each part (decode, SHA-256 again, ids, checksum, write, fsync), `all` the three
+together. `seconds` is how long the three took by the clock, the disk included, and `of them disk`
+how long it takes to write and fsync as many bytes and nothing else. Other encoders get a slice of
+the text, in memory, in lines. Memory is the peak of `charrnn train --steps 1` on 1 MB of the text
+and on all of it.
 """
 
 import argparse
@@ -27,9 +29,10 @@ from typing import Any
 
 from bench import machine, say
 
-from charrnn.data.id_cache import encode_kept
-from charrnn.data.split import cut, training_part
-from charrnn.data.text import read_texts
+from charrnn.data.formats import PLAIN
+from charrnn.data.id_cache import encode_cached
+from charrnn.data.split import split_text
+from charrnn.data.text import read_text
 from charrnn.tokenizers import KINDS, train_tokenizer
 
 MB = 1_000_000
@@ -60,17 +63,22 @@ SETTINGS = [
     "cpu",
     "--quiet",
 ]
-PEAK = "import resource, runpy, sys; sys.argv[0] = 'charrnn'; code = 0\n"
-PEAK += "try: runpy.run_module('charrnn', run_name='__main__')\nexcept SystemExit as leaving: code = leaving.code\n"
-PEAK += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
+PEAK = """
+import resource, runpy, sys
+sys.argv[0] = 'charrnn'
+code = 0
+try:
+    runpy.run_module('charrnn', run_name='__main__')
+except SystemExit as leaving:
+    code = leaving.code
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
 Row = dict[str, Any]
 
 
 def write_long(source: Path, path: Path, size: int) -> Path:
-    """Write `size` bytes or a little more.
-
-    A text again and again, with a line before each time that differs.
-    """
+    """Write `size` bytes or a little more: a text again and again, each with a line before it."""
     text = source.read_bytes()
     with path.open("wb") as file:
         for number in count(1):
@@ -86,13 +94,13 @@ def write_long(source: Path, path: Path, size: int) -> Path:
 def charrnn_row(kind: str, path: Path, small: Path) -> Row:
     """Measure the passes that `charrnn train` makes, and its memory."""
     began, clock = time.perf_counter(), [time.process_time()]
-    text = read_texts([str(path)])
+    text = read_text([str(path)])
     clock.append(time.process_time())
-    length = training_part(text.characters, 0.1)
-    tokenizer = train_tokenizer(kind, cut(text.chunks(), length)[0])
+    split = split_text(text, PLAIN, 0.1)
+    tokenizer = train_tokenizer(kind, split.train.units())
     clock.append(time.process_time())
     ids = path.with_name("text.ids")
-    encode_kept(tokenizer, lambda: cut(text.chunks(), length), ids, text.sha256)
+    encode_cached(tokenizer, split, ids)
     clock.append(time.process_time())
     seconds, size = time.perf_counter() - began, text.bytes / MB
     row: Row = {"encoder": f"charrnn {kind}", "text": path.stem, "MB": size}
@@ -119,10 +127,7 @@ def disk(path: Path) -> float:
 
 
 def peak(kind: str, path: Path, valid: Path) -> float:
-    """Return the peak memory of training for one step, in MB.
-
-    A short text validates, as scoring takes its time.
-    """
+    """Return the peak memory of one training step, in MB; what is held out is short."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         words = [
             "train",
@@ -158,8 +163,13 @@ def sentencepiece(text: str) -> Callable[[str], list[int]]:
     model = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=iter(text[: 2 * MB].splitlines()),
-        model_writer=model, vocab_size=2000, model_type="bpe", num_threads=1, minloglevel=2, hard_vocab_limit=False,
-    )  # fmt: skip
+        model_writer=model,
+        vocab_size=2000,
+        model_type="bpe",
+        num_threads=1,
+        minloglevel=2,
+        hard_vocab_limit=False,
+    )
     encode = SentencePieceProcessor(model_proto=model.getvalue()).encode
     return lambda line: list(encode(line))
 

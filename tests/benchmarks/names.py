@@ -1,4 +1,4 @@
-"""Train on made-up names with `--records lines`, as a person would, and see whether what is written are names.
+"""Train on made-up names, as a person would, and see whether what the model writes are names.
 
     python tests/benchmarks/names.py                             preset quick
     python tests/benchmarks/names.py --options --time 30s        or any options of `charrnn train`
@@ -23,7 +23,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from charrnn.data.records import survey
+from charrnn.data.formats import RecordFormat
+from charrnn.data.split import split_text
+from charrnn.data.text import read_text
 
 ONSETS = [
     *("m", "l", "k", "s", "r", "t", "n", "d", "b", "v", "j", "c", "h", "z", "p", "f"),
@@ -66,7 +68,7 @@ def made_up_name(rng: random.Random) -> str:
 
 
 def grammar_nats(name: str) -> float:
-    """Return the negative log likelihood of a name, with its end, under the grammar that made it."""
+    """Return the negative log likelihood of a name, with its end, under its grammar."""
     total = 0.0
     for parts, share in FORMS:
         reached = {0: share}
@@ -106,11 +108,8 @@ def measure(folder: Path, count: int, options: list[str]) -> dict[str, Any]:
     )
     seconds = time.monotonic() - begin
     samples = charrnn("sample", out, "--num", NUM, "--seed", 1, "--temperature", 1).split("\n")[:-1]
-    content = [text.read_text(encoding="utf-8")]
-    sides = survey(content, "\n", text.name).divided(0.1)
-    train, valid = (
-        {name.rstrip() for name in side(content)} for side in (sides.training, sides.validating)
-    )
+    split = split_text(read_text([str(text)]), RecordFormat("\n"), 0.1)
+    train, valid = ({name.rstrip() for name in part.units()} for part in (split.train, split.valid))
 
     def share(kept: Any) -> float:
         return sum(map(bool, kept)) / NUM

@@ -95,7 +95,7 @@ def train(
 
 
 def score(copy: Path, valid: "np.ndarray[Any, np.dtype[np.uint16]]") -> dict[str, float]:
-    """Return the nats per character of the checkpoint that the recipe left, and how large the network is."""
+    """Return the nats per character of the checkpoint that the recipe left, and its size."""
     import torch
 
     found = next(copy.glob("out*/ckpt.pt"), None)

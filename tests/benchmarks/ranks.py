@@ -1,15 +1,14 @@
-"""Train with one process and with several on the same cores.
-
-Characters per second, time to a loss, bytes sent.
+"""Train with one process and with several on the same cores, and compare.
 
     python tests/benchmarks/ranks.py --text data/shakespeare.txt
-    python tests/benchmarks/ranks.py --text data/shakespeare.txt --hidden-size 512 --batch-size 64
-    --accumulate 4
+    python tests/benchmarks/ranks.py --text data/shakespeare.txt --hidden-size 512 \\
+        --batch-size 64 --accumulate 4
 
-Each takes the same steps from the same seed: one process with one thread, one with as many as there
-are cores, and as many ranks of one thread under torchrun. The time to a loss is that of the first
-evaluation at or below --goal, in seconds of training. What is sent is what the loopback device has
-counted, less what a run of half the steps sends, for each step.
+Figures: characters per second, time to a loss, bytes sent. Each takes the same steps from the same
+seed: one process with one thread, one with as many as there are cores, and as many ranks of one
+thread under torchrun. The time to a loss is that of the first evaluation at or below --goal, in
+seconds of training. What is sent is what the loopback device has counted, less what a run of half
+the steps sends, for each step.
 """
 
 import argparse
@@ -41,7 +40,8 @@ def train(
 ) -> dict[str, Any]:
     """Train once.
 
-    Return what the run says of itself, the seconds of the whole command and the bytes sent.
+    Returns:
+        What the run says of itself, the seconds of the whole command and the bytes sent.
     """
     words = [
         "train",
@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("--goal", type=float, default=1.8)
     args = parser.parse_args()
     print(
-        f"{machine()}; 2 x {args.hidden_size}, batch {args.batch_size}, {args.steps} steps, {args.optimizer}\n"
+        f"{machine()}; 2 x {args.hidden_size}, batch {args.batch_size}, {args.steps} steps, "
+        f"{args.optimizer}\n"
     )
     names = ("seconds", "chars/s", f"seconds to {args.goal}", "nats/char", "MB sent per step")
     print(f"| processes x threads | {' | '.join(names)} |\n{'|---' * (len(names) + 1)}|")

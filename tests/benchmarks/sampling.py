@@ -3,10 +3,9 @@
     python tests/benchmarks/sampling.py checkpoints/shakespeare
 
 Rows: a plain nn.LSTM loop (one stream, torch, what a tutorial writes); charrnn with one stream;
-    with --num streams side
-by side; and the seconds from starting the process `charrnn sample` to its first character. The
-three speeds are measured in turns, several times, and the best of each is shown: other work on the
-machine can only make one slower.
+with --num streams side by side; and the seconds from starting the process `charrnn sample` to its
+first character. The three speeds are measured in turns, several times, and the best of each is
+shown: other work on the machine can only make one slower.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from charrnn import Model, load
 
 
 def torch_loop(model: Model) -> Callable[[int], None]:
-    """Return what draws so many symbols one after the other from an untrained nn.LSTM of the model's size."""
+    """Return what draws symbols one by one from an untrained nn.LSTM of the model's size."""
     import torch
     from torch import nn
 

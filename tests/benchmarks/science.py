@@ -1,4 +1,4 @@
-"""Tasks whose answer is known beforehand, for the tests at small size and for the benchmark at full size."""
+"""Tasks whose answer is known: for the tests at small size, for the benchmark at full size."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,16 @@ import torch
 from torch.nn import functional
 
 from charrnn.config.schema import ModelConfig, TrainConfig
-from charrnn.data.text import Encoded
-from charrnn.evaluation.scoring import ScoringProtocol, evaluate
+from charrnn.data.encoding import EncodedSplit, encode_text
+from charrnn.data.formats import PLAIN
+from charrnn.evaluation.score import ScoringProtocol
+from charrnn.evaluation.scoring import evaluate
 from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training.optimizer import Optimizer, learning_rate
+from charrnn.training.optimizer import Optimizer
+from charrnn.training.schedule import learning_rate
 from charrnn.training.step import clip_gradients
-from charrnn.training.trainer import Trained, Trainer
+from charrnn.training.trainer import Trainer
 
 SYMBOLS, DISTRACTORS = 8, 8  # of the delayed recall; one more symbol asks
 
@@ -23,9 +26,9 @@ SYMBOLS, DISTRACTORS = 8, 8  # of the delayed recall; one more symbol asks
 def recall_batch(
     batch: int, delay: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return sequences (batch, delay + 2): a symbol, `delay` distractors, the question.
+    """Return sequences (batch, delay + 2) and the symbol that each begins with (batch,).
 
-    And the symbols (batch,).
+    Between that and the question, which is last, are distractors.
     """
     shown = rng.integers(0, SYMBOLS, (batch, 1))
     noise = rng.integers(SYMBOLS, SYMBOLS + DISTRACTORS, (batch, delay))
@@ -38,7 +41,8 @@ def recall(
 ) -> float:
     """Train on delayed recall (Hochreiter & Schmidhuber 1997).
 
-    Return the share of new sequences answered correctly.
+    Returns:
+        The share of new sequences that are answered correctly.
     """
     shape = {"num_layers": 1, "hidden_size": 64, "embedding_size": 16} | settings
     model = build(ModelConfig(vocab_size=SYMBOLS + DISTRACTORS + 1, **shape), seed)
@@ -48,9 +52,9 @@ def recall(
         rows, shown = recall_batch(batch, delay, rng)
         logits, _ = model(rows)
         functional.cross_entropy(logits[:, -1], shown).backward()  # type: ignore[no-untyped-call]
-        clip_gradients(model, config, 1.0)
+        clip_gradients(model, config)
         optimizer.step(learning_rate(step, config))
-        optimizer.clear()
+        optimizer.zero_grad()
     return recalled(model, delay, np.random.default_rng(seed + 1))
 
 
@@ -98,22 +102,21 @@ class Source:
 def excess(source: Source, length: int, steps: int, *, lr: float = 1e-2, **settings: Any) -> float:
     """Train on a source's text.
 
-    Return by how much a model's nats on a new text exceed the source's own, as a share.
+    Returns:
+        By how much the model's nats on a new text exceed the source's own, as a share.
     """
     train, valid = source.write(length, seed=1), source.write(length, seed=2)
     tokenizer = CharTokenizer.train(train)
-    encoded = [
-        Encoded(tokenizer.encode(text), len(text), len(text.encode())) for text in (train, valid)
-    ]
+    encoded = [encode_text(tokenizer, text) for text in (train, valid)]
+    data = EncodedSplit("source", "", PLAIN, tokenizer, *encoded)
     shape = {"num_layers": 1, "hidden_size": 32, "embedding_size": 16} | settings
     config = TrainConfig(steps=steps, lr=lr, eval_every=steps, batch_size=16, seq_len=32)
     model = build(ModelConfig(vocab_size=tokenizer.size, **shape), 1)
-    trainer = Trainer(model, tokenizer, encoded[0], encoded[1], config, "fp32")
+    trainer = Trainer(model, data, config, "fp32")
     while trainer.progress.step < steps:
-        assert isinstance(trainer.train_once(), Trained)
-    score = evaluate(model, tokenizer, encoded[1], ScoringProtocol.carried())
+        trainer.train_once()
+    score = evaluate(model, tokenizer, data.valid, ScoringProtocol.carried())
     states = np.frombuffer(valid.encode(), np.uint8) - ord("a")
-    own = -np.log(
-        source.rows[states[:-1], states[1:]]
-    ).mean()  # the source's own nats on this very text
+    # the source's own nats on this very text
+    own = -np.log(source.rows[states[:-1], states[1:]]).mean()
     return score.nats_per_token / float(own) - 1

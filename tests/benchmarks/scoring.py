@@ -1,13 +1,12 @@
-"""Measure scoring.
+"""Measure scoring: its speed, what dynamic evaluation gains, and what the baselines cost.
 
-Its speed beside a serial pass, what dynamic evaluation gains, and what the baselines cost.
+    python tests/benchmarks/scoring.py --model checkpoints/shakespeare \\
+        --text data/shakespeare.txt --threads 1
 
-    python tests/benchmarks/scoring.py --model checkpoints/shakespeare --text data/shakespeare.txt
-    --threads 1
-
-Speed is that of the first million characters of the text, in one process, the model already loaded;
-the serial pass is `charrnn eval --exact`. Everything else is about the text's last tenth, which the
-model must not have been trained on. Prints a Markdown table; --json writes the figures too.
+Speed is that of the first million characters of the text, in one process, the model already loaded,
+beside a serial pass, which is `charrnn eval --exact`. Everything else is about the text's last
+tenth, which the model must not have been trained on. Prints a Markdown table; --json writes the
+figures too.
 """
 
 import argparse
@@ -16,24 +15,24 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from bench import machine
 
 from charrnn.api import Model, load
-from charrnn.config.schema import DynamicConfig
-from charrnn.data.split import training_part
+from charrnn.config.dynamic import DynamicConfig
+from charrnn.data.formats import train_length
 from charrnn.evaluation import baselines
-from charrnn.evaluation.dynamic import dynamic_nats
-from charrnn.evaluation.scoring import LN2, Score, ScoringProtocol, evaluate, tally
-from charrnn.runtime.device import use_processor
+from charrnn.evaluation.score import LN2, Score, ScoringProtocol
+from charrnn.runtime.device import prepare_cpu
 
 Row = dict[str, Any]
+Result = TypeVar("Result")
 CHARACTERS = 1_000_000
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     """Return a result and the seconds it took."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
@@ -51,37 +50,31 @@ def row(figure: str, score: Score, seconds: float) -> Row:
 
 
 def speed(model: Model, text: str) -> list[Row]:
-    """Score the beginning of a text in one serial pass and in segments side by side, also in `auto` precision."""
+    """Score the beginning of a text in one serial pass, and in segments side by side."""
     encoded, rows = model.encode(text[:CHARACTERS]), list[Row]()
     for name, protocol, precision in (
         ("serial, fp32", ScoringProtocol.exact(), "fp32"),
         ("segments, fp32", ScoringProtocol.carried(), "fp32"),
         ("segments, auto", ScoringProtocol.carried(), "auto"),
     ):
-        network, autocast = model.network(precision=precision)
-        score_it = partial(evaluate, network, model.tokenizer, protocol=protocol, autocast=autocast)
-        score_it(model.encode(text[:20_000]))  # a warm start
-        score, seconds = timed(partial(score_it, encoded))
-        found = row(f"{name}, {encoded.characters:,} characters", score, seconds)
+        scorer = model.scorer(precision=precision)
+        scorer.score(model.encode(text[:20_000]), protocol)  # a warm start
+        found, seconds = timed(partial(scorer.score, encoded, protocol))
+        line = row(f"{name}, {encoded.characters:,} characters", found.score, seconds)
         if rows:
-            apart = abs(found["nats/char"] - rows[0]["nats/char"])
-            found["beside"] = (
-                f"{rows[0]['seconds'] / seconds:.1f} times the serial pass, {apart:.6f} nats apart"
-            )
-        rows.append(found)
+            apart = abs(line["nats/char"] - rows[0]["nats/char"])
+            times = rows[0]["seconds"] / seconds
+            line["beside"] = f"{times:.1f} times the serial pass, {apart:.6f} nats apart"
+        rows.append(line)
     return rows
 
 
 def learning(model: Model, text: str) -> list[Row]:
     """Score a held-out text as it is and with dynamic evaluation."""
-    network, _ = model.network()
-    encoded = model.encode(text)
-    static, seconds = timed(
-        lambda: evaluate(network, model.tokenizer, encoded, ScoringProtocol.carried())
-    )
+    scorer, encoded = model.scorer(), model.encode(text)
+    static, seconds = timed(lambda: scorer.score(encoded, ScoringProtocol.carried()).score)
     rows = [row("held-out tenth, static", static, seconds)]
-    losses = dynamic_nats(network, encoded.ids, DynamicConfig())
-    found, seconds = timed(lambda: tally(losses, model.tokenizer, encoded).score)
+    found, seconds = timed(lambda: scorer.dynamic_score(encoded, DynamicConfig()))
     gain = f"{1 - found.nats / static.nats:.2%} better"
     return [*rows, row("held-out tenth, dynamic", found, seconds) | {"beside": gain}]
 
@@ -135,10 +128,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="all cores if not given")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    use_processor(args.threads)
+    prepare_cpu(args.threads)
     with args.text.open(encoding="utf-8", newline="") as file:
         text = file.read()
-    cut = training_part(len(text), 0.1)
+    cut = train_length(len(text), 0.1)
     train, held_out = text[:cut], text[cut:]
     model, head = load(args.model), f"{machine()}; {torch.get_num_threads()} threads"
     rows = [*speed(model, text), *learning(model, held_out), *without_model(train, held_out)]

@@ -1,7 +1,9 @@
-"""Write texts that nobody tuned charrnn's defaults on, from what a CPython carries (and, if asked for, from Django).
+"""Write texts that nobody tuned charrnn's defaults on.
 
-python tests/benchmarks/texts.py FOLDER                          those that need no network
-python tests/benchmarks/texts.py FOLDER messages-ru messages-cjk  those named
+    python tests/benchmarks/texts.py FOLDER                           those that need no network
+    python tests/benchmarks/texts.py FOLDER messages-ru messages-cjk  those named
+
+They are made of what a CPython carries and, if asked for, of Django's translations.
 """
 
 import argparse

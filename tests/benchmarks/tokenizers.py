@@ -1,11 +1,11 @@
-"""Train a model with each kind of tokenizer for the same time, and compare them on the held-out tenth.
+"""Train a model with each kind of tokenizer for the same time, and compare them.
 
     python tests/benchmarks/tokenizers.py --text data/shakespeare.txt --time 60s
-    python tests/benchmarks/tokenizers.py --text data/shakespeare.txt --kinds char bpe:300 bpe:1000
-    word:2000
+    python tests/benchmarks/tokenizers.py --text data/shakespeare.txt \\
+        --kinds char bpe:300 bpe:1000 word:2000
 
-A kind may name its vocabulary size. Prints what `charrnn compare` says, the baselines primed with
-the training part.
+A kind may name its vocabulary size. Prints what `charrnn compare` says of the held-out tenth, the
+baselines primed with the training part.
 """
 
 import argparse

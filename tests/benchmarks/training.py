@@ -1,14 +1,15 @@
-"""Measure training steps against the machine's own limit, a large matrix product in the same precision, in one run.
+"""Measure training steps against the machine's own limit, a large matrix product.
 
     python tests/benchmarks/training.py --text data/shakespeare.txt
 
-A step is all of it: batch, forward, loss, backward, clip, optimizer, bookkeeping. Its work is
-counted as 6 operations for each weight of the layers and the output and each symbol; the
-optimizer's own work counts nothing, so Muon's share is time that the ratio loses. `plain` is the
-loop that most people would write on the same shape, in a process of its own: nn.LSTM, float32,
-AdamW, loss.item() in each step. The matrix product is measured before and after each row; the
-better one counts. Each row's time is the median of its steps. A second table shows how a step grows
-with layers and width, and that it does not grow with the text.
+Both are measured in one run and in the same precision. A step is all of it: batch, forward, loss,
+backward, clip, optimizer, bookkeeping. Its work is counted as 6 operations for each weight of the
+layers and the output and each symbol; the optimizer's own work counts nothing, so Muon's share is
+time that the ratio loses. `plain` is the loop that most people would write on the same shape, in a
+process of its own: nn.LSTM, float32, AdamW, loss.item() in each step. The matrix product is
+measured before and after each row; the better one counts. Each row's time is the median of its
+steps. A second table shows how a step grows with layers and width, and that it does not grow with
+the text.
 """
 
 import argparse
@@ -26,11 +27,12 @@ from bench import machine, say
 from torch import nn
 from torch.nn import functional
 
+from charrnn.config.cells import CELLS
 from charrnn.config.schema import ModelConfig, TrainConfig
-from charrnn.data.text import Encoded, encode
+from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
+from charrnn.data.formats import PLAIN
 from charrnn.model.network import build
-from charrnn.model.shapes import NUM_GATES
-from charrnn.runtime.device import choose_device, choose_precision, use_processor
+from charrnn.runtime.device import choose_device, choose_precision, prepare_cpu
 from charrnn.tokenizers import CharTokenizer
 from charrnn.training.trainer import Trainer
 
@@ -91,24 +93,18 @@ def trainer_of(
     rest = {name: row[name] for name in ("batch_size", "optimizer") if name in row}
     model = build(ModelConfig(vocab_size=tokenizer.size, **shape), seed=1)
     ids = np.tile(text.ids, row.get("copies", 1))
-    return Trainer(
-        model, tokenizer, Encoded(ids, len(ids), len(ids)), text, TrainConfig(**rest), precision
-    )
+    train = Encoded(ids, len(ids), len(ids))
+    data = EncodedSplit("text", text.sha256, PLAIN, tokenizer, train, text)
+    return Trainer(model, data, TrainConfig(**rest), precision)
 
 
 def operations(trainer: Trainer) -> float:
-    """Return the work of one step.
-
-    2 operations forward and 4 backward for each weight that multiplies a symbol.
-    """
+    """Return the work of a step: 6 operations for each weight that multiplies, and each symbol."""
     config, batch = trainer.model.config, trainer.config.batch_size * trainer.config.seq_len
-    gates, hidden = NUM_GATES[config.cell], config.hidden_size
+    gates, hidden = len(CELLS[config.cell].gates), config.hidden_size
     inputs = config.embedding_size + hidden * (config.num_layers - 1)
-    return (
-        6.0
-        * batch
-        * (gates * hidden * (inputs + hidden * config.num_layers) + hidden * config.vocab_size)
-    )
+    layers = gates * hidden * (inputs + hidden * config.num_layers)
+    return 6.0 * batch * (layers + hidden * config.vocab_size)
 
 
 def plain_loop(text: Encoded, config: ModelConfig, batch: int, length: int) -> Callable[[], object]:
@@ -134,7 +130,7 @@ def plain_loop(text: Encoded, config: ModelConfig, batch: int, length: int) -> C
 
 
 def plain_seconds(row: int) -> float:
-    """Return the seconds of the plain loop's step, measured in a process that has not touched its memory's settings."""
+    """Return the seconds of the plain loop's step, in a process with untouched memory settings."""
     command = [sys.executable, __file__, *sys.argv[1:], "--plain", str(row)]
     return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
@@ -163,7 +159,7 @@ def read(path: Path) -> tuple[CharTokenizer, Encoded]:
     """Return a text in symbols, and the characters that they stand for."""
     content = path.read_text(encoding="utf-8")
     tokenizer = CharTokenizer.train([content])
-    return tokenizer, encode(tokenizer, content)
+    return tokenizer, encode_text(tokenizer, content)
 
 
 def print_plain(args: argparse.Namespace) -> None:
@@ -197,13 +193,12 @@ def main() -> None:
     if args.plain is not None:
         print_plain(args)
         return
-    use_processor(args.threads)
+    prepare_cpu(args.threads)
     precision = choose_precision(args.precision, choose_device("cpu"))
     tokenizer, text = read(args.text)
     print(f"{machine()}; {precision}, {torch.get_num_threads()} threads\n")
-    print(
-        "| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |\n|---|---|---|---|---|---|"
-    )
+    print("| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |")
+    print("|---|---|---|---|---|---|")
     for number, row in enumerate(ROWS):
         cells = measured(
             number, trainer_of(text, tokenizer, precision, row), precision, args.seconds

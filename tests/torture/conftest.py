@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from counting import COUNTED, COUNTS, Amount
 from processes import Command, warm_up
-from small import OPTIONS, TEXT, arguments
+from small_runs import OPTIONS, TEXT, arguments
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import charrnn.__main__
-from charrnn.training import plan, resume  # noqa: F401 (imported here once, and not in each process)
+from charrnn.training import setup  # noqa: F401 (imported here once, and not in each process)
 
 PATIENCE = 60.0  # seconds after which a process counts as hanging
 EXIT_CODES = {0, 2, 3, 4, 5, 6}  # what may happen to a run that nobody interrupts; 1 would be a bug

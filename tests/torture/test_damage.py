@@ -13,7 +13,8 @@ from mutate import parts_of
 
 from charrnn.__main__ import run
 from charrnn.errors import ModelFileError
-from charrnn.storage.container import load, load_model
+from charrnn.storage.container import load
+from charrnn.storage.model_file import load_model
 
 KEPT = Path(__file__).parents[1] / "legacy" / "format-1" / "run"
 MODEL = (KEPT / "model.safetensors").read_bytes()

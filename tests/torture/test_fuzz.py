@@ -17,17 +17,20 @@ import numpy as np
 import pytest
 from counting import Amount
 from mutate import Parts, mutated_bytes, mutated_json, mutated_parts, parts_of, resealed
-from small import TEXT, read, session_in
+from small_runs import TEXT, read, run_in
 
 from charrnn.__main__ import run
-from charrnn.commands import read_config
+from charrnn.cli.config_file import read_config
 from charrnn.config.schema import ModelConfig
+from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import CharRNNError, ModelFileError
 from charrnn.model.shapes import weight_shapes
-from charrnn.storage.container import SavedModel, load, load_model, save_model
+from charrnn.storage.container import load
+from charrnn.storage.model_file import SavedModel, load_model, save_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.tokenizers import KINDS, CharTokenizer, tokenizer_from_dict, train_tokenizer
-from charrnn.training.plan import Request, make_plan
+from charrnn.training.planning import PlannedRun, make_plan
+from charrnn.training.request import TrainRequest
 
 KEPT = Path(__file__).parents[1] / "legacy" / "format-1" / "run"
 MODEL = (KEPT / "model.safetensors").read_bytes()
@@ -118,18 +121,18 @@ def test_state_files_with_changed_meaning_and_the_right_checksum(
 
 
 def small_state(folder: Path) -> bytes:
-    with session_in(folder, cell="rnn") as session:
-        events = session.run()
-        while next(events).step < 3:
+    with run_in(folder, cell="rnn") as small:
+        events = small.train()
+        while next(events).step < 3:  # type: ignore[union-attr]
             pass
-        session.save()
+        small.save()
     return (folder / "last.safetensors").read_bytes()
 
 
 def one_step(folder: Path) -> None:
     if RunFolder(folder).load_state() is not None:
-        with session_in(folder, cell="rnn") as session:
-            next(session.trainer.run(), None)
+        with run_in(folder, cell="rnn") as small:
+            next(small.trainer.run(), None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -168,7 +171,7 @@ def test_sentencepiece_models_with_changed_bytes(
 
 def test_settings(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
     rng, path = random.Random(6), tmp_path / "config.json"
-    tokenizer, data = read(TEXT)
+    data = read(TEXT)
     for number in range(amount(300, 10_000)):
         if number % 2:
             path.write_bytes(mutated_bytes(CONFIG, rng))
@@ -176,14 +179,14 @@ def test_settings(tmp_path: Path, counts: Counter[str], amount: Amount) -> None:
             path.write_text(json.dumps(mutated_json(json.loads(CONFIG), rng)))
         settings = outcome(lambda: read_config(path, {}))
         if settings is not None:
-            outcome(lambda: plan(settings, tokenizer, data))  # noqa: B023
+            outcome(lambda: plan(settings, data))  # noqa: B023
         counts["files fuzzed"] += 1
 
 
-def plan(settings: dict[str, Any], tokenizer: CharTokenizer, data: Any) -> Any:
+def plan(settings: dict[str, Any], data: EncodedSplit) -> PlannedRun:
     """Plan a run; its steps are given, because otherwise the machine's speed would be measured."""
-    request = Request(settings={**settings, "steps": 10, "threads": 1})
-    return make_plan(request, tokenizer, data.train, data.valid, started=0.0)
+    request = TrainRequest(texts=("text",), settings={**settings, "steps": 10, "threads": 1})
+    return make_plan(request, data, started=0.0)
 
 
 def test_memory_stays_near_the_size_of_the_file(tmp_path: Path, amount: Amount) -> None:

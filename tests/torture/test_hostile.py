@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mutate import Parts, parts_of, resealed
-from small import session_in
+from small_runs import run_in
 
 from charrnn.__main__ import run
 from charrnn.errors import ModelFileError, UsageError
@@ -120,26 +120,26 @@ def turn(arrays: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_state_that_contradicts_itself_is_not_continued(change: str, tmp_path: Path) -> None:
     state = tmp_path / "last.safetensors"
-    with session_in(tmp_path) as session:
-        events = session.run()
-        while next(events).step < 3:
+    with run_in(tmp_path) as small:
+        events = small.train()
+        while next(events).step < 3:  # type: ignore[union-attr]
             pass
-        session.save()
+        small.save()
     arrays, facts = from_bytes(state.read_bytes(), "state")
     CHANGES[change](arrays, facts)
     parts = parts_of(to_bytes(arrays, {}))
     state.write_bytes(resealed(Parts(parts.tensors, facts, parts.data)))
-    with pytest.raises(ModelFileError, match="contradicts itself"), session_in(tmp_path):
+    with pytest.raises(ModelFileError, match="contradicts itself"), run_in(tmp_path):
         pass
 
 
 def test_a_request_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
-    with session_in(tmp_path):
+    with run_in(tmp_path):
         pass
     state = tmp_path / "last.safetensors"
     parts = parts_of(state.read_bytes())
     facts = parts.metadata | {"request": {"cell": "a\nb\x1b[31m"}}
     state.write_bytes(resealed(Parts(parts.tensors, facts, parts.data)))
-    with pytest.raises(UsageError) as caught, session_in(tmp_path):
+    with pytest.raises(UsageError) as caught, run_in(tmp_path):
         pass
     assert caught.value.message.isprintable()

@@ -11,9 +11,10 @@ import pytest
 from calls import killing_at, watched
 from counting import Amount
 from processes import Command, Ended, run
-from small import arguments, results
+from small_runs import arguments, results
 
-from charrnn.config.schema import BATCHERS, CELLS
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import BATCHERS
 
 FILES = {
     ".lock",

@@ -16,7 +16,8 @@ from processes import warm_up
 
 from charrnn.__main__ import run
 from charrnn.api import load
-from charrnn.storage.container import FORMAT, load_model
+from charrnn.storage.container import FORMAT
+from charrnn.storage.model_file import load_model
 from charrnn.storage.run_folder import RunFolder
 
 LEGACY = Path(__file__).parents[1] / "legacy"
@@ -52,15 +53,17 @@ def test_an_old_run_is_continued(version: int, tmp_path: Path) -> None:
     shutil.copytree(LEGACY / f"format-{version}", folder)
     before = RunFolder(folder / "run").load_state()
     assert before is not None
-    assert before[1]["trainer"]["progress"]["step"] == 9
+    assert before.facts["trainer"]["progress"]["step"] == 9
     options = json.loads((folder / "command.json").read_text())
     warm_up(["train", str(folder / "text.txt"), "--out", str(folder / "run"), *options])
     after = RunFolder(folder / "run").load_state()
     assert after is not None
-    assert after[1]["trainer"]["progress"]["step"] == 14
+    assert after.facts["trainer"]["progress"]["step"] == 14
     assert load_model(folder / "run").about["valid"]["nats_per_token"] <= VALID[version]
-    steps = [line["step"] for line in RunFolder(folder / "run").read_metrics() if "valid" in line]
+    steps = [line["step"] for line in RunFolder(folder / "run").metrics.read() if "valid" in line]
     assert steps == [4, 8, 12, 14]
     assert all(
-        np.isfinite(array).all() for name, array in after[0].items() if name.startswith("model.")
+        np.isfinite(array).all()
+        for name, array in after.arrays.items()
+        if name.startswith("model.")
     )

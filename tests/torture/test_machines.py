@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small import OPTIONS, results
-from together import charrnn, free_port, killed, torchrun
+from process_cases import charrnn, free_port, killed, torchrun
+from small_runs import OPTIONS, results
 
 pytestmark = pytest.mark.slow
 NAMES, ADDRESSES = ("charrnn-a", "charrnn-b"), ("10.123.45.1", "10.123.45.2")

@@ -13,10 +13,10 @@ from calls import killing_at, watched
 from counting import Amount
 from disk import Crash, Recording, read_folder
 from processes import Command, run, warm_up
-from small import arguments, results
+from small_runs import arguments, results
 
 from charrnn.errors import ModelFileError
-from charrnn.storage.container import SavedModel, load_model
+from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.training import run as run_module
 
@@ -70,7 +70,7 @@ def newest(folder: Path) -> tuple[int, int]:
     except ModelFileError:
         assert not (folder / "model.safetensors").exists()
         model = -1
-    return -1 if state is None else state[1]["trainer"]["progress"]["step"], model
+    return -1 if state is None else state.facts["trainer"]["progress"]["step"], model
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from counting import Amount
 from processes import Command, warm_up
-from small import OPTIONS, arguments
+from small_runs import OPTIONS, arguments
 
-from charrnn.storage.container import load_model
+from charrnn.storage.model_file import load_model
 from charrnn.storage.run_folder import RunFolder
 
 READERS = 2
@@ -56,7 +56,7 @@ def model_step(folder: Path) -> int:
 def state_step(folder: Path) -> int:
     state = RunFolder(folder).load_state()
     assert state is not None
-    return int(state[1]["trainer"]["progress"]["step"])
+    return int(state.facts["trainer"]["progress"]["step"])
 
 
 def reader(look: Callable[[Path], int], folder: Path, ended: Path) -> tuple[int, int]:

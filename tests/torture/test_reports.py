@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from processes import Command, run
-from small import arguments, weights
+from small_runs import arguments, weights
 
 WAYS = {
     "evaluating at each step": arguments(eval_every=1),

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 from counting import Amount
-from small import session_in
+from small_runs import run_in
 
-from charrnn.training.trainer import Trained
+from charrnn.training.events import Trained
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_long_run_stays_as_small_as_it_was(tmp_path: Path, warm: None, amount: Amount) -> None:
     steps = amount(300, 20_000)
     seen = []
-    with session_in(
+    with run_in(
         tmp_path / "run", steps=steps, eval_every=steps // 20, save_every=steps // 50
-    ) as session:
-        for event in session.run():
+    ) as long:
+        for event in long.train():
             if isinstance(event, Trained) and event.step % (steps // 20) == 0:
                 gc.collect()
                 seen.append((memory(), open_files(), len(list((tmp_path / "run").iterdir()))))

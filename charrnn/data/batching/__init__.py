@@ -1,23 +1,25 @@
 """Cutting a text into batches, for truncated backpropagation through time.
 
-`sequential`: the text becomes `batch_size` parallel streams, and each batch takes the next `seq_len`
-symbols of every stream. Row i of a batch continues row i of the batch before, so the state is carried
-and the model learns from context that is longer than a gradient reaches. With batch_size 3, seq_len 4
-and the text a b c ... x:
+`sequential`: the text is cut into `batch_size` parallel streams, and each batch takes the next
+`seq_len` symbols of every stream. Row i of a batch continues row i of the batch before, so the
+state is carried, and the model learns from context beyond the reach of gradients. With batch_size
+3, seq_len 4 and the text a b c ... x, the targets are:
 
-    stream 0   a b c d | e f g h         batch 0  a b c d   batch 1  e f g h   inputs are the same, one
-    stream 1   i j k l | m n o p                  i j k l            m n o p   symbol earlier: the first
-    stream 2   q r s t | u v w x                  q r s t            u v w x   is the start symbol
+    stream 0   a b c d | e f g h          batch 0   a b c d          batch 1   e f g h
+    stream 1   i j k l | m n o p                    i j k l                    m n o p
+    stream 2   q r s t | u v w x                    q r s t                    u v w x
 
-    state:     zeros -> batch 0 -> detached -> batch 1 -> ... until the epoch ends; the next one cuts
-               elsewhere
+    state      zeros -> batch 0 -> detached -> batch 1 -> ... until the end of the epoch
 
-`random`: each row is a window from a random place, and the state starts at zero in every batch.
+The inputs are the symbols before the targets; the first input is the start symbol. The next epoch
+cuts the text at other positions.
 
-A text that consists of records is cut into these instead; `records.py` has a picture.
+`random`: each row is a window at a random position, and the state is zero at the start of every
+batch.
 
-All are functions of (seed, position): a position is all that a resumed run needs to see the same
-batches again.
+A text of records is batched by records instead; see `charrnn.data.batching.records`.
+
+Batches are a function of the seed and a position, so a resumed run needs only the position.
 """
 
 import numpy as np

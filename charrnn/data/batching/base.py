@@ -1,4 +1,4 @@
-"""What a batch is, and what every batcher offers."""
+"""Batches, and the interface of batchers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,22 +8,22 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-NO_TARGET = -100  # stands where there is nothing to predict; the loss of torch leaves it out
+NO_TARGET = -100  # marks steps without a target; torch's loss ignores it
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's symbols.
+    """The symbols of one optimizer step.
 
     Attributes:
-        inputs: What the model sees, (batch, time) int64.
-        targets: What it should predict at each step, (batch, time) int64: the inputs moved by one.
-            `NO_TARGET` where a record has ended.
-        starts_stream: The state starts at zero here; otherwise it continues the batch before.
-        carry_at: Steps after which the state is handed to the next batch. `time`, unless windows
-            overlap.
-        scored_from: First step whose loss counts. 0, unless the window before has scored the steps
-            until here.
+        inputs: Input symbols, (batch, time) int64.
+        targets: Symbols to predict at each time step, (batch, time) int64: the inputs shifted by
+            one, and `NO_TARGET` after the end of a record.
+        starts_stream: Whether the state starts at zero; otherwise it is that of the batch before.
+        carry_at: Time step after which the state is carried to the next batch. It is `time` unless
+            windows overlap.
+        scored_from: First time step whose loss counts. It is 0 unless the window before has already
+            scored the time steps before it.
     """
 
     inputs: Tensor
@@ -34,7 +34,7 @@ class Batch:
 
     @cached_property
     def tokens(self) -> int:
-        """Symbols that this step learns to predict."""
+        """Number of targets whose loss counts."""
         return int((self.targets[:, self.scored_from :] != NO_TARGET).sum())
 
     def rows(self, chosen: slice) -> Self:
@@ -48,8 +48,8 @@ class Batch:
     def shard(self, index: int, count: int) -> Self:
         """Return one of `count` shards of the rows.
 
-        Of fewer rows than shards, some shards have none: they get a row in which there is nothing to
-        predict, so that whoever has such a shard can go along with the others.
+        If there are fewer rows than shards, an empty shard gets a row without targets, so that all
+        processes compute something.
         """
         chosen = shard(len(self.inputs), index, count)
         if chosen.start < chosen.stop:
@@ -64,27 +64,27 @@ def shard(rows: int, index: int, count: int) -> slice:
 
 
 class Batcher(Protocol):
-    """An endless source of batches that can say where it is and go back there."""
+    """An endless source of batches, whose position can be saved and restored."""
 
     @property
     def batch_size(self) -> int:
-        """Rows of each batch, or of the batch before if they differ."""
+        """Rows of each batch; rows of the last batch if they vary."""
 
     def next_batch(self) -> Batch:
-        """Return the next batch and move on."""
+        """Return the next batch and advance."""
 
     def position(self) -> dict[str, int]:
-        """Return where the next batch comes from, as plain numbers."""
+        """Return the position of the next batch, as plain numbers."""
 
     def restore(self, position: Mapping[str, int]) -> None:
-        """Go back to what `position` returned.
+        """Go back to a position that `position` returned.
 
         Raises:
-            ValueError, TypeError: There is no such place.
+            ValueError, TypeError: There is no such position.
         """
 
     def shapes(self) -> set[tuple[int, int]]:
         """Return the rows and steps of the batches in this epoch."""
 
     def steps_per_epoch(self) -> float:
-        """Return how many batches it takes to see as many symbols as the text has."""
+        """Return how many batches have as many symbols as the text."""

@@ -1,4 +1,4 @@
-"""Windows from random places, each from a state of zero."""
+"""Batches of windows at random positions, each from zero state."""
 
 from collections.abc import Mapping
 from operator import index
@@ -14,7 +14,7 @@ from charrnn.tokenizers.base import Ids
 
 
 class RandomBatcher:
-    """Windows from random places, each from a state of zero."""
+    """Batches of windows at random positions, each from zero state."""
 
     def __init__(self, ids: Ids, config: TrainConfig, start: int) -> None:
         self.ids, self.config, self.start = ids, config, start
@@ -22,7 +22,7 @@ class RandomBatcher:
         self.index = 0
 
     def next_batch(self) -> Batch:
-        """Return a batch of windows; which ones is a function of the seed and the index alone."""
+        """Return a batch of windows, whose positions depend only on the seed and the index."""
         rng = np.random.default_rng((self.config.seed, self.index))
         seq_len = min(seq_len_at(self.index, self.config), self.seq_len)
         begins = rng.integers(0, len(self.ids) - seq_len + 1, size=(self.batch_size, 1))

@@ -1,20 +1,22 @@
-"""Records side by side, packed by length: whole lines, titles or documents, each from zero state.
+"""Batches of records, packed by length: whole lines, titles or documents, each from zero state.
 
-The records of an epoch are put in order of length and cut into groups; a group's rows are records of
-about one length, so little of it is padding. All rows of a group begin together, at the start symbol,
-and are walked along together, with the state carried, in windows of at most `seq_len`. With seq_len 4
-and the records anna, bob, christopher, elizabeth:
+The records of an epoch are sorted by length and cut into groups, so that the records of a group
+have similar lengths and need little padding. All rows of a group begin together at the start symbol
+and advance together, with the state carried, in windows of at most `seq_len`. With seq_len 4 and
+the records anna, bob, christopher, elizabeth:
 
-    group 0   a n n a          group 1   c h r i | s t o p | h e r      padding, here ".", is no target:
-              b o b .                    e l i z | a b e t | h . .      it changes no loss, no gradient
+    group 0   a n n a          group 1   c h r i | s t o p | h e r
+              b o b .                    e l i z | a b e t | h . .
 
-A batch holds about batch_size * seq_len symbols, so short records stand in more rows than
-`batch_size`. Each epoch groups and orders the records anew.
+Padding, shown as ".", is not a target and has no effect on the loss or its gradient.
+
+A batch has about batch_size * seq_len symbols, so there are more than `batch_size` rows if records
+are short. Each epoch groups and orders the records differently.
 
 A record that is longer than a quarter of a stream of the sequential batcher is cut into pieces that
-are walked along side by side, as that one cuts a text into streams: otherwise a group would come down
-to its longest record, alone. A piece inside a record begins with zero state too, but with the symbol
-before it instead of the start symbol.
+are processed side by side, as that batcher cuts a text into streams; otherwise a group would end
+with its longest record alone. A piece inside a record begins with zero state too, but with the
+symbol before it instead of the start symbol.
 """
 
 from collections.abc import Mapping
@@ -32,7 +34,7 @@ from charrnn.data.encoding import take
 from charrnn.tokenizers.base import Ids
 
 Positions = npt.NDArray[np.int64]
-PIECES_PER_STREAM = 4  # a piece is at most this part of a stream of the sequential batcher
+PIECES_PER_STREAM = 4  # of the sequential batcher's streams, if they are long enough
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Pieces:
     """Pieces of text, each from one record.
 
     Attributes:
-        begin: Position of the first symbol of each, (pieces,).
-        end: The position after its last one, (pieces,).
-        from_start: Whether it begins a record, (pieces,).
+        begin: Position of the first symbol of each piece, (pieces,).
+        end: Position after its last symbol, (pieces,).
+        from_start: Whether it is the beginning of its record, (pieces,).
     """
 
     begin: Positions
@@ -51,20 +53,20 @@ class Pieces:
 
     @property
     def lengths(self) -> Positions:
-        """Symbols of each."""
+        """Symbols of each piece."""
         return self.end - self.begin
 
     def select(self, chosen: Positions) -> "Pieces":
-        """Return some of them."""
+        """Return some of the pieces."""
         return Pieces(self.begin[chosen], self.end[chosen], self.from_start[chosen])
 
 
 class RecordBatcher:
-    """Whole records in groups of one length; see the picture above.
+    """Batches of records in groups of similar length; see the picture above.
 
     Args:
         ids: The records, one after the other.
-        starts: Where each begins in `ids`, ascending from 0.
+        starts: Where each record begins in `ids`, ascending from 0.
         config: Sizes, truncation and seed.
         start: The start symbol.
     """
@@ -76,7 +78,7 @@ class RecordBatcher:
 
     @property
     def batch_size(self) -> int:
-        """Rows of the batch before, which are those of the carried state."""
+        """Rows of the last batch, and so of the carried state."""
         if self.index:
             group, _ = self.steps[self.index - 1]
         else:
@@ -86,7 +88,7 @@ class RecordBatcher:
     def next_batch(self) -> Batch:
         """Return the next batch of this epoch, or the first one of the next."""
         group, window = self.steps[self.index]
-        # The symbol before the window is the first input; its last symbol is only a target.
+        # The first input is the symbol before the window; the last symbol is only a target.
         positions = group.begin[:, None] + np.arange(window.begin - 1, window.end)
         symbols = take(self.ids, np.clip(positions, 0, len(self.ids) - 1))
         padding = positions >= group.end[:, None]
@@ -136,7 +138,7 @@ class RecordBatcher:
         return steps
 
     def _pieces(self, rng: np.random.Generator) -> Pieces:
-        """Return all records, the long ones cut at random."""
+        """Return all records as pieces, the long records cut at random positions."""
         streams = PIECES_PER_STREAM * self.config.batch_size
         longest = max(self.config.seq_len, len(self.ids) // streams)
         ends = np.append(self.starts[1:], len(self.ids))
@@ -149,7 +151,7 @@ class RecordBatcher:
         return Pieces(begins, np.append(begins[1:], len(self.ids)), from_start)
 
     def _groups(self, pieces: Pieces, rng: np.random.Generator) -> list[Pieces]:
-        """Put pieces of about one length together, those of equal length at random."""
+        """Group pieces of similar length; those of equal length are shuffled."""
         shuffled = rng.permutation(len(pieces.begin))
         longest_first = np.argsort(-pieces.lengths[shuffled], kind="stable")
         order = shuffled[longest_first]
@@ -157,13 +159,13 @@ class RecordBatcher:
         return [pieces.select(chosen) for chosen in np.split(order, cuts)]
 
     def _cut_groups(self, lengths: Positions) -> list[int]:
-        """Return where the groups of pieces begin, but for the first group.
+        """Return where the groups of pieces begin, except for the first group.
 
-        Each has the symbols of a batch in its first window; the last has half of that at least, so
-        that no step moves the weights by what a handful of symbols say, and one and a half at most.
+        The first window of each group has the symbols of a full batch. The last group has between
+        half and one and a half times as many, so that no step depends on only a few symbols.
 
         Args:
-            lengths: Of the pieces, the longest first.
+            lengths: Lengths of the pieces, the longest first.
         """
         begin, cuts = 0, list[int]()
         while True:
@@ -175,9 +177,9 @@ class RecordBatcher:
             cuts.append(begin)
 
     def _width(self, length: int) -> int:
-        """Return the steps of a window such that all of a piece's windows are about equal."""
+        """Return the width of a piece's windows in time steps, so that all are about equal."""
         if self.config.bptt_stride is not None:
-            return min(length, self.config.seq_len)  # windows overlap, and are of one length
+            return min(length, self.config.seq_len)  # windows overlap and have the same width
         count = -(-length // self.config.seq_len)
         return -(-length // count)
 

@@ -1,4 +1,4 @@
-"""Parallel streams with carried state; the package's first page has a picture."""
+"""Batches of parallel streams with carried state; `charrnn.data.batching` has a picture."""
 
 from collections.abc import Mapping
 from operator import index
@@ -14,7 +14,7 @@ from charrnn.tokenizers.base import Ids
 
 
 class SequentialBatcher:
-    """Parallel streams with carried state."""
+    """Batches of parallel streams with carried state."""
 
     def __init__(self, ids: Ids, config: TrainConfig, start: int) -> None:
         self.ids, self.config, self.start = ids, config, start
@@ -35,15 +35,17 @@ class SequentialBatcher:
         return Batch(rows[:, :-1], rows[:, 1:], begin == 0, carry, scored_from)
 
     def position(self) -> dict[str, int]:
-        """Return the epoch, the index of the next batch in it, and how many batches there were before the epoch."""
+        """Return the epoch, the index of the next batch in it, and the number of batches before it.
+
+        The last number counts the batches before the epoch.
+        """
         return {"epoch": self.epoch, "index": self.index, "first_step": self.first_step}
 
     def restore(self, position: Mapping[str, int]) -> None:
         """Go back to an epoch and an index."""
         self.epoch, self.index = index(position["epoch"]), index(position["index"])
-        self.first_step = index(
-            position.get("first_step", 0)
-        )  # only a curriculum asks, and none is older than it
+        # Only a curriculum needs `first_step`, and positions that lack it are older than that.
+        self.first_step = index(position.get("first_step", 0))
         if self.first_step < 0:
             raise ValueError(f"There are no {self.first_step} batches before an epoch.")
         self._cut()
@@ -68,7 +70,7 @@ class SequentialBatcher:
             self._cut()
 
     def _cut(self) -> None:
-        """Cut this epoch: a random offset, so that no epoch breaks the text at the same places."""
+        """Cut the text for this epoch, at a random offset so that epochs cut it differently."""
         rng = np.random.default_rng((self.config.seed, self.epoch))
         offset = int(rng.integers(len(self.ids)))
         self.offsets = offset + self.stream_length * np.arange(self.batch_size)[:, None]

@@ -1,4 +1,4 @@
-"""How a stream is cut into the windows of successive batches."""
+"""Windows of successive batches, into which a stream is cut."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,10 +12,10 @@ class Window(NamedTuple):
     """One batch's part of a stream.
 
     Attributes:
-        begin: Its first symbol.
-        end: The one after its last.
-        carry_at: Steps after which the state is handed to the next window.
-        scored_from: First step whose loss counts.
+        begin: Position of its first symbol.
+        end: Position after its last symbol.
+        carry_at: Time steps after which the state is carried to the next window.
+        scored_from: First time step whose loss counts.
     """
 
     begin: int
@@ -25,11 +25,11 @@ class Window(NamedTuple):
 
 
 def seq_len_at(step: int, config: TrainConfig) -> int:
-    """Return the sequence length of a step (0 is the first).
+    """Return the sequence length of an optimizer step, counted from 0.
 
-    With a curriculum (Elman 1993, Bengio et al. 2009) the first half of the steps is cut into equal
-    stages, one for each doubling from `seq_len_start` on that is still shorter than `seq_len`; the
-    second half has `seq_len`.
+    With a curriculum (Elman 1993, Bengio et al. 2009), the first half of the steps is divided into
+    equal stages. The lengths start at `seq_len_start` and double from stage to stage while they are
+    below `seq_len`, which is the length of the second half.
     """
     lengths = curriculum(config)
     stage = 2 * step * len(lengths) // config.steps
@@ -37,7 +37,7 @@ def seq_len_at(step: int, config: TrainConfig) -> int:
 
 
 def curriculum(config: TrainConfig) -> list[int]:
-    """Return the lengths that come before `seq_len`, one for each stage of a curriculum."""
+    """Return the sequence length of each stage of a curriculum, without the final `seq_len`."""
     length, lengths = config.seq_len_start or config.seq_len, list[int]()
     while length < config.seq_len:
         lengths.append(length)
@@ -48,13 +48,14 @@ def curriculum(config: TrainConfig) -> list[int]:
 def windows(
     length: int, config: TrainConfig, rng: np.random.Generator, first_step: int = 0
 ) -> list[Window]:
-    """Cut one stream, each target counted once.
+    """Return the windows of one stream; the loss of each target counts once.
 
     Args:
-        length: Of the stream.
-        config: `fixed` and `random` tile it; `full` takes it whole; with a stride, windows overlap.
+        length: Length of the stream.
+        config: With `bptt` fixed or random, windows tile the stream; with full, there is one; with
+            `bptt_stride`, they overlap.
         rng: Draws the random lengths.
-        first_step: The run's step that takes the first window: a curriculum depends on it.
+        first_step: Step of the run that takes the first window, on which a curriculum depends.
     """
     seq_len = length if config.bptt == "full" else min(config.seq_len, length)
     if config.bptt_stride is not None and config.bptt_stride < seq_len:
@@ -70,10 +71,11 @@ def windows(
 
 
 def _overlapping(length: int, seq_len: int, stride: int) -> list[Window]:
-    """Cut windows of `seq_len` T2 that begin every `stride` T1 steps: BPTT(T2; T1).
+    """Return overlapping windows, for BPTT(T2; T1) with T2 = `seq_len` and T1 = `stride`.
 
-    Each scores what the one before did not (Williams & Peng 1990): the first one everything, the
-    following ones their last T1 steps, through which the gradient reaches T2 steps back.
+    Windows of T2 time steps begin every T1 time steps (Williams & Peng 1990). The loss counts in
+    the whole first window and in the last T1 time steps of the others, from which gradients reach
+    up to T2 time steps back.
     """
     begins = range(0, max(1, length - seq_len + stride), stride)
     ends = [min(begin + seq_len, length) for begin in begins]

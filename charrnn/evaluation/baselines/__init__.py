@@ -1,15 +1,15 @@
-"""What a text costs without a network: the figures that any model has to beat.
+"""Baselines: scores without a neural network, which any model should beat.
 
-Each baseline is a function of the held-out text and, as far as it can learn, of the training text.
-The statistical ones (`uniform`, `unigram`, `ngram`) give normalised probabilities over the training
-text's characters and the unknown one, which is priced as a model's is; the others are the standard
-library's compressors.
+Each baseline depends on the held-out text, and most on the training text too. The statistical ones
+(`uniform`, `unigram`, `ngram`) give normalised probabilities over the training text's characters
+and the unknown one, which is charged for as in a model. The others are the standard library's
+compressors.
 """
 
 from collections.abc import Iterator
 
 from charrnn.evaluation.baselines.baseline_score import BaselineScore
-from charrnn.evaluation.baselines.compressors import COMPRESSORS, REACH, compressed
+from charrnn.evaluation.baselines.compressors import COMPRESSORS, PRIMED_WITH, compressed
 from charrnn.evaluation.baselines.ngram import (
     ORDER,
     Alphabet,
@@ -31,30 +31,30 @@ __all__ = [
 
 
 def primed(train: str, text: str) -> Iterator[BaselineScore]:
-    """Yield what `text` costs each baseline once it has seen `train`.
+    """Yield the score of each baseline on `text` after learning from `train`.
 
-    Both have at least one character.
+    Both texts have at least one character.
     """
     alphabet = Alphabet.of(train)
-    seen, ids = alphabet.encode(train), alphabet.encode(text)
+    learned, ids = alphabet.encode(train), alphabet.encode(text)
     charge = alphabet.unknown_nats * int((ids == 0).sum())
     yield BaselineScore.of(
         f"uniform over {alphabet.size} characters", uniform_nats(ids, alphabet.size) + charge, text
     )
     yield BaselineScore.of(
-        "unigram, add-one", unigram_nats(seen, ids, alphabet.size) + charge, text
+        "unigram, add-one", unigram_nats(learned, ids, alphabet.size) + charge, text
     )
     yield BaselineScore.of(
-        f"{ORDER}-gram, Witten-Bell", ngram_nats(seen, ids, alphabet.size).sum() + charge, text
+        f"{ORDER}-gram, Witten-Bell", ngram_nats(learned, ids, alphabet.size).sum() + charge, text
     )
-    for name, reach in REACH.items():
+    for name, context in PRIMED_WITH.items():
         yield BaselineScore.of_bytes(
-            f"{name}, primed with {reach}", compressed(name, train, text), text
+            f"{name}, primed with {context}", compressed(name, train, text), text
         )
 
 
 def unprimed(text: str) -> Iterator[BaselineScore]:
-    """Yield what `text` costs the baselines that need no training."""
+    """Yield the scores of the baselines that need no training text."""
     yield from (
         BaselineScore.of_bytes(f"{name}, not primed", compressed(name, "", text), text)
         for name in COMPRESSORS

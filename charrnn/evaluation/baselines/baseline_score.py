@@ -1,4 +1,4 @@
-"""What a baseline charges for a text, in the units of a model's score."""
+"""A baseline's score of a text, in the units of a model's score."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,11 +8,11 @@ from charrnn.evaluation.score import LN2, bits_per
 
 @dataclass(frozen=True)
 class BaselineScore:
-    """A text's price.
+    """A baseline's score of a text.
 
     Attributes:
-        name: The baseline's.
-        nats: Negative log likelihood, or the length of a code for the text.
+        name: Name of the baseline.
+        nats: Negative log likelihood of the text, or its compressed length in nats.
         characters: Code points of the text.
         bytes: UTF-8 bytes of the text.
     """
@@ -24,25 +24,25 @@ class BaselineScore:
 
     @classmethod
     def of(cls, name: str, nats: float, text: str) -> Self:
-        """Take the denominators from the text."""
+        """Return the score of a text whose loss is `nats`."""
         return cls(name, float(nats), len(text), len(text.encode()))
 
     @classmethod
     def of_bytes(cls, name: str, size: int, text: str) -> Self:
-        """Turn a number of bytes into nats."""
+        """Return the score of a text that is compressed to `size` bytes."""
         return cls.of(name, size * 8 * LN2, text)
 
     @property
     def bits_per_char(self) -> float:
-        """Bits for each code point of the text."""
+        """Bits per code point of the text."""
         return bits_per(self.nats, self.characters)
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits for each UTF-8 byte of the text."""
+        """Bits per UTF-8 byte of the text."""
         return bits_per(self.nats, self.bytes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and what is derived from them, as JSON values."""
+        """Return the fields and derived figures as JSON values."""
         derived = {"bits_per_char": self.bits_per_char, "bits_per_byte": self.bits_per_byte}
         return vars(self) | derived

@@ -1,12 +1,11 @@
 """The standard library's compressors as language models.
 
-What a text adds to the compressed training text.
+The cost of a text is the number of bytes that it adds to the compressed training text. A compressor
+cannot look back further than its window, so each is primed with what fits into it:
 
-A compressor remembers no further back than its window, so each is primed with what it can use:
-
-    gzip   the last 32 KB of the training text, deflate's window, given as zlib's dictionary
-    bz2    the training text's end, as much as fits with the text into one block of 900 KB
-    xz     all of the training text: LZMA2 with a window as large as the two together, up to 1.5 GB
+    gzip   the last 32 KB of the training text, deflate's window, as zlib's dictionary
+    bz2    the end of the training text, as much as fits into one block of 900 KB with the text
+    xz     all of the training text: LZMA2 with a window for both texts, up to 1.5 GB
 """
 
 import bz2
@@ -20,7 +19,7 @@ XZ_WINDOW = 3 << 29
 
 
 def compressed(name: str, train: str, text: str) -> int:
-    """Return the bytes that `text` takes after `train`, which may be empty.
+    """Return the compressed size of `text` after `train`, which may be empty, in bytes.
 
     Args:
         name: A key of `COMPRESSORS`.
@@ -31,10 +30,7 @@ def compressed(name: str, train: str, text: str) -> int:
 
 
 def gzip_size(train: bytes, text: bytes) -> int:
-    """Return the length of the deflated text, primed with the window's worth of `train`.
-
-    No header, no checksum.
-    """
+    """Return the size of the deflated text, without header and checksum, primed with `train`."""
     compressor = zlib.compressobj(
         9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, train[-DEFLATE_WINDOW:]
     )
@@ -42,13 +38,13 @@ def gzip_size(train: bytes, text: bytes) -> int:
 
 
 def bz2_size(train: bytes, text: bytes) -> int:
-    """Return what the text adds to the compressed end of `train`, in a block that holds both if they fit."""
+    """Return the size that the text adds to the compressed end of `train` in the same block."""
     context = train[-max(0, BLOCK - len(text)) :] if len(text) < BLOCK else b""
     return max(0, len(bz2.compress(context + text)) - len(bz2.compress(context)))
 
 
 def xz_size(train: bytes, text: bytes) -> int:
-    """Return what the text adds to the compressed `train`."""
+    """Return the size that the text adds to the compressed `train`."""
     window = min(XZ_WINDOW, max(1 << 12, len(train) + len(text)))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
     sizes = [
@@ -62,4 +58,4 @@ COMPRESSORS: dict[str, Callable[[bytes, bytes], int]] = {
     "bz2": bz2_size,
     "xz": xz_size,
 }
-REACH = {"gzip": "32 KB", "bz2": "one block", "xz": "all"}  # what of the training text each can use
+PRIMED_WITH = {"gzip": "32 KB", "bz2": "one block", "xz": "all"}  # the part of the training text

@@ -1,14 +1,13 @@
-"""Characters counted: uniform, unigram, and the interpolated n-gram of Witten & Bell (1991).
+"""Character baselines: uniform, unigram, and the interpolated n-gram of Witten & Bell (1991).
 
-The n-gram gives the symbol w after the context h, of which h' is all but the oldest symbol, the
-probability
+The n-gram's probability of the symbol w after the context h is
 
     p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h))
 
-c counts occurrences in the training text, t(h) the different symbols that follow h there, and where
-h has never been seen it is p(w | h'). Below the empty context is the uniform distribution over the
-characters of the training text and the unknown one, so every symbol has a probability above 0 and
-those of each context sum to 1.
+where h' is h without its oldest symbol, c counts occurrences in the training text, and t(h) counts
+the different symbols that follow h there. If h does not occur there, the probability is p(w | h').
+The empty context backs off to the uniform distribution over the characters of the training text and
+the unknown one. So every symbol has a positive probability, and those of each context sum to 1.
 """
 
 import math
@@ -29,7 +28,7 @@ class Alphabet:
     """The characters of the training text, with the unknown one as symbol 0.
 
     Attributes:
-        tokenizer: What maps and prices them.
+        tokenizer: The tokenizer of these characters.
     """
 
     tokenizer: CharTokenizer
@@ -41,15 +40,12 @@ class Alphabet:
 
     @property
     def size(self) -> int:
-        """Symbols, the unknown one included."""
+        """Number of symbols, the unknown one included."""
         return self.tokenizer.size
 
     @property
     def unknown_nats(self) -> float:
-        """What an unknown character costs on top of the symbol 0.
-
-        A choice among all that are unknown.
-        """
+        """The charge for an unknown character, on top of that for the symbol 0, in nats."""
         return self.tokenizer.unknown_nats
 
     def encode(self, text: str) -> Ids:
@@ -58,46 +54,44 @@ class Alphabet:
 
 
 def uniform_nats(ids: Ids, size: int) -> float:
-    """Return what the symbols cost if all `size` of them are equally likely."""
+    """Return the nats of `ids` if all `size` symbols are equally likely."""
     return len(ids) * math.log(size)
 
 
 def unigram_nats(train: Ids, ids: Ids, size: int) -> float:
-    """Return what the symbols cost by their frequency in `train`, to which one of each is added."""
+    """Return the nats of `ids` by the add-one frequencies of the `size` symbols in `train`."""
     counts = np.bincount(train, minlength=size) + 1
     return float(np.log(counts.sum() / counts[ids]).sum())
 
 
 def ngram_nats(train: Ids, ids: Ids, size: int, order: int = ORDER) -> Nats:
-    """Return what each symbol costs after the `order` - 1 before it, in nats.
+    """Return the n-gram's nats of each symbol in `ids` after the `order` - 1 symbols before it.
 
     Args:
-        train: The training text's symbols, each in 0 .. size - 1.
-        ids: The held-out text's; nothing stands before the first, and nothing is learned from them.
-        size: Symbols that there are.
-        order: Length of the longest sequence counted, at least 1.
+        train: Symbols of the training text, each from 0 to `size` - 1.
+        ids: Symbols of the held-out text. The first has no context, and none are learned from.
+        size: Number of different symbols.
+        order: Length of the longest sequence that is counted, at least 1.
 
     Returns:
         Nats (len(ids),). Memory and time are those of sorting both texts `order` times.
     """
     symbols = np.concatenate([train, ids]).astype(np.int64)
-    since = np.concatenate(
-        [np.arange(len(train)), np.arange(len(ids))]
-    )  # symbols before it in its own text
+    # The number of symbols before each one in its own text.
+    before = np.concatenate([np.arange(len(train)), np.arange(len(ids))])
     held_out = np.arange(len(symbols)) >= len(train)
     probability = np.full(len(ids), 1 / size)
-    context = np.zeros_like(
-        symbols
-    )  # a number for the last `length` symbols before each place: equal if they are
+    # A number for the `length` symbols before each position, equal where those are equal.
+    context = np.zeros_like(symbols)
     for length in range(order):
         _, first, gram = np.unique(context * size + symbols, return_index=True, return_inverse=True)
-        whole = since >= length
+        whole = before >= length
         learned = ~held_out & whole
         counts = np.bincount(gram[learned], minlength=len(first))
         totals = np.bincount(context[learned], minlength=context.max(initial=0) + 1)
         kinds = np.bincount(context[first[counts > 0]], minlength=len(totals))
-        asked = context[held_out]
-        total, kind = totals[asked], kinds[asked]
+        seen = context[held_out]
+        total, kind = totals[seen], kinds[seen]
         known = whole[held_out] & (total > 0)
         mixed = (counts[gram[held_out]] + kind * probability) / np.maximum(1, total + kind)
         probability = np.where(known, mixed, probability)

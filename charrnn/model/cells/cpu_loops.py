@@ -1,10 +1,11 @@
-"""The recurrences of the rnn and the gru on a processor, for which torch has no fused kernel.
+"""The recurrences of the rnn and gru cells on a CPU, for which torch has no fused kernel.
 
-What does not wait for the state is done for all time steps at once: the product of the inputs before
-the loop, what the gradient is multiplied by before the loop back, the gradient of the weights after
-it. What is left for a step is one matrix product and a few element-wise operations, in place.
+What does not depend on the state is computed for all time steps at once: the input products before
+the forward loop, the factors of the gradient before the backward loop, and the gradient of the
+weights after it. Each step is left with one matrix product and a few element-wise operations, in
+place.
 
-Everything is time-major here, (time, batch, size), so that a step's numbers lie side by side.
+All arrays are time-major, (time, batch, size), so that a step's numbers are contiguous.
 """
 
 from typing import Any
@@ -25,13 +26,15 @@ def run_rnn(inputs: Tensor, start: Tensor, weight: Tensor, activation: str) -> T
     """Return every h' = phi(inputs + U h), (time, batch, size).
 
     Args:
-        inputs: W x + b, (time, batch, size); its number format is that of all that is computed.
+        inputs: W x + b, (time, batch, size); everything is computed in its number format.
         start: h before the first step, (batch, size).
         weight: U, (size, size).
         activation: The name of phi.
     """
     same = inputs.dtype
-    hidden: Tensor = RNNLoop.apply(inputs, start.to(same), weight.to(same), activation)  # type: ignore[no-untyped-call]
+    hidden: Tensor = RNNLoop.apply(  # type: ignore[no-untyped-call]
+        inputs, start.to(same), weight.to(same), activation
+    )
     return hidden
 
 
@@ -39,8 +42,8 @@ def run_gru(inputs: Tensor, start: Tensor, weight: Tensor, bias: Tensor) -> Tens
     """Return every h' of a GRU, (time, batch, size).
 
     Args:
-        inputs: W x + b for r, z and n, (time, batch, 3 * size); its number format is that of all
-            that is computed.
+        inputs: W x + b for r, z and n, (time, batch, 3 * size); everything is computed in its
+            number format.
         start: h before the first step, (batch, size).
         weight: U for r, z and n, (3 * size, size).
         bias: d for r, z and n, (3 * size,).
@@ -48,14 +51,16 @@ def run_gru(inputs: Tensor, start: Tensor, weight: Tensor, bias: Tensor) -> Tens
     same, two = inputs.dtype, 2 * start.shape[1]
     bias = bias.to(same)
     candidates = inputs[..., two:]
-    # r and z add the two products; n keeps them apart, so only its bias is here.
+    # r and z add the two products; n needs them apart, so its sums have the bias alone.
     sums = torch.cat([inputs[..., :two] + bias[:two], bias[two:].expand_as(candidates)], dim=-1)
-    hidden: Tensor = GRULoop.apply(sums, candidates, start.to(same), weight.to(same))  # type: ignore[no-untyped-call]
+    hidden: Tensor = GRULoop.apply(  # type: ignore[no-untyped-call]
+        sums, candidates, start.to(same), weight.to(same)
+    )
     return hidden
 
 
 class RNNLoop(torch.autograd.Function):
-    """h' = phi(x + U h) over time, and back."""
+    """h' = phi(x + U h) over time, and its gradient."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, start: Tensor, weight: Tensor, activation: str) -> Tensor:
@@ -72,11 +77,11 @@ class RNNLoop(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Return the gradients of the inputs, the start and the weight."""
+        """Return the gradients of `inputs`, `start` and `weight`."""
         states, weight = ctx.saved_tensors
         slopes = SLOPES[ctx.activation](states[1:])
         changes = torch.empty_like(slopes)  # of the sums x + U h
-        reached = gradient[-1]  # the gradient of h': its own, and what came back from later steps
+        reached = gradient[-1]  # gradient of h': from its output and from later steps
         own = [torch.zeros_like(reached), *gradient[:-1].unbind()]
         steps = [*zip(slopes.unbind(), changes.unbind(), own, strict=True)]
         for slope, change, own_before in reversed(steps):
@@ -86,10 +91,10 @@ class RNNLoop(torch.autograd.Function):
 
 
 class GRULoop(torch.autograd.Function):
-    """h' = (1 - z) * n + z * h over time, and back.
+    """h' = (1 - z) * n + z * h over time, and its gradient.
 
-    r, z = sigmoid(sums + U h), and n = tanh(candidates + r * (sums + U h)), each with its own part of
-    sums and U.
+    r, z = sigmoid(sums + U h) and n = tanh(candidates + r * (sums + U h)), each with its own part
+    of sums and U.
     """
 
     @staticmethod
@@ -116,16 +121,16 @@ class GRULoop(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the gradients of the sums, the candidates, the start and the weight."""
+        """Return the gradients of `sums`, `candidates`, `start` and `weight`."""
         gates, news, states, weight = ctx.saved_tensors
         r, z, product = gates.split(news.shape[2], dim=2)
-        # By what the gradient of h' is multiplied on its way to the tanh of n, and to each sum.
+        # Factors of the gradient of h' on its way to the tanh of n, and to each sum.
         to_new = (1 - z) * (1 - news * news)
         to_update = (states[:-1] - news) * z * (1 - z)
         slopes = torch.stack([to_new * product * r * (1 - r), to_update, to_new * r], dim=2)
         changes = torch.empty_like(slopes)  # of the sums, (time, batch, 3, size)
         flat = changes.flatten(2)
-        # The gradient of each h': its own, and what comes back from later steps, which is added to
+        # Gradients of each h', from its output and from later steps. A step of the loop completes
         # that of the step before, or of the start.
         reached, start_reached = torch.empty_like(gradient), torch.empty_like(gradient[0])
         reached[-1] = gradient[-1]

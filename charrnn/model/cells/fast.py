@@ -1,7 +1,7 @@
-"""What runs a cell faster than one time step after the other by its equations.
+"""Forms of the cells that are faster than the step-by-step loop over their equations.
 
-Fused kernels of torch, where it has one for the device; loops of our own where it has none, see
-`cpu_loops`; and the parallel form of cells without a recurrent matrix, see `gated_scan`.
+These are torch's fused kernels where torch has one for the device, else the loops of `cpu_loops`;
+and `gated_scan` for cells without a recurrent matrix.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def lstm(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, S
 
 
 def gru(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run torch's kernel, or our loop on a processor."""
+    """Run torch's kernel, or on a CPU our own loop."""
     if inputs.device.type != "cpu":
         outputs, hidden = layer.rnn(inputs, state[0][None])
         return outputs, (hidden[0],)
@@ -34,7 +34,7 @@ def gru(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, St
 
 
 def rnn(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run torch's kernel, or our loop on a processor and for sigmoid, which torch does not have."""
+    """Run torch's kernel, or our own loop on a CPU, and for sigmoid, which torch does not have."""
     if inputs.device.type != "cpu" and layer.activation != "sigmoid":
         outputs, hidden = layer.rnn(inputs, state[0][None])
         return outputs, (hidden[0],)
@@ -45,13 +45,13 @@ def rnn(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, St
 
 
 def mingru(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Scan all time steps together."""
+    """Run `gated_scan` over the whole sequence."""
     outputs, last = gated_scan(layer.input_products(inputs), state[0])
     return outputs, (last,)
 
 
 def minlstm(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Scan all time steps together; i / (f + i) is the gate, as the sigmoid of log i - log f."""
+    """Run `gated_scan` with the gate i / (f + i), which is the sigmoid of log i - log f."""
     forget, enter, candidate = layer.input_products(inputs).chunk(3, dim=-1)
     update = functional.softplus(-forget) - functional.softplus(-enter)
     outputs, last = gated_scan(torch.cat([update, candidate], dim=-1), state[0])
@@ -63,7 +63,7 @@ FAST: dict[str, Run] = {"lstm": lstm, "gru": gru, "rnn": rnn, "mingru": mingru, 
 
 
 def run_layer(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run a layer over (batch, time, input_size), as fast as it can be.
+    """Run a layer over (batch, time, input_size), by its fast form if there is one.
 
     Returns:
         Outputs (batch, time, hidden_size), and the state after the last step.

@@ -1,16 +1,16 @@
 """The recurrence that minGRU and minLSTM share, over a whole sequence at once.
 
-h_t = (1 - z_t) * h_{t-1} + z_t * c_t        z_t = sigmoid(g_t): a mean of the old state and the
-candidate
+z_t = sigmoid(g_t)                           gate
+h_t = (1 - z_t) * h_{t-1} + z_t * c_t        weighted mean of the old state and the candidate c
 
-Neither g nor c depends on h, so what remains for a time step is one multiplication and one
-addition. Both forms of it work in linear space, on factors between 0 and 1: nothing over- or
-underflows, however long the sequence.
+Neither g nor c depends on h, so a time step is one multiplication and one addition. Both forms
+below work in linear space, on factors between 0 and 1, so nothing overflows or underflows, however
+long the sequence.
 
-On a processor a plain loop over time is fastest, a few steps' gates being prepared at once so that
-they are still in the cache when their steps are taken. On a GPU, where starting a step costs more
-than the step, the span that is summed up doubles instead, from 1 to 2 to 4 steps (Hillis & Steele
-1986), for the whole sequence side by side.
+On a CPU, a plain loop over time is fastest, with the gates of a few steps computed at a time so
+that they are still in the cache when they are needed. On a GPU, where launching a step costs more
+than the step, a parallel scan doubles the span that is combined, from 1 to 2 to 4 steps and so on,
+for the whole sequence at once (Hillis & Steele 1986).
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 16  # steps whose gates are prepared at once
+BLOCK = 16  # steps whose gates are computed at once
 
 
 def gated_scan(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,7 +28,7 @@ def gated_scan(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         products: g and c side by side, (batch, time, 2 * size).
-        start: h before the first step, (batch, size); all is computed in its number format.
+        start: h before the first step, (batch, size); everything is computed in its number format.
 
     Returns:
         h (batch, time, size) in the format of `products`, and the last h (batch, size) in that of
@@ -40,19 +40,16 @@ def gated_scan(products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class LoopedScan(torch.autograd.Function):
-    """One step after the other, and from the end to the beginning for the gradient."""
+    """One step after the other; the gradient runs from the last step to the first."""
 
     @staticmethod
     def forward(ctx: Any, products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Return h (batch, time, size) and the last h."""
         batch, time, size = *products.shape[:2], start.shape[1]
-        outputs, hidden, room = (
-            products.new_empty(batch, time, size),
-            start,
-            start.new_empty(3, BLOCK, batch, size),
-        )
+        outputs, hidden = products.new_empty(batch, time, size), start
+        buffer = start.new_empty(3, BLOCK, batch, size)
         for block in blocks(time):
-            update, candidate, steps = read_gates(products, block, room)
+            update, candidate, steps = read_gates(products, block, buffer)
             for gate, value, step in zip(update.sigmoid_(), candidate, steps, strict=True):
                 hidden = torch.lerp(hidden, value, gate, out=step)
             outputs[:, block] = steps.transpose(0, 1)
@@ -64,50 +61,49 @@ class LoopedScan(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of `products` and `start`."""
         products, outputs, start = ctx.saved_tensors
-        changes, size, room = (
-            torch.empty_like(products),
-            start.shape[1],
-            start.new_empty(4, BLOCK, *start.shape),
-        )
+        changes, size = torch.empty_like(products), start.shape[1]
+        buffer = start.new_empty(4, BLOCK, *start.shape)
         for block in reversed([*blocks(products.shape[1])]):
-            update, candidate, whole, keep = read_gates(products, block, room)
+            update, candidate, total, keep = read_gates(products, block, buffer)
             torch.sub(1, update.sigmoid_(), out=keep)
-            whole.copy_(gradient[:, block].transpose(0, 1))
-            whole[-1] += later
-            for time in reversed(
-                range(len(whole) - 1)
-            ):  # what reaches h: by its output, and by the h after it
-                whole[time].addcmul_(keep[time + 1], whole[time + 1])
-            later = keep[0] * whole[0]
+            total.copy_(gradient[:, block].transpose(0, 1))
+            total[-1] += later
+            for time in reversed(range(len(total) - 1)):  # add the gradient from the next h
+                total[time].addcmul_(keep[time + 1], total[time + 1])
+            later = keep[0] * total[0]
             candidate[1:] -= outputs[:, block.start : block.stop - 1].transpose(0, 1)
             candidate[0] -= outputs[:, block.start - 1] if block.start else start
-            whole *= update
-            changes[:, block, size:] = whole.transpose(0, 1)
-            changes[:, block, :size] = candidate.mul_(whole).mul_(keep).transpose(0, 1)
+            total *= update
+            changes[:, block, size:] = total.transpose(0, 1)
+            changes[:, block, :size] = candidate.mul_(total).mul_(keep).transpose(0, 1)
         return changes, later
 
 
 def blocks(time: int) -> Iterator[slice]:
-    """Cut 0 .. time into pieces of `BLOCK` steps, the last one shorter."""
+    """Yield slices that cover 0 .. time in blocks of `BLOCK` steps; the last may be shorter."""
     return (slice(begin, min(begin + BLOCK, time)) for begin in range(0, time, BLOCK))
 
 
-def read_gates(products: Tensor, block: slice, room: Tensor) -> Tensor:
-    """Copy g and c of some steps to the first places of `room`.
+def read_gates(products: Tensor, block: slice, buffer: Tensor) -> Tensor:
+    """Copy g and c of a block of steps into the first two arrays of `buffer`.
 
-    Return as much of it as there are steps.
+    Args:
+        products: g and c side by side, (batch, time, 2 * size).
+        block: The steps.
+        buffer: Memory for a block, (arrays, BLOCK, batch, size). It is reused for all blocks, as
+            allocating it costs more than computing in it.
 
-    `room` is (places, BLOCK, batch, size), and reused for all blocks: fresh memory costs more than
-    what is done in it.
+    Returns:
+        The buffer's part for these steps, (arrays, steps, batch, size).
     """
-    places, size = room[:, : block.stop - block.start], room.shape[-1]
-    places[0].copy_(products[:, block, :size].transpose(0, 1))
-    places[1].copy_(products[:, block, size:].transpose(0, 1))
-    return places
+    arrays, size = buffer[:, : block.stop - block.start], buffer.shape[-1]
+    arrays[0].copy_(products[:, block, :size].transpose(0, 1))
+    arrays[1].copy_(products[:, block, size:].transpose(0, 1))
+    return arrays
 
 
 class ParallelScan(torch.autograd.Function):
-    """All steps side by side, in as many rounds as the number of steps has binary digits."""
+    """All steps in parallel, in about log2(time) rounds."""
 
     @staticmethod
     def forward(ctx: Any, products: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,10 +129,10 @@ class ParallelScan(torch.autograd.Function):
             [gradient[:, :-1].to(start.dtype), (gradient[:, -1] + later)[:, None]], dim=1
         )
         after = torch.cat([keep[:, 1:], torch.zeros_like(keep[:, :1])], dim=1)
-        whole = scan_by_doubling(after.flip(1), own.flip(1)).flip(1)
+        total = scan_by_doubling(after.flip(1), own.flip(1)).flip(1)
         before = torch.cat([start[:, None], outputs[:, :-1]], dim=1)
-        changes = torch.cat([(candidate - before) * update * keep * whole, update * whole], dim=-1)
-        return changes.to(products.dtype), keep[:, 0] * whole[:, 0]
+        changes = torch.cat([(candidate - before) * update * keep * total, update * total], dim=-1)
+        return changes.to(products.dtype), keep[:, 0] * total[:, 0]
 
 
 def scan_by_doubling(keep: Tensor, values: Tensor) -> Tensor:

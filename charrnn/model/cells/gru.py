@@ -1,7 +1,7 @@
 """Gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent product.
 
 r = sigmoid(W_r x + b_r + U_r h + d_r)          reset gate
-z = sigmoid(W_z x + b_z + U_z h + d_z)          update gate: how much of the old state stays
+z = sigmoid(W_z x + b_z + U_z h + d_z)          update gate: fraction of the old state kept
 n =    tanh(W_n x + b_n + r * (U_n h + d_n))    candidate
 h' = (1 - z) * n + z * h
 """

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from charrnn.config.cells import CELLS
 from charrnn.config.schema import ModelConfig
-from charrnn.model.cells import equations, gate_activations
+from charrnn.model.cells import Equations, equations, gate_activations
 
 State = tuple[Tensor, ...]
 
@@ -18,12 +18,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "linear": lambda values: values,
 }
-# Modules that hold the weights of a cell, and whose kernels `fast` uses.
+# Modules that hold a cell's weights, and whose kernels `fast` uses.
 TORCH_MODULES: dict[str, Callable[..., nn.Module]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class StackedWeights(nn.Module):
-    """The weights of a recurrent cell that torch has no module for, under the names that torch uses.
+    """The weights of a recurrent cell that torch has no module for, named as torch names them.
 
     Attributes:
         hidden_size: Width of the layer.
@@ -42,18 +42,18 @@ class StackedWeights(nn.Module):
 class RecurrentLayer(nn.Module):
     """A cell over time.
 
-    Every parameter is a stack of the cell's gates along the first axis, each a block of hidden_size
-    rows: in `rnn`, or, where the cell has no recurrent matrix, as `weight` and `bias`.
+    Every parameter stacks the cell's gates along its first axis, each a block of hidden_size rows.
+    The parameters are those of `rnn` or, if the cell has no recurrent matrix, `weight` and `bias`.
     `charrnn.model.shapes` lists them.
 
     Args:
         input_size: Width of the inputs.
-        config: The model's.
+        config: The model's configuration.
     """
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.spec, self.equations = CELLS[config.cell], equations(config.cell)
+        self.spec = CELLS[config.cell]
         self.cell, self.activation = config.cell, config.activation
         self.activations = gate_activations(config)
         gates, hidden = len(self.spec.gates), config.hidden_size
@@ -69,11 +69,16 @@ class RecurrentLayer(nn.Module):
             self.rnn = StackedWeights(input_size, hidden, gates)
         self._initialise(config)
 
-    def _initialise(self, config: ModelConfig) -> None:
-        """Start each gate's block by itself: Glorot-uniform inputs, orthogonal recurrence.
+    @property
+    def equations(self) -> Equations:
+        """The cell's equations; not an attribute, as a layer that held a module can't be copied."""
+        return equations(self.cell)
 
-        Orthogonal matrices: Saxe et al. 2014. Biases start at zero, but for those that are to keep
-        the old state.
+    def _initialise(self, config: ModelConfig) -> None:
+        """Initialise each gate's block: Glorot-uniform for inputs, orthogonal for the recurrence.
+
+        Orthogonal matrices: Saxe et al. 2014. Biases start at zero, except those of the gates in
+        the cell's `forget_bias`.
         """
         for name, parameter in self.named_parameters():
             if "bias" in name:
@@ -90,16 +95,16 @@ class RecurrentLayer(nn.Module):
                 block.fill_(self.spec.forget_bias[gate] * config.forget_bias)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over (batch, time, input_size), one step after the other by the cell's equations.
+        """Run over (batch, time, input_size), step by step, by the cell's equations.
 
-        `charrnn.model.cells.fast` does the same, faster.
+        `charrnn.model.cells.fast` computes the same, but faster.
 
         Returns:
             Outputs (batch, time, hidden_size), and the state after the last step.
         """
-        outputs = []
+        outputs, step = [], self.equations.step
         for product in self.input_products(inputs).unbind(1):
-            state = self.equations.step(self.gates(product, state[0]), state, torch)
+            state = step(self.gates(product, state[0]), state, torch)
             outputs.append(state[0])
         return torch.stack(outputs, dim=1), state
 
@@ -111,7 +116,7 @@ class RecurrentLayer(nn.Module):
         return functional.linear(inputs, weight, bias)
 
     def gates(self, products: Tensor, hidden: Tensor) -> tuple[object, ...]:
-        """Return the gates of one step, as the cell's equations take them.
+        """Return the gates of one step, as the cell's equations expect them.
 
         Args:
             products: What `input_products` returned for the step, (batch, gates * hidden_size).
@@ -134,12 +139,13 @@ class RecurrentLayer(nn.Module):
         """Return the fraction of its state that each unit keeps in a step, (batch, hidden_size).
 
         Args:
-            inputs: The step's, (batch, input_size).
+            inputs: The step's inputs, (batch, input_size).
             hidden: The cell's output at the step before, (batch, hidden_size).
 
         Returns:
-            None if none of the cell's gates says so.
+            The fraction, or None if none of the cell's gates determines it.
         """
         if not hasattr(self.equations, "kept"):
             return None
-        return self.equations.kept(self.gates(self.input_products(inputs), hidden), torch)  # type: ignore[no-any-return]
+        gates = self.gates(self.input_products(inputs), hidden)
+        return self.equations.kept(gates, torch)  # type: ignore[no-any-return]

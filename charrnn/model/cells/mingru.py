@@ -1,6 +1,6 @@
 """minGRU (Feng et al. 2024): a gated unit whose gate and candidate depend on the input alone.
 
-z = sigmoid(W_z x + b_z)        update gate: how much of the candidate comes in
+z = sigmoid(W_z x + b_z)        update gate: fraction of the candidate admitted
 n =         W_n x + b_n         candidate
 h' = (1 - z) * h + z * n
 """

@@ -25,9 +25,15 @@ def kept(gates: Arrays, xp: Any) -> Any:
 
 
 def log_odds(f: Any, i: Any, xp: Any) -> Any:
-    """Return log i - log f of gates before their sigmoid; finite where both gates are shut.
+    """Return log sigmoid(i) - log sigmoid(f), whose sigmoid is i / (f + i).
 
-    i / (f + i) is its sigmoid.
+    Args:
+        f: The forget gate before its sigmoid.
+        i: The input gate before its sigmoid.
+        xp: The module of the arrays.
+
+    Returns:
+        A finite value, even if both gates are 0 in floating point.
     """
     zero = xp.zeros_like(f)
     return xp.logaddexp(zero, -f) - xp.logaddexp(zero, -i)

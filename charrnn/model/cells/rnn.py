@@ -1,6 +1,6 @@
 """The simple recurrent network (Elman 1990).
 
-h' = phi(W x + U h + b)      phi is tanh, sigmoid, or relu (as in Le et al. 2015, but orthogonal)
+h' = phi(W x + U h + b)      phi is tanh, sigmoid or relu (as in Le et al. 2015, but orthogonal U)
 """
 
 from typing import Any

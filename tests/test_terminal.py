@@ -6,20 +6,20 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small import OPTIONS
-from terminal import CHARRNN, Terminal, start
+from command_line import CHARRNN, Terminal, start
+from small_runs import OPTIONS
 
 from charrnn.__main__ import run
+from charrnn.cli.options import with_flags
 from charrnn.config.schema import ModelConfig
 from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
-from charrnn.evaluation.scoring import Score
-from charrnn.terminal import console
-from charrnn.terminal import training_progress as view_module
-from charrnn.terminal.training_progress import TrainingView
-from charrnn.training.run import Sampled, SaveFailed
-from charrnn.training.trainer import Evaluated, Trained
+from charrnn.evaluation.score import Score
+from charrnn.terminal import console, tables, training_progress
+from charrnn.terminal.training_progress import TrainingProgress
+from charrnn.training.events import Evaluated, Sampled, SaveFailed, Trained
 
 MOVES = re.compile(r"\x1b\[[\d;?]*[A-HJKfsul]|\r(?!\n)")  # what moves a cursor, hides it or erases
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -38,12 +38,12 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def view() -> TrainingView:
-    return TrainingView(quiet=False)
+def view() -> TrainingProgress:
+    return TrainingProgress(quiet=False)
 
 
-def score(nats: float = 200.0, **fields: float) -> Score:
-    return Score(nats=nats, tokens=100, characters=100, bytes=100, **fields)  # type: ignore[arg-type]
+def score(nats: float = 200.0, **fields: Any) -> Score:
+    return Score(nats=nats, tokens=100, characters=100, bytes=100, **fields)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def score(nats: float = 200.0, **fields: float) -> Score:
     ],
 )
 def test_durations_are_short(seconds: float, shown: str) -> None:
-    assert console.duration(seconds) == shown
+    assert tables.format_duration(seconds) == shown
 
 
 def test_what_is_not_usual_about_a_model_is_named() -> None:
-    assert console.switched_on(vars(ModelConfig(layer_norm=False))) == []
+    assert tables.model_features(vars(ModelConfig(layer_norm=False))) == []
     unusual = ModelConfig(cell="rnn", activation="sigmoid", residual=True, attention=8)
-    assert console.switched_on(vars(unusual)) == [
+    assert tables.model_features(vars(unusual)) == [
         "sigmoid",
         "layer norm",
         "residual",
@@ -74,18 +74,21 @@ def test_what_is_not_usual_about_a_model_is_named() -> None:
 
 
 def test_megabytes() -> None:
-    assert console.megabytes(1_234_567_890) == "1,234.6 MB"
+    assert tables.format_megabytes(1_234_567_890) == "1,234.6 MB"
 
 
 def test_an_error_is_one_line_and_its_hint_another(capsys: pytest.CaptureFixture[str]) -> None:
-    console.show_error(UsageError("No such thing: [red]x[/red] :smile:.", "Try \x1b[2J another."))
-    console.show_error(MachineError("No room."))
-    console.show_error(InterruptedRun("Stopped.", signal_number=2))
+    for error in (
+        UsageError("No such thing: [red]x[/red] :smile:.", "Try \x1b[2J `seq_len`."),
+        MachineError("No room."),
+        InterruptedRun("Stopped.", signal_number=2),
+    ):
+        console.show_error(error, with_flags)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
         "charrnn: No such thing: [red]x[/red] :smile:.",
-        "  Try \\x1b[2J another.",
+        "  Try \\x1b[2J --seq-len.",
         "charrnn: No room.",
         "charrnn: Stopped.",
     ]
@@ -95,7 +98,7 @@ def test_a_long_line_stays_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    console.show_error(DivergedError("word " * 100))
+    console.show_error(DivergedError("word " * 100), str)
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -117,24 +120,61 @@ def test_json_is_one_line_that_reads_back(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
-    console.write_table([("a", "1"), ("long name", "2\x07")], "Title")
+    tables.write_table([("a", "1"), ("long name", "2\x07")], "Title")
     assert capsys.readouterr().out == "Title\n  a          1\n  long name  2\\x07\n"
 
 
 def test_columns_are_aligned_names_to_the_left_and_figures_to_the_right(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    console.write_columns([["", "bits", "n"], ["a long name", "1.5", ""], ["b\x07", "10.25", "3"]])
+    tables.write_columns(["", "bits", "n"], [["a long name", "1.5", ""], ["b\x07", "10.25", "3"]])
     assert (
         capsys.readouterr().out
         == "                bits  n\n  a long name    1.5\n  b\\x07        10.25  3\n"
     )
 
 
+def test_a_wide_value_is_folded_on_a_narrow_terminal_and_whole_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = "0123456789" * 30
+    tables.write_table([("name", value)])
+    assert capsys.readouterr().out == f"  name  {value}\n"
+    monkeypatch.setattr(sys, "stdout", Screen())
+    monkeypatch.setenv("COLUMNS", "28")
+    tables.write_table([("name", value)])
+    lines = sys.stdout.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0] == "  name  01234567890123456789"
+    assert lines[1:] == [f"        {value[begin : begin + 20]}" for begin in range(20, 300, 20)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ("31", ["           bits/char  bits/byte", "  a model        1.5          2"]),
+        ("30", ["            bits   bits", "           /char  /byte", "  a model    1.5      2"]),
+    ],
+    ids=["wide enough", "too narrow"],
+)
+def test_the_names_of_columns_take_two_lines_where_there_is_no_room_for_one(
+    columns: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", columns)
+    tables.write_columns(["", "bits/char", "bits/byte"], [["a model", "1.5", "2"]])
+    assert screen.getvalue().splitlines() == expected
+
+
+def test_wide_characters_count_as_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.write_columns(["", "n"], [["\u4e2d", "1"], ["abc", "2"]])
+    assert capsys.readouterr().out == "       n\n  \u4e2d   1\n  abc  2\n"
+
+
 def test_events_are_shown_line_by_line_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_module, "SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr(training_progress, "SECONDS_BETWEEN_LINES", -1.0)
     one = view()
     one.steps, one.began = 1000, time.monotonic() - 10
     one.show(Trained(500, 1.5, 0.01, 0.3, 20_000))
@@ -146,7 +186,8 @@ def test_events_are_shown_line_by_line_in_a_pipe(
     assert re.fullmatch(r"step 500/1,000  loss 1\.500  [12],\d\d\d char/s  0:10 left", lines[0])
     bits = f"{2 / math.log(2):.3f}"
     assert lines[1] == (
-        f"step 500/1,000  valid 2.0000 nats/token  {bits} bits/char  perplexity 7.389/token  (best so far)"
+        f"step 500/1,000  valid 2.0000 nats/token  {bits} bits/char  perplexity 7.389/token"
+        "  (best so far)"
     )
     assert lines[2].startswith("step 600/1,000  valid 2.1000")
     assert not lines[2].endswith("(best so far)")
@@ -155,7 +196,7 @@ def test_events_are_shown_line_by_line_in_a_pipe(
         "one\\x1b",
         "two",
         "---",
-        "warning: Cannot save x: no room. Training goes on.",
+        "warning: Cannot save x: no room. Training continues.",
     ]
 
 
@@ -168,7 +209,7 @@ def test_lines_in_a_pipe_come_now_and_then(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    one = TrainingView(quiet=True)
+    one = TrainingProgress(quiet=True)
     one.say("nothing")
     one.warn("something")
     assert capsys.readouterr().err == "warning: something\n"
@@ -176,13 +217,13 @@ def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_score_names_its_units_and_counts_what_was_unknown() -> None:
     rows = dict(
-        console.score_rows(score(unknown=5, unknown_nats=60.0), {"signature": "signature of it"})
+        tables.score_rows(score(unknown=5, unknown_nats=60.0), {"signature": "signature of it"})
     )
     assert rows["bits per character"] == f"{2 / math.log(2):.4f}"
     assert rows["perplexity per token"] == f"{math.exp(2):.4f}"
     assert rows["perplexity without them"] == f"{math.exp(140 / 95):.4f}"
     assert rows["signature"] == "signature of it"
-    assert "perplexity without them" not in dict(console.score_rows(score(), {"signature": ""}))
+    assert "perplexity without them" not in dict(tables.score_rows(score(), {"signature": ""}))
 
 
 TRAIN = ["--steps", "6", "--eval-every", "3", "--save-every", "2", "--sample-every", "5"]

@@ -1,4 +1,4 @@
-"""Reading against bytes written by hand, splitting against exact fractions, and every way a text is refused."""
+"""Reading against bytes written by hand, and every way that a text is refused."""
 
 import bz2
 import gzip
@@ -10,21 +10,20 @@ import pty
 import sys
 import threading
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.data.split import cut, training_part
-from charrnn.data.text import Text, encode, read_texts, strangers
+from charrnn.data.text import Text, read_text
 from charrnn.errors import TextError, UsageError
-from charrnn.tokenizers import CharTokenizer
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-NASTY = "nul\0 crlf\r\n cr\r u2028\u2028 space\u2581 bom\ufeff e\u0301 \U0001f469\u200d\U0001f680 \x1a\x0c\n\n"
+NASTY = (
+    "nul\0 crlf\r\n cr\r u2028\u2028 space\u2581 bom\ufeff e\u0301 "
+    "\U0001f469\u200d\U0001f680 \x1a\x0c\n\n"
+)
 Write = Callable[..., str]
 
 
@@ -48,14 +47,14 @@ def whole(text: Text) -> str:
 
 
 def read(paths: list[str], **options: Any) -> str:
-    return whole(read_texts(paths, **options))
+    return whole(read_text(paths, **options))
 
 
 # ---- what is read ----
 
 
 def test_a_file_is_read_as_it_is(write: Write) -> None:
-    text = read_texts([write(NASTY.encode(), "my.notes.txt")])
+    text = read_text([write(NASTY.encode(), "my.notes.txt")])
     assert whole(text) == NASTY
     assert text.name == "my.notes"
     assert text.sha256 == hashlib.sha256(NASTY.encode()).hexdigest()
@@ -76,14 +75,14 @@ def test_a_file_is_read_as_it_is(write: Write) -> None:
 def test_compressed_files_are_unpacked(
     suffix: str, pack: Callable[[bytes], bytes], write: Write
 ) -> None:
-    plain = read_texts([write(b"a\r\nb")])
-    assert read_texts([write(pack(b"a\r\nb"), f"notes.txt{suffix}")]) == plain
+    plain = read_text([write(b"a\r\nb")])
+    assert read_text([write(pack(b"a\r\nb"), f"notes.txt{suffix}")]) == plain
 
 
 def test_several_files_are_joined_in_the_order_given(write: Write) -> None:
     first, second, empty = write(b"one", "b.txt"), write(b"two\n", "a.txt"), write(b"", "c.txt")
     assert read([first, second, first]) == "onetwo\none"
-    text = read_texts([first, empty, second])
+    text = read_text([first, empty, second])
     assert (whole(text), text.name, text.notes) == (
         "onetwo\n",
         "b-and-2-more",
@@ -93,7 +92,7 @@ def test_several_files_are_joined_in_the_order_given(write: Write) -> None:
 
 def test_a_byte_order_mark_is_dropped_from_each_start_and_only_there(write: Write) -> None:
     first, second = write("\ufeffa\ufeff".encode()), write("\ufeff\ufeffb".encode(), "b.txt")
-    text = read_texts([first, second])
+    text = read_text([first, second])
     assert whole(text) == "a\ufeff\ufeffb"
     assert text.notes == (f"Byte order mark dropped from the start: {first!r}, {second!r}.",)
 
@@ -121,10 +120,11 @@ def test_a_folder_gives_its_text_files_sorted_by_path(write: Write, tmp_path: Pa
     (tmp_path / "book" / "broken").symlink_to("nowhere")
     os.mkfifo(tmp_path / "book" / "pipe")
     folder = str(tmp_path / "book")
-    text = read_texts([folder])
+    text = read_text([folder])
     assert (whole(text), text.name) == ("1234", "book")
     assert text.notes == (
-        f"Left out, hidden: '{folder}/.git', '{folder}/.hidden', '{folder}/part/.a' and 1 more (4 in all).",
+        f"Left out, hidden: '{folder}/.git', '{folder}/.hidden', '{folder}/part/.a' and 1 more"
+        " (4 in all).",
         f"Left out, not UTF-8: '{folder}/image.png', '{folder}/latin.txt'.",
         f"Left out, binary: '{folder}/program.exe'.",
         f"Byte order mark dropped from the start: '{folder}/z2.txt'.",
@@ -136,18 +136,18 @@ def test_the_current_folder_has_a_name_too(
 ) -> None:
     write(b"text", "book.d/a.txt")
     monkeypatch.chdir(tmp_path / "book.d")
-    assert read_texts(["."]).name == "book.d"
+    assert read_text(["."]).name == "book.d"
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     give_stdin(monkeypatch, "a\r\nb\u2028".encode())
-    text = read_texts(["-"])
+    text = read_text(["-"])
     assert text == Text(
         "stdin", hashlib.sha256("a\r\nb\u2028".encode()).hexdigest(), characters=5, bytes=7
     )
     assert [whole(text), whole(text)] == ["a\r\nb\u2028"] * 2
     give_stdin(monkeypatch, b"b")
-    assert read_texts(["-", write(b"c")]).name == "stdin-and-1-more"
+    assert read_text(["-", write(b"c")]).name == "stdin-and-1-more"
 
 
 def test_a_pipe_with_a_slow_writer(tmp_path: Path) -> None:
@@ -165,6 +165,20 @@ def test_a_pipe_with_a_slow_writer(tmp_path: Path) -> None:
     feeder.join()
 
 
+def test_who_follows_the_reading_is_told_what_is_done_and_how_far_it_is(write: Write) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    path = write("\u00e9t\u00e9\n".encode() * 200_000)
+    text = read_text([path, path], on_progress=lambda *one: told.append(one))
+    assert {what for what, _, _ in told} == {"Reading 2.4 MB"}
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert (told[-1][1:], text.bytes) == ((2_400_000, 2_400_000), 2_400_000)
+    for what in ("Reading", "Encoding the text"):
+        told.clear()
+        assert len(list(text.chunks(what))) == len(told) > 2
+        assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+        assert told[-1] == (what, text.characters, text.characters)
+
+
 # ---- what is refused ----
 
 
@@ -173,14 +187,14 @@ def test_a_missing_file_gets_a_suggestion(write: Write, tmp_path: Path) -> None:
     with pytest.raises(
         TextError, match=r"shakspeare\.txt': no such file\.\nDid you mean 'shakespeare\.txt'\?$"
     ):
-        read_texts([str(tmp_path / "shakspeare.txt")])
+        read_text([str(tmp_path / "shakspeare.txt")])
     (tmp_path / "link.txt").symlink_to("nowhere")
     with pytest.raises(TextError, match=r"link\.txt': no such file\.$"):
-        read_texts([str(tmp_path / "link.txt")])
+        read_text([str(tmp_path / "link.txt")])
     with pytest.raises(TextError, match=r"no such file\.\nThere is no folder '.*/dta' either\.$"):
-        read_texts([str(tmp_path / "dta" / "shakespeare.txt")])
+        read_text([str(tmp_path / "dta" / "shakespeare.txt")])
     with pytest.raises(TextError, match=r"shakespeare\.txt/x': not a directory\.$"):
-        read_texts([str(tmp_path / "shakespeare.txt" / "x")])
+        read_text([str(tmp_path / "shakespeare.txt" / "x")])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +208,7 @@ def test_a_missing_file_gets_a_suggestion(write: Write, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_opened(path: str, message: str) -> None:
     with pytest.raises(TextError, match=f"^Cannot read '.*{message}"):
-        read_texts([path])
+        read_text([path])
 
 
 def test_what_may_not_be_opened(
@@ -207,14 +221,14 @@ def test_what_may_not_be_opened(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", deny)
         with pytest.raises(TextError, match=r"notes\.txt': permission denied\.$"):
-            read_texts([path])
+            read_text([path])
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", deny)
         with pytest.raises(TextError, match=r"'the file': permission denied\.$"):
-            read_texts([str(tmp_path)])
+            read_text([str(tmp_path)])
     monkeypatch.setattr(Path, "iterdir", deny)
     with pytest.raises(TextError, match=r"no such file\.$"):
-        read_texts([path + "x"])
+        read_text([path + "x"])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +245,7 @@ def test_what_may_not_be_opened(
 )
 def test_nothing_to_read(data: bytes, message: str, write: Write) -> None:
     with pytest.raises(TextError, match=message):
-        read_texts([write(data)])
+        read_text([write(data)])
 
 
 def test_nothing_to_read_elsewhere(
@@ -241,12 +255,12 @@ def test_nothing_to_read_elsewhere(
     with pytest.raises(
         TextError, match=r"no text in '.*book'\.\nLeft out, not UTF-8: '.*image'\.$"
     ):
-        read_texts([str(tmp_path / "book")])
+        read_text([str(tmp_path / "book")])
     with pytest.raises(TextError, match=r"no text in '.*empty\.xz'\.$"):
-        read_texts([write(b"", "empty.xz")])
+        read_text([write(b"", "empty.xz")])
     give_stdin(monkeypatch, b"")
     with pytest.raises(TextError, match=r"no text in standard input\.$"):
-        read_texts(["-"])
+        read_text(["-"])
 
 
 @pytest.mark.parametrize(
@@ -254,29 +268,29 @@ def test_nothing_to_read_elsewhere(
 )
 def test_no_path(paths: list[str]) -> None:
     with pytest.raises(UsageError, match="name of the file is empty"):
-        read_texts(paths)
+        read_text(paths)
 
 
 @pytest.mark.parametrize(
     ("data", "place", "hint"),
     [
         pytest.param(
-            b"one\ntwo\nit\x92s", "0x92 at offset 10 (line 3)", "--encoding cp1252", id="cp1252"
+            b"one\ntwo\nit\x92s", "0x92 at offset 10 (line 3)", "`encoding` cp1252", id="cp1252"
         ),
-        pytest.param(b"caf\xe9", "0xe9 at offset 3 (line 1)", "--encoding cp1252", id="last byte"),
+        pytest.param(b"caf\xe9", "0xe9 at offset 3 (line 1)", "`encoding` cp1252", id="last byte"),
         pytest.param(
-            b"caf\xe9 \x81", "0xe9 at offset 3 (line 1)", "--encoding latin-1", id="not even cp1252"
+            b"caf\xe9 \x81", "0xe9 at offset 3 (line 1)", "`encoding` latin-1", id="not even cp1252"
         ),
         pytest.param(
             "h\u00e9".encode("utf-16"),
             "0xff at offset 0 (line 1)",
-            "--encoding utf-16",
+            "`encoding` utf-16",
             id="utf-16",
         ),
         pytest.param(
             "h\u00e9".encode("utf-32"),
             "0xff at offset 0 (line 1)",
-            "--encoding utf-32",
+            "`encoding` utf-32",
             id="utf-32",
         ),
         pytest.param(
@@ -303,16 +317,16 @@ def test_what_is_not_utf8_is_located_and_guessed_at(
     data: bytes, place: str, hint: str, write: Write
 ) -> None:
     with pytest.raises(TextError, match=r"notes\.txt' is not UTF-8: byte 0x") as caught:
-        read_texts([write(data)])
+        read_text([write(data)])
     assert place in caught.value.message
     assert hint in caught.value.hint
 
 
 def test_offsets_are_those_of_the_file(write: Write) -> None:
     with pytest.raises(TextError, match="0xff at offset 5 "):
-        read_texts([write(b"\xef\xbb\xbfab\xff")], encoding="utf-8-sig")
+        read_text([write(b"\xef\xbb\xbfab\xff")], encoding="utf-8-sig")
     with pytest.raises(TextError, match="is not ASCII: byte 0xc3 at offset 1 "):
-        read_texts([write("a\u00e9".encode())], encoding="ascii")
+        read_text([write("a\u00e9".encode())], encoding="ascii")
 
 
 @pytest.mark.parametrize(
@@ -329,14 +343,12 @@ def test_offsets_are_those_of_the_file(write: Write) -> None:
 )
 def test_a_damaged_compressed_file(name: str, data: bytes, write: Write, tmp_path: Path) -> None:
     path = write(data, f"book/{name}")
-    for given_path in (
-        path,
-        str(tmp_path / "book"),
-    ):  # in a folder, too: lost text is not left out in silence
+    # in a folder, too: lost text is not left out in silence
+    for given_path in (path, str(tmp_path / "book")):
         with pytest.raises(
             TextError, match=rf"Cannot unpack '.*{name}': .+\.\nThe file is damaged"
         ):
-            read_texts([given_path])
+            read_text([given_path])
 
 
 @pytest.mark.parametrize(
@@ -352,7 +364,7 @@ def test_a_damaged_compressed_file(name: str, data: bytes, write: Write, tmp_pat
 )
 def test_an_encoding_that_does_not_exist(encoding: str, hint: str, write: Write) -> None:
     with pytest.raises(UsageError, match="is not a text encoding that Python knows") as caught:
-        read_texts([write(b"text")], encoding=encoding)
+        read_text([write(b"text")], encoding=encoding)
     assert hint in caught.value.hint
 
 
@@ -374,7 +386,7 @@ def test_whatever_bytes_there_are_they_are_text_or_our_error(data: bytes, encodi
 
 def test_surrogates_that_an_encoding_can_spell_are_refused(write: Write) -> None:
     with pytest.raises(TextError, match=r"offset 1 .*U\+D800"):
-        read_texts([write(b"a+2AA-b")], encoding="utf-7")
+        read_text([write(b"a+2AA-b")], encoding="utf-7")
 
 
 def test_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,67 +395,10 @@ def test_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", terminal)
         for path in ("-", os.ttyname(theirs)):
             with pytest.raises(UsageError, match=r"is a terminal\.\nSend it a text"):
-                read_texts([path])
+                read_text([path])
 
 
 def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="closed"):
-        read_texts(["-"])
-
-
-# ---- dividing and encoding ----
-
-
-def test_tiny_shakespeares_usual_split() -> None:
-    assert training_part(1_115_394, 0.1) == 1_003_854
-
-
-@given(length=st.integers(0, 300), hundredths=st.integers(1, 90))
-@example(length=100, hundredths=90)  # (1 - 0.9) * 100 is less than 10 in floats
-def test_a_split_is_exact_or_names_the_length_needed(length: int, hundredths: int) -> None:
-    fraction, share = hundredths / 100, Fraction(hundredths, 100)
-
-    def fits(length: int) -> bool:
-        n_train = int(length * (1 - share))
-        return n_train >= 2 and length - n_train >= 2
-
-    if fits(length):
-        assert training_part(length, fraction) == int(length * (1 - share))
-    else:
-        needed = next(length for length in range(1000) if fits(length))
-        with pytest.raises(
-            TextError, match=f"has {length} characters; at least {needed} are needed"
-        ):
-            training_part(length, fraction)
-
-
-@pytest.mark.parametrize("fraction", [0, -0.1, 0.91, 1, float("nan"), float("inf")])
-def test_a_fraction_out_of_range(fraction: float) -> None:
-    with pytest.raises(UsageError, match=f"above 0 and at most 0.9, not {fraction}"):
-        training_part(1000, fraction)
-
-
-@given(chunks=st.lists(st.text(min_size=1, max_size=9)), data=st.data(), first=st.booleans())
-def test_a_cut_loses_nothing_and_the_second_part_can_be_read_alone(
-    chunks: list[str], data: st.DataObject, first: bool
-) -> None:
-    text = "".join(chunks)
-    length = data.draw(st.integers(0, len(text)))
-    before, after = cut(chunks, length)
-    if first:
-        assert "".join(before) == text[:length]
-    assert "".join(after) == text[length:]
-
-
-@given(chunks=st.lists(st.text("abc\u00e9\U0001f680")))
-def test_strangers_are_told_once_and_in_order(chunks: list[str]) -> None:
-    expected = [character for character in dict.fromkeys("".join(chunks)) if character not in "ab"]
-    assert strangers(CharTokenizer.train("ab"), chunks) == expected
-
-
-@given(TEXTS)
-def test_encoded_has_the_sizes_of_the_original(text: str) -> None:
-    encoded = encode(CharTokenizer.train("abc"), text)
-    assert encoded.characters == len(encoded.ids) == len(text)
-    assert encoded.bytes == sum(len(character.encode("utf-8")) for character in text)
+        read_text(["-"])

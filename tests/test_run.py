@@ -5,16 +5,18 @@ import shutil
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small import SETTINGS, TEXT, results, run, session_in, weights
+from small_runs import SETTINGS, TEXT, results, run, run_in, weights
 from torch.nn import functional
 
 from charrnn.api import load
-from charrnn.config.schema import BATCHERS, CELLS, OPTIMIZERS
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import BATCHERS, OPTIMIZERS
 from charrnn.errors import (
     DivergedError,
     InterruptedRun,
@@ -24,8 +26,15 @@ from charrnn.errors import (
     UsageError,
 )
 from charrnn.storage import atomic, container
-from charrnn.training.run import Sampled, Saved, SaveFailed
-from charrnn.training.trainer import Evaluated, Trained
+from charrnn.training.events import (
+    Evaluated,
+    Finished,
+    Sampled,
+    Saved,
+    SaveFailed,
+    Started,
+    Trained,
+)
 
 STEPS, SEQ_LEN = SETTINGS["steps"], SETTINGS["seq_len"]
 STREAM = int(len(TEXT) * 0.9) // SETTINGS["batch_size"]
@@ -33,6 +42,12 @@ EPOCH = math.ceil(STREAM / SEQ_LEN)  # steps
 # 11 is an epoch's last step, 12 the first of the next; evaluations follow steps 5, 10 and 14
 FIRST, MIDDLE, EVALUATED, EDGE, BEFORE_LAST = 1, 3, 5, 11, 13
 
+# Each cell with both batchers and both optimizers, and those with each other.
+PAIRS = [
+    (cell, batcher, optimizer)
+    for number, cell in enumerate(CELLS)
+    for batcher, optimizer in zip(BATCHERS, OPTIMIZERS[:: 1 if number % 2 else -1], strict=True)
+]
 VARIANTS: dict[str, dict[str, Any]] = {
     **{
         f"{cell} {batcher} {optimizer}": {
@@ -41,24 +56,39 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "optimizer": optimizer,
             "dropout": 0.3,
         }
-        for cell in CELLS
-        for batcher in BATCHERS
-        for optimizer in OPTIMIZERS
+        for cell, batcher, optimizer in PAIRS
     },
-    "random length": {"bptt": "random", "dropout": 0.2},
-    "whole streams": {"bptt": "full"},
-    "stride": {"bptt_stride": 4, "dropout": 0.2},
-    "relu": {"cell": "rnn", "activation": "relu", "layer_norm": False},
-    "two layers, residual": {"num_layers": 2, "residual": True, "dropout": 0.5},
-    "tied": {"embedding_size": 8, "tied": True, "weight_decay": 0.1, "clip_value": 0.01},
-    "bfloat16": {"precision": "bf16", "num_layers": 2},
-    "attention": {"attention": 20, "dropout": 0.3},
+    "random length, adaptive": {"bptt": "random", "dropout": 0.2, "adaptive": True},
+    "whole streams, relu": {
+        "bptt": "full",
+        "cell": "rnn",
+        "activation": "relu",
+        "layer_norm": False,
+    },
+    "stride, accumulated": {"bptt_stride": 4, "dropout": 0.2, "accumulate": 3},
+    "two layers, residual, bfloat16": {
+        "precision": "bf16",
+        "num_layers": 2,
+        "residual": True,
+        "dropout": 0.5,
+    },
+    "tied, attention": {
+        "embedding_size": 8,
+        "tied": True,
+        "weight_decay": 0.1,
+        "clip_value": 0.01,
+        "attention": 20,
+        "dropout": 0.3,
+    },
     "curriculum": {"seq_len_start": 2, "seq_len": 30},
     "curriculum, random": {"seq_len_start": 2, "batcher": "random"},
     "patience": {"patience": 1, "lr": 0.5},
-    "saving all the time": {"save_every": 1},
-    "samples": {"sample_every": 4},
+    "saving all the time, samples": {"save_every": 1, "sample_every": 4},
 }
+SEQUENTIAL, RANDOM = VARIANTS["lstm sequential muon"], VARIANTS["rnn random adamw"]
+STRIDE, PATIENCE = VARIANTS["stride, accumulated"], VARIANTS["patience"]
+
+Uninterrupted = Callable[..., dict[str, Any]]
 
 
 def interrupted(path: Path, step: int, *, after: type = Trained, **settings: Any) -> None:
@@ -68,16 +98,16 @@ def interrupted(path: Path, step: int, *, after: type = Trained, **settings: Any
     def stop() -> int | None:
         return 15 if any(type(event) is after and event.step == step for event in seen) else None
 
-    with session_in(path, **settings) as session, pytest.raises(InterruptedRun) as caught:
-        deque(map(seen.append, session.run(stop)))
+    with run_in(path, **settings) as one, pytest.raises(InterruptedRun) as caught:
+        deque(map(seen.append, one.train(stop)))
     assert caught.value.exit_code == 143
     assert caught.value.message == f"Stopped and saved at step {step:,}."
 
 
 def killed(path: Path, step: int, **settings: Any) -> None:
-    """Run until the evaluation or, without one, the step at `step` is recorded, and then never again: a SIGKILL."""
-    with session_in(path, **settings) as session:
-        events = session.run()
+    """Run until `step` is recorded, with its evaluation if it has one; then never again."""
+    with run_in(path, **settings) as one:
+        events = one.train()
         for event in events:
             if event.step > step:
                 break
@@ -85,16 +115,17 @@ def killed(path: Path, step: int, **settings: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
-    """Return a variant's results without any interruption, computed once."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    """Return a run's results without any interruption, computed once."""
     known: dict[str, dict[str, Any]] = {}
 
-    def compute(variant: str) -> dict[str, Any]:
-        if variant not in known:
+    def compute(**settings: Any) -> dict[str, Any]:
+        name = repr(settings)
+        if name not in known:
             path = tmp_path_factory.mktemp("run")
-            run(path, **VARIANTS[variant])
-            known[variant] = results(path)
-        return known[variant]
+            run(path, **settings)
+            known[name] = results(path)
+        return known[name]
 
     return compute
 
@@ -105,74 +136,114 @@ def test_the_steps_at_which_runs_are_stopped_are_what_their_names_say() -> None:
     assert BEFORE_LAST == STEPS - 1
 
 
+def test_the_variants_hold_every_pair_of_choices() -> None:
+    choices: list[tuple[str, ...]] = [tuple(CELLS), BATCHERS, OPTIMIZERS]
+    for one, other in combinations(range(3), 2):
+        assert {(names[one], names[other]) for names in PAIRS} == set(
+            product(choices[one], choices[other])
+        )
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_stopped_again_and_again_ends_as_if_it_had_not_been(
-    variant: str, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
+    variant: str, tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    expected = uninterrupted(variant)
+    settings = VARIANTS[variant]
+    expected = uninterrupted(**settings)
     for step in (FIRST, MIDDLE, EVALUATED, EDGE, BEFORE_LAST):
         if step < expected["metrics"][-1]["step"]:  # patience may end a run early
-            interrupted(tmp_path, step, **VARIANTS[variant])
-    run(tmp_path, **VARIANTS[variant])
+            interrupted(tmp_path, step, **settings)
+    run(tmp_path, **settings)
     assert results(tmp_path) == expected
 
 
 @pytest.mark.parametrize("step", [FIRST, MIDDLE, EDGE, BEFORE_LAST])
-@pytest.mark.parametrize("variant", ["lstm sequential muon", "gru random adamw", "stride"])
+@pytest.mark.parametrize("settings", [SEQUENTIAL, RANDOM, STRIDE], ids=str)
 def test_a_run_stopped_once_ends_as_if_it_had_not_been(
-    variant: str, step: int, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
+    settings: dict[str, Any], step: int, tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    interrupted(tmp_path, step, **VARIANTS[variant])
-    run(tmp_path, **VARIANTS[variant])
-    assert results(tmp_path) == uninterrupted(variant)
+    interrupted(tmp_path, step, **settings)
+    run(tmp_path, **settings)
+    assert results(tmp_path) == uninterrupted(**settings)
 
 
 @pytest.mark.parametrize("after", [Trained, Evaluated])
-@pytest.mark.parametrize("variant", ["lstm sequential muon", "gru random adamw", "patience"])
+@pytest.mark.parametrize("settings", [SEQUENTIAL, RANDOM, PATIENCE], ids=str)
 def test_a_run_stopped_around_an_evaluation_evaluates_once(
-    variant: str, after: type, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
+    settings: dict[str, Any], after: type, tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    interrupted(tmp_path, EVALUATED, after=after, **VARIANTS[variant])
-    run(tmp_path, **VARIANTS[variant])
-    assert results(tmp_path) == uninterrupted(variant)
+    interrupted(tmp_path, EVALUATED, after=after, **settings)
+    run(tmp_path, **settings)
+    assert results(tmp_path) == uninterrupted(**settings)
 
 
 @pytest.mark.parametrize("step", [FIRST, EVALUATED, EDGE])
 @pytest.mark.parametrize("save_every", [1, 5])
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
-    save_every: int, step: int, tmp_path: Path
+    save_every: int, step: int, tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    run(tmp_path / "whole", save_every=save_every)
     for at in (step, step, step + 1):
-        killed(tmp_path / "run", at, save_every=save_every)
-    run(tmp_path / "run", save_every=save_every)
-    assert results(tmp_path / "run") == results(tmp_path / "whole")
+        killed(tmp_path, at, save_every=save_every)
+    run(tmp_path, save_every=save_every)
+    assert results(tmp_path) == uninterrupted(save_every=save_every)
 
 
 def test_a_run_stopped_before_an_evaluation_and_killed_after_it_logs_it_once(
-    tmp_path: Path,
+    tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    run(tmp_path / "whole")
-    interrupted(tmp_path / "run", EVALUATED)
-    killed(tmp_path / "run", EVALUATED)
-    run(tmp_path / "run")
-    assert results(tmp_path / "run") == results(tmp_path / "whole")
+    interrupted(tmp_path, EVALUATED)
+    killed(tmp_path, EVALUATED)
+    run(tmp_path)
+    assert results(tmp_path) == uninterrupted()
 
 
-def test_a_run_killed_before_its_first_save_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    run(tmp_path / "whole")
-    killed(tmp_path / "run", EVALUATED + 1)
-    run(tmp_path / "run")
-    assert results(tmp_path / "run") == results(tmp_path / "whole")
+def test_a_run_killed_before_its_first_save_leaves_nothing_in_the_way(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    killed(tmp_path, EVALUATED + 1)
+    run(tmp_path)
+    assert results(tmp_path) == uninterrupted()
 
 
-def test_asking_to_stop_after_the_last_step_does_not_matter(tmp_path: Path) -> None:
-    run(tmp_path / "whole")
-    events: list[int] = []
-    with session_in(tmp_path / "run") as session:
-        for event in session.run(lambda: 2 if STEPS in events else None):
-            events.append(event.step)
-    assert results(tmp_path / "run") == results(tmp_path / "whole")
+def test_asking_to_stop_after_the_last_step_does_not_matter(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    seen: list[Any] = []
+
+    def stop() -> int | None:
+        return 2 if any(type(event) is Trained and event.step == STEPS for event in seen) else None
+
+    with run_in(tmp_path) as one:
+        deque(map(seen.append, one.train(stop)))
+    assert isinstance(seen[-1], Finished)
+    assert results(tmp_path) == uninterrupted()
+
+
+def test_a_complete_run_that_is_continued_has_nothing_left_to_do(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    *_, first = run(tmp_path)
+    (again,) = run(tmp_path)
+    assert isinstance(first, Finished)
+    assert isinstance(again, Finished)
+    known = {"seconds", "chars_per_second"}
+    assert {k: v for k, v in again.summary.items() if k not in known} == {
+        k: v for k, v in first.summary.items() if k not in known
+    }
+    assert results(tmp_path) == uninterrupted()
+
+
+def test_a_state_from_before_the_scaler_is_continued(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    """It has the loss's scale, which torch keeps now, in its progress."""
+    interrupted(tmp_path, MIDDLE, **SEQUENTIAL)
+    arrays, facts = container.load(tmp_path / "last.safetensors")
+    del facts["trainer"]["scaler"]
+    facts["trainer"]["progress"] |= {"loss_scale": 1.0, "quiet_steps": MIDDLE}
+    (tmp_path / "last.safetensors").write_bytes(container.to_bytes(arrays, facts))
+    run(tmp_path, **SEQUENTIAL)
+    assert results(tmp_path) == uninterrupted(**SEQUENTIAL)
 
 
 @pytest.mark.parametrize("setting", ["eval_every", "log_every", "sample_every", "save_every"])
@@ -188,8 +259,10 @@ def test_reporting_more_or_less_often_leaves_the_weights_as_they_are(
 
 def test_all_that_happens_is_told_in_order(tmp_path: Path) -> None:
     events = run(tmp_path, steps=6, eval_every=3, save_every=2, sample_every=5)
-    told = [(type(event).__name__, event.step) for event in events]
+    assert isinstance(events[-1], Finished)
+    told = [(type(event).__name__, event.step) for event in events[:-1]]
     assert told == [
+        ("Started", 0),
         ("Trained", 1),
         ("Trained", 2),
         ("Saved", 2),
@@ -232,13 +305,11 @@ def test_the_log_has_what_was_measured(tmp_path: Path) -> None:
 
 def test_the_model_kept_is_the_best_one(tmp_path: Path) -> None:
     states: dict[int, Any] = {}
-    with session_in(tmp_path, lr=30.0, lr_floor=1.0, steps=40, eval_every=4) as session:
-        for event in session.run():
+    with run_in(tmp_path, lr=30.0, lr_floor=1.0, steps=40, eval_every=4) as one:
+        for event in one.train():
             if isinstance(event, Evaluated):
-                states[event.step] = (
-                    event.score,
-                    {n: v.numpy().copy() for n, v in session.model.state_dict().items()},
-                )
+                now = one.trainer.model.state_dict()
+                states[event.step] = event.score, {n: v.numpy().copy() for n, v in now.items()}
     best = min(states, key=lambda step: states[step][0].nats_per_token)
     assert best < 40, "the learning rate should be so high that the last is not the best"
     model = load(tmp_path)
@@ -272,7 +343,7 @@ def test_divergence_leaves_what_was_good(tmp_path: Path, monkeypatch: pytest.Mon
         run(tmp_path, save_every=1, lr=0.04)
     assert "loss became nan at step 8" in caught.value.message
     assert f"step 5, is in {tmp_path / 'model.safetensors'}" in caught.value.message
-    assert caught.value.hint == "Try a lower learning rate: --fresh --lr 0.01"
+    assert caught.value.hint == "Try a lower learning rate: `fresh` `lr` 0.01"
     assert_all_finite(tmp_path)
     assert container.load(tmp_path / "last.safetensors")[1]["trainer"]["progress"]["step"] == 7
     assert len(load(tmp_path).generate(length=20)) == 20
@@ -293,21 +364,20 @@ def test_whatever_the_learning_rate_no_file_ever_holds_what_is_not_finite(
     batcher: str, weight_decay: float, tmp_path: Path
 ) -> None:
     with suppress(DivergedError):
-        run(
-            tmp_path, batcher=batcher, lr=1e9, save_every=1, eval_every=1, weight_decay=weight_decay, clip_norm=0,
-            warmup=0, steps=40, optimizer="adamw",
-        )  # fmt: skip
+        settings = {"lr": 1e9, "warmup": 0, "weight_decay": weight_decay, "clip_norm": 0}
+        often = {"save_every": 1, "eval_every": 1}
+        run(tmp_path, batcher=batcher, steps=40, optimizer="adamw", **settings, **often)
     assert_all_finite(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("settings", "difference"),
     [
-        ({"lr": 0.5}, "--lr was not given and is now 0.5"),
-        ({"hidden_size": 9}, "--hidden-size was 8 and is now 9"),
+        ({"lr": 0.5}, "`lr` was not given and is now 0.5"),
+        ({"hidden_size": 9}, "`hidden_size` was 8 and is now 9"),
         (
             {"steps": 20, "seed": 3},
-            "--seed was not given and is now 3, --steps was 14 and is now 20",
+            "`seed` was not given and is now 3, `steps` was 14 and is now 20",
         ),
     ],
     ids=["given now", "changed", "two"],
@@ -317,12 +387,11 @@ def test_other_options_are_refused_and_listed(
 ) -> None:
     interrupted(tmp_path, MIDDLE)
     before = results_so_far(tmp_path)
-    with pytest.raises(UsageError) as caught, session_in(tmp_path, **settings):
+    with pytest.raises(UsageError) as caught, run_in(tmp_path, **settings):
         pass
-    assert (
-        caught.value.message == f"The run in {tmp_path} was begun with other options: {difference}."
-    )
-    assert "--fresh" in caught.value.hint
+    begun = f"The run in {tmp_path} was started with other options: "
+    assert caught.value.message == f"{begun}{difference}."
+    assert "`fresh`" in caught.value.hint
     assert results_so_far(tmp_path) == before
 
 
@@ -334,7 +403,7 @@ def test_another_text_is_refused(tmp_path: Path) -> None:
     interrupted(tmp_path, MIDDLE)
     with (
         pytest.raises(TextError, match=r"text has changed since the run in .* began"),
-        session_in(tmp_path, TEXT + "."),
+        run_in(tmp_path, TEXT + "."),
     ):
         pass
 
@@ -345,13 +414,15 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_damaged_state_is_replaced_by_the_one_before_it(tmp_path: Path) -> None:
-    run(tmp_path / "whole", save_every=2)
-    interrupted(tmp_path / "run", 7, save_every=2)
-    damage(tmp_path / "run" / "last.safetensors")
-    events = run(tmp_path / "run", save_every=2)
-    assert events[0].step == 7
-    assert results(tmp_path / "run") == results(tmp_path / "whole")
+def test_a_damaged_state_is_replaced_by_the_one_before_it(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    interrupted(tmp_path, 7, save_every=2)
+    damage(tmp_path / "last.safetensors")
+    events = run(tmp_path, save_every=2)
+    assert isinstance(events[0], Started)
+    assert events[0].step == 6
+    assert results(tmp_path) == uninterrupted(save_every=2)
 
 
 def test_without_a_good_state_a_run_never_starts_over(tmp_path: Path) -> None:
@@ -373,45 +444,42 @@ def test_a_model_without_a_state_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, times: range) -> None:
-    """Let the disk be full when a file of that name is written for the n-th time, for each n in `times`."""
+    """Let the disk be full whenever a file of that name is written for one of these times."""
+    real, calls = atomic._replacement, iter(range(1, 1000))
 
-    real, calls = atomic._write_and_rename, iter(range(1, 1000))
-
-    def write(path: Path, data: bytes, keep: Path | None) -> None:
+    def replacement(path: Path, keep: Path | None) -> Any:
         if path.name == name and next(calls) in times:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data, keep)
+        return real(path, keep)
 
-    monkeypatch.setattr(atomic, "_write_and_rename", write)
+    monkeypatch.setattr(atomic, "_replacement", replacement)
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "model.safetensors"])
 def test_a_save_that_fails_is_told_and_tried_again(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: Uninterrupted
 ) -> None:
-    run(tmp_path / "whole", save_every=3)
+    expected = uninterrupted(save_every=3)
     failing(monkeypatch, name, range(2, 4))
-    events = run(tmp_path / "run", save_every=3)
+    events = run(tmp_path, save_every=3)
     failures = [event for event in events if isinstance(event, SaveFailed)]
     assert 1 <= len(failures) <= 3
     assert all("No space left on device" in failure.error.message for failure in failures)
-    assert results(tmp_path / "run") == results(tmp_path / "whole")
+    assert results(tmp_path) == expected
 
 
 def test_a_log_that_cannot_be_written_does_not_cost_the_best_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: Uninterrupted
 ) -> None:
-    run(tmp_path / "whole")
+    expected = uninterrupted()
 
     def fail(*_: Any) -> None:
         raise MachineError("Cannot write to metrics.jsonl: No space left on device.")
 
-    monkeypatch.setattr("charrnn.storage.run_folder.RunFolder.append_metrics", fail)
-    events = run(tmp_path / "run")
+    monkeypatch.setattr("charrnn.storage.metrics_log.MetricsLog.append", fail)
+    events = run(tmp_path)
     assert any(isinstance(event, SaveFailed) for event in events)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
-        tmp_path / "whole/model.safetensors"
-    ).read_bytes()
+    assert (tmp_path / "model.safetensors").read_bytes() == expected["model"]
 
 
 def test_a_final_save_that_fails_is_an_error(
@@ -424,10 +492,10 @@ def test_a_final_save_that_fails_is_an_error(
 
 
 def test_the_summary_says_what_the_run_came_to(tmp_path: Path) -> None:
-    with session_in(tmp_path) as session:
-        events = list(session.run())
-        summary = session.summary()
-    assert isinstance(events[-1], Saved)
+    *events, saved, finished = run(tmp_path)
+    assert isinstance(saved, Saved)
+    assert isinstance(finished, Finished)
+    summary = finished.summary
     scores = {event.step: event.score for event in events if isinstance(event, Evaluated)}
     best = scores[summary["best_step"]]
     assert summary["valid_nats"] == min(score.nats_per_token for score in scores.values())

@@ -1,4 +1,7 @@
-"""The schedule against its formula, and the optimizers against torch's own on separate copies of the weights."""
+"""The schedule against its formula, and the optimizers against torch's own.
+
+Those have separate copies of the weights.
+"""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from charrnn.config.schema import CELLS, OPTIMIZERS, ModelConfig, TrainConfig
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import OPTIMIZERS, ModelConfig, TrainConfig
 from charrnn.model.network import CharRNN, build
 from charrnn.training import optimizer as optimizer_module
-from charrnn.training.optimizer import ROUNDS, Optimizer, learning_rate, orthogonalise
+from charrnn.training.optimizer import NEWTON_SCHULZ_ROUNDS, Optimizer, orthogonalise
+from charrnn.training.schedule import learning_rate
 
 HIDDEN = 8
 TORCHS_ROUNDS = ((3.4445, -4.7750, 2.0315),) * 5  # its Muon has the same coefficients in each round
@@ -87,7 +92,7 @@ def step(model: CharRNN, optimizer: Optimizer, seed: int, lr: float = 0.01) -> N
     for name, gradient in gradients(model, seed):
         parameters[name].grad = gradient
     optimizer.step(lr)
-    optimizer.clear()
+    optimizer.zero_grad()
 
 
 def weights(model: CharRNN) -> dict[str, Tensor]:
@@ -103,7 +108,7 @@ def is_matrix_of_a_layer(name: str) -> bool:
 
 
 def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[str, Tensor]:
-    """Take three steps with torch's optimizers on a separate copy of each gate's matrix, and join them again."""
+    """Take three steps of torch's optimizers on a copy of each gate's matrix, and join them."""
     copies = {
         name: [
             nn.Parameter(part.clone())
@@ -140,7 +145,7 @@ def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[s
 def test_three_steps_equal_torchs_own_on_separate_gates(
     kind: str, cell: str, tied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optimizer_module, "ROUNDS", TORCHS_ROUNDS)
+    monkeypatch.setattr(optimizer_module, "NEWTON_SCHULZ_ROUNDS", TORCHS_ROUNDS)
     model = model_of(cell, tied=tied, embedding_size=HIDDEN)
     expected = by_hand(model, kind, lr=0.02, weight_decay=0.1)
     optimizer = optimizer_of(model, kind)
@@ -158,7 +163,7 @@ def test_orthogonalising_moves_the_singular_values_alone_and_as_the_polynomial_s
     for block, found in zip(blocks, orthogonalise(blocks), strict=True):
         left, values, right = torch.linalg.svd(block, full_matrices=False)
         values = values / torch.linalg.norm(block)
-        for a, b, c in ROUNDS:
+        for a, b, c in NEWTON_SCHULZ_ROUNDS:
             values = a * values + b * values**3 + c * values**5
         torch.testing.assert_close(found, left @ torch.diag(values) @ right)
 
@@ -176,7 +181,7 @@ def test_each_round_is_the_best_for_what_comes_to_it() -> None:
     With three coefficients, the error reaches its greatest size four times, in turn.
     """
     low, high = 0.01, 1.0
-    for a, b, c in ROUNDS:
+    for a, b, c in NEWTON_SCHULZ_ROUNDS:
         x = torch.linspace(low, high, 100_001, dtype=torch.float64)
         error = a * x + b * x**3 + c * x**5 - 1
         turns = error[1:-1][(error.diff()[:-1] * error.diff()[1:]) < 0]
@@ -273,7 +278,7 @@ def test_cleared_gradients_are_gone(kind: str) -> None:
     logits, _ = model(torch.zeros(2, 3, dtype=torch.int64))
     logits.square().sum().backward()
     optimizer.step(lr=0.01)
-    optimizer.clear()
+    optimizer.zero_grad()
     assert all(parameter.grad is None for parameter in model.parameters())
     before = weights(model)
     optimizer.step(lr=0.01)

@@ -4,19 +4,22 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charrnn.data.split import training_part
-from charrnn.data.text import Encoded, encode
+from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
+from charrnn.data.formats import PLAIN, train_length
 from charrnn.storage.container import load
 from charrnn.storage.run_folder import RunFolder
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training.plan import Request, make_plan
-from charrnn.training.resume import begin, resume
-from charrnn.training.run import Data, Happening, Session
+from charrnn.training.events import RunEvent
+from charrnn.training.planning import make_plan
+from charrnn.training.request import TrainRequest
+from charrnn.training.resume import begin, resume, saved_tokenizer
+from charrnn.training.run import Run
 
 TEXT = "the cat sat on the mat. a dog ran to the hat.\n" * 12
 SETTINGS: dict[str, Any] = {
@@ -46,41 +49,43 @@ def arguments(**settings: Any) -> list[str]:
 OPTIONS = arguments(**SETTINGS)
 
 
-def read(text: str = TEXT) -> tuple[CharTokenizer, Data]:
-    length = training_part(len(text), 0.1)
+def read(text: str = TEXT) -> EncodedSplit:
+    """Return a text as ids, split as `charrnn train` splits it."""
+    length = train_length(len(text), 0.1)
     parts = text[:length], text[length:]
     tokenizer = CharTokenizer.train(parts[0])
-    train, valid = (encode(tokenizer, part) for part in parts)
-    return tokenizer, Data("text", hashlib.sha256(text.encode()).hexdigest(), train, valid)
+    train, valid = (encode_text(tokenizer, part) for part in parts)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return EncodedSplit("text", sha256, PLAIN, tokenizer, train, valid)
 
 
 def encoded(text: str) -> tuple[CharTokenizer, Encoded]:
     tokenizer = CharTokenizer.train(text)
-    return tokenizer, encode(tokenizer, text)
+    return tokenizer, encode_text(tokenizer, text)
 
 
 @contextmanager
-def session_in(path: Path, text: str = TEXT, **settings: Any) -> Iterator[Session]:
+def run_in(path: Path, text: str = TEXT, **settings: Any) -> Iterator[Run]:
     """Begin a run in `path`, or continue the one that is there, as `charrnn train` does."""
-    request = Request(settings=SETTINGS | settings)
-    tokenizer, data = read(text)
+    request = TrainRequest(texts=("text",), settings=SETTINGS | settings)
+    data, asked = read(text), request.requested()
     folder = RunFolder(path)
     folder.prepare()
     with folder.lock():
         saved = folder.load_state()
         if saved is not None:
-            yield resume(folder, request, data, saved[:2])
+            tokenizer = saved_tokenizer(folder, asked, data, saved)  # type: ignore[arg-type]
+            yield resume(folder, asked, replace(data, tokenizer=tokenizer), saved)
         else:
-            plan = make_plan(request, tokenizer, data.train, data.valid, started=0.0)
-            yield begin(folder, request, plan, tokenizer, data)
+            yield begin(folder, asked, make_plan(request, data, started=0.0), data)
 
 
 def run(
     path: Path, *, should_stop: Callable[[], int | None] = lambda: None, **settings: Any
-) -> list[Happening]:
+) -> list[RunEvent]:
     """Train until the run is done or told to stop; return what happened."""
-    with session_in(path, **settings) as session:
-        return list(session.run(should_stop))
+    with run_in(path, **settings) as run:
+        return list(run.train(should_stop))
 
 
 def results(path: Path) -> dict[str, Any]:

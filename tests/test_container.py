@@ -21,16 +21,8 @@ from safetensors import numpy as safetensors
 from charrnn.config.schema import ModelConfig
 from charrnn.errors import CharRNNError, DivergedError, MachineError, ModelFileError, UsageError
 from charrnn.model.shapes import weight_shapes
-from charrnn.storage.container import (
-    SavedModel,
-    digest,
-    from_bytes,
-    load,
-    load_model,
-    save,
-    save_model,
-    to_bytes,
-)
+from charrnn.storage.container import digest, from_bytes, load, save, to_bytes
+from charrnn.storage.model_file import SavedModel, load_model, save_model
 from charrnn.tokenizers import CharTokenizer
 
 DTYPES = ["f4", "f8", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
@@ -84,7 +76,7 @@ def write_model(path: Path, weights: dict[str, Any] | None = None, **metadata: A
 
 
 def resealed(old: bytes, new: bytes, data: bytes = SMALL) -> bytes:
-    """Replace `old` in the header and compute length and checksum anew, as someone who means harm would."""
+    """Replace `old` in the header and compute length and checksum anew, as an attacker would."""
     size = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + size].replace(digest(data).encode(), b"0" * 64).replace(old, new)
     changed = len(header).to_bytes(8, "little") + header + data[8 + size :]
@@ -392,16 +384,16 @@ def config_with(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("metadata", "what"),
     [
-        (config_with(hidden_size=10**9), "hidden-size"),
+        (config_with(hidden_size=10**9), "`hidden_size`"),
         (config_with(hidden_size=16384), r"needs float32 \(3, 16384\)"),
-        (config_with(num_layers=10**6), "num-layers"),
+        (config_with(num_layers=10**6), "`num_layers`"),
         (config_with(num_layers=64), "layers"),
-        (config_with(num_layers=-1), "num-layers"),
-        (config_with(hidden_size=4.0), "hidden-size"),
+        (config_with(num_layers=-1), "`num_layers`"),
+        (config_with(hidden_size=4.0), "`hidden_size`"),
         (config_with(dropout="much"), "dropout"),
-        (config_with(layer_norm=1), "layer-norm"),
+        (config_with(layer_norm=1), "`layer_norm`"),
         (config_with(cell="../../etc/passwd"), "cell"),
-        (config_with(vocab_size=10**400), "vocab-size"),
+        (config_with(vocab_size=10**400), "`vocab_size`"),
         (config_with(secret=1), "secret"),
         ({"config": [1, 2]}, "table"),
         ({"config": None}, "table"),

@@ -1,7 +1,7 @@
-"""Start processes that train together, as torchrun starts them, and let them work on cases that a test compares.
+"""Start processes that train together, as torchrun starts them, on cases that a test compares.
 
-Run as a script, it is one of the ranks: it trains each case for some steps and keeps what came of
-it.
+Run as a script, it is one of the ranks: it trains some of the cases for some steps, and keeps what
+came of them.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ OURS = {
 }  # a script's own folder is not where charrnn is
 SECONDS = 120  # after which something hangs
 
-# Settings of a Trainer beside those of `small`, by the name of the case.
+# Settings of a Trainer beside those of `small_runs`, by the name of the case.
 CASES: dict[str, dict[str, Any]] = {
     "lstm sequential": {},
     "gru random": {"cell": "gru", "batcher": "random"},
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
-    """Return what torchrun sets for a rank."""
+    """Return the environment that torchrun sets for a rank."""
     names = {
         "RANK": rank,
         "WORLD_SIZE": size,
@@ -106,9 +106,12 @@ def torchrun(*words: str) -> list[str]:
 def killed(
     kills: list[tuple[int, int]], words: list[str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run two ranks under torchrun, which begins again after each of the kills.
+    """Run two ranks under torchrun, which starts them again after each of the kills.
 
-    (steps taken, rank).
+    Args:
+        kills: After how many steps which rank is killed.
+        words: The command.
+        folder: Where to note who was killed.
     """
     program = folder / "killed.py"
     program.write_text(KILLED.format(kills=kills))
@@ -139,7 +142,7 @@ train = training.Trainer.train_once
 def train_once(self):
     for step, rank in {kills}:
         done = Path(f"{{__file__}}.{{step}}-{{rank}}")
-        if (step, rank) == (self.progress.step, self.ranks.rank) and not done.exists():
+        if (step, rank) == (self.progress.step, self.group.rank) and not done.exists():
             done.touch()
             os.kill(os.getpid(), signal.SIGKILL)
     return train(self)
@@ -149,12 +152,13 @@ main()
 """
 
 
-def trained(name: str, ranks: Any) -> dict[str, Any]:
+def trained(name: str, group: Any) -> dict[str, Any]:
     """Train a case; return losses, the first gradients, the weights, the score and the state."""
-    from small import SETTINGS, TEXT, read
+    from small_runs import SETTINGS, TEXT, read
 
     from charrnn.config.schema import ModelConfig, TrainConfig
-    from charrnn.data.records import encode_text
+    from charrnn.data.encoding import encode_text
+    from charrnn.data.formats import RecordFormat
     from charrnn.model.network import build
     from charrnn.training.trainer import Trainer
 
@@ -163,23 +167,24 @@ def trained(name: str, ranks: Any) -> dict[str, Any]:
         key: value for key, value in settings.items() if key in ModelConfig.__dataclass_fields__
     }
     rest = {key: value for key, value in settings.items() if key not in shape}
-    tokenizer, data = read(TEXT)
-    train, valid = data.train, data.valid
+    data = read(TEXT)
     if "records" in settings:
-        train, valid = (encode_text(tokenizer, RECORDS * times, "\n") for times in (2, 1))
+        lines = RecordFormat("\n")
+        parts = (encode_text(data.tokenizer, RECORDS * times, lines) for times in (2, 1))
+        train, valid = parts
+        data = replace(data, format=lines, train=train, valid=valid)
     config = TrainConfig(**rest)
-    model = build(ModelConfig(vocab_size=tokenizer.size, **shape), config.seed)
-    trainer = Trainer(model, tokenizer, train, valid, config, "fp32", ranks)
-    batch = trainer.batcher.next_batch()
-    trainer.learner.differentiate(batch, None, autocast=nullcontext())
+    model = build(ModelConfig(vocab_size=data.tokenizer.size, **shape), config.seed)
+    trainer = Trainer(model, data, config, "fp32", group)
+    trainer.gradients.backward(trainer.batcher.next_batch(), None)
     gradients = {
         key: value.grad.clone().numpy()
         for key, value in model.named_parameters()
         if value.grad is not None
     }
-    trainer.optimizer.clear()
+    trainer.optimizer.zero_grad()
     losses = [trainer.train_once() for _ in range(STEPS)]
-    arrays, values = trainer.state()
+    arrays, facts = trainer.state()
     return {
         "losses": [event.loss for event in losses],
         "norms": [event.grad_norm for event in losses],
@@ -188,7 +193,7 @@ def trained(name: str, ranks: Any) -> dict[str, Any]:
         "gradients": gradients,
         "arrays": {key: value for key, value in arrays.items() if not key.startswith("rng.")},
         "generators": sorted(key for key in arrays if key.startswith("rng.")),
-        "values": values,
+        "facts": facts,
     }
 
 
@@ -214,17 +219,18 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Be a rank: work on all cases, and keep what this rank has found."""
+    """Be a rank: work on some cases, and keep what this rank has found in a folder."""
     import torch
 
-    from charrnn.__main__ import leave_the_ranks
-    from charrnn.runtime.distributed import joined
+    from charrnn.__main__ import exit_process_group
+    from charrnn.runtime.rendezvous import process_group
 
+    folder, *cases = sys.argv[1:]
     torch.set_num_threads(1)
-    with joined("cpu", "auto") as ranks:
-        for name in CASES:
-            save(trained(name, ranks), Path(sys.argv[1]) / f"{name}-{ranks.rank}.npz")
-    leave_the_ranks(0)
+    with process_group("cpu", "auto") as group:
+        for name in cases:
+            save(trained(name, group), Path(folder) / f"{name}-{group.rank}.npz")
+    exit_process_group(0)
 
 
 if __name__ == "__main__":

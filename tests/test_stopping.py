@@ -5,43 +5,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config.sampling import SamplingConfig
-from charrnn.sampling.stopping import Counter, Cutter, Ending
+from charrnn.sampling.stopping import StopCondition, StopStringFilter, UnitLimit
 
 PIECES = st.lists(st.text("ab", max_size=4))
 
 
 @given(PIECES, st.lists(st.text("ab", min_size=1, max_size=5), min_size=1, max_size=3))
-def test_a_cutter_gives_what_stands_before_the_first_stop_string_and_all_that_is_certain(
+def test_a_filter_gives_what_stands_before_the_first_stop_string_and_all_that_is_certain(
     pieces: list[str], stops: list[str]
 ) -> None:
-    cutter, given_out, fed = Cutter(stops), "", ""
+    strings, given_out, fed = StopStringFilter(stops), "", ""
     for character in "".join(pieces):
-        given_out += cutter.feed(character)
+        given_out += strings.feed(character)
         fed += character
         if complete := [stop for stop in stops if fed.endswith(stop)]:
-            assert (given_out, cutter.held, cutter.found) == (
+            assert (given_out, strings.held, strings.found) == (
                 fed[: -max(map(len, complete))],
                 "",
                 True,
             )
-            assert cutter.feed("ab") == ""
+            assert strings.feed("ab") == ""
             return
-        assert given_out + cutter.held == fed
-        assert len(cutter.held) == max(
+        assert given_out + strings.held == fed
+        assert len(strings.held) == max(
             n for stop in stops for n in range(len(stop)) if fed.endswith(stop[:n])
         )
 
 
 @given(PIECES, st.lists(st.text("ab", min_size=1, max_size=5), max_size=3))
-def test_a_cutter_does_not_care_how_the_text_comes(pieces: list[str], stops: list[str]) -> None:
-    by_piece, by_character = Cutter(stops), Cutter(stops)
+def test_a_filter_does_not_care_how_the_text_comes(pieces: list[str], stops: list[str]) -> None:
+    by_piece, by_character = StopStringFilter(stops), StopStringFilter(stops)
     assert "".join(map(by_piece.feed, pieces)) == "".join(map(by_character.feed, "".join(pieces)))
 
 
 def counted(text: str, until: str, cuts: int = 1) -> str:
-    ending = Ending(SamplingConfig(until=until))
+    condition = StopCondition(SamplingConfig(until=until))
     pieces = [text[start : start + cuts] for start in range(0, len(text), cuts)]
-    return "".join(map(ending.feed, pieces)) + ending.flush()
+    return "".join(map(condition.feed, pieces)) + condition.flush()
 
 
 LINES = "\n one\n\n \ntwo\nthree"
@@ -104,10 +104,10 @@ def test_sentences_against_an_expression(text: str, count: int) -> None:
 
 
 def test_nothing_comes_after_the_end() -> None:
-    counter = Counter(1, "line")
-    assert counter.feed("a\nb") == "a"
-    ending = Ending(SamplingConfig(until="1line"))
-    assert [ending.feed("a\nb"), ending.feed("c\n"), ending.flush()] == ["a", "", ""]
+    limit = UnitLimit(1, "line")
+    assert limit.feed("a\nb") == "a"
+    condition = StopCondition(SamplingConfig(until="1line"))
+    assert [condition.feed("a\nb"), condition.feed("c\n"), condition.flush()] == ["a", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -116,5 +116,5 @@ def test_nothing_comes_after_the_end() -> None:
     ids=repr,
 )
 def test_whichever_comes_first_ends_the_text(stop: str, expected: str) -> None:
-    ending = Ending(SamplingConfig(stop=stop, until="2lines"))  # type: ignore[arg-type]
-    assert "".join(map(ending.feed, "a\nbcd\ne")) + ending.flush() == expected
+    condition = StopCondition(SamplingConfig(stop=stop, until="2lines"))  # type: ignore[arg-type]
+    assert "".join(map(condition.feed, "a\nbcd\ne")) + condition.flush() == expected

@@ -1,4 +1,4 @@
-"""How far back gradients reach.
+"""How far back gradients flow.
 
 Against products of Jacobians, and on networks in which the answer is known.
 """
@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import OPTIONS, TEXT
-from terminal import Terminal
+from command_line import Terminal
+from small_runs import OPTIONS, TEXT
 
 from charrnn.api import load
-from charrnn.config.schema import CELLS, ModelConfig
+from charrnn.config.cells import CELLS
+from charrnn.config.schema import ModelConfig
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluation.gradient_flow import GATES, Gate, Reach, measure_reach, time_constant
+from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
+from charrnn.evaluation.retention import Retention, time_constant
 from charrnn.model.network import CharRNN, build
-from charrnn.terminal.plots import lag_table, plot, reach_lines, verdict
+from charrnn.terminal.plots import flow_rows, lag_table, plot, verdict
 
 VOCAB, HIDDEN, LAGS = 5, 4, 12
 IDS = np.random.default_rng(1).integers(0, VOCAB, 60)
@@ -55,7 +57,7 @@ def linear_model(recurrent: np.ndarray) -> CharRNN:
 def test_a_linear_networks_gradients_are_the_product_of_its_jacobians_exactly() -> None:
     recurrent = np.random.default_rng(3).random((HIDDEN, HIDDEN)) / HIDDEN
     model = linear_model(recurrent)
-    reach = measure_reach(model, IDS[: LAGS + 1], lags=LAGS, places=1)
+    flow = measure_gradient_flow(model, IDS[: LAGS + 1], lags=LAGS, places=1)
     w = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     hidden = np.zeros(HIDDEN)
     for symbol in IDS[:LAGS]:
@@ -72,7 +74,7 @@ def test_a_linear_networks_gradients_are_the_product_of_its_jacobians_exactly() 
     for _ in range(LAGS):
         row = row @ recurrent
         expected.append(np.linalg.norm(row))
-    np.testing.assert_allclose(reach.norms, expected, rtol=1e-12)
+    np.testing.assert_allclose(flow.norms, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("attention", [0, 3])
@@ -81,7 +83,7 @@ def test_norms_are_those_of_the_product_of_jacobians(cell: str, attention: int) 
     model, lags = model_of(cell, attention=attention), 5
     read = 3
     ids = IDS[: 2 * read + lags + 1]
-    reach = measure_reach(model, ids, lags=lags, places=1)
+    flow = measure_gradient_flow(model, ids, lags=lags, places=1)
     rows = torch.from_numpy(ids[: read + lags + 1])[None]
     with torch.no_grad():
         _, state = model(rows[:, :read])
@@ -112,7 +114,7 @@ def test_norms_are_those_of_the_product_of_jacobians(cell: str, attention: int) 
             )
         expected.append(kept.norm().item())
         row = row if jacobian is None else row @ jacobian[1:]
-    np.testing.assert_allclose(reach.norms, expected, rtol=1e-9)
+    np.testing.assert_allclose(flow.norms, expected, rtol=1e-9)
 
 
 def look_back(model: CharRNN, record: np.ndarray, last: int, lags: int) -> list[float]:
@@ -148,17 +150,17 @@ def test_nothing_crosses_the_border_of_a_record(cell: str) -> None:
         for record in records
         for last in range(lags - 1, len(record))
     ]
-    reach = measure_reach(model, ids, starts, lags=lags, places=1000)
-    np.testing.assert_allclose(reach.norms, np.mean(expected, axis=0), rtol=1e-9)
+    flow = measure_gradient_flow(model, ids, starts, lags=lags, places=1000)
+    np.testing.assert_allclose(flow.norms, np.mean(expected, axis=0), rtol=1e-9)
 
 
 def test_far_inside_of_a_record_it_is_as_in_a_text() -> None:
     model, lags, ids = model_of("gru"), 3, IDS[:40]
     near = [look_back(model, ids, last, lags) for last in range(lags - 1, 2 * lags)]
-    far = np.array(measure_reach(model, ids, lags=lags, places=1000).norms)
-    reach = measure_reach(model, ids, np.array([0]), lags=lags, places=1000)
+    far = np.array(measure_gradient_flow(model, ids, lags=lags, places=1000).norms)
+    flow = measure_gradient_flow(model, ids, np.array([0]), lags=lags, places=1000)
     np.testing.assert_allclose(
-        38 * np.array(reach.norms), np.sum(near, axis=0) + 34 * far, rtol=1e-9
+        38 * np.array(flow.norms), np.sum(near, axis=0) + 34 * far, rtol=1e-9
     )
 
 
@@ -174,14 +176,14 @@ def test_vanishing_and_exploding_are_found_where_they_are(
 
     The norm at lag k is scale ** (k - 1) times that at lag 1.
     """
-    reach = measure_reach(
+    flow = measure_gradient_flow(
         linear_model(scale * np.roll(np.eye(HIDDEN), 1, axis=0)), IDS, lags=LAGS, places=7
     )
-    ratios = np.array(reach.norms) / reach.norms[0]
+    ratios = np.array(flow.norms) / flow.norms[0]
     np.testing.assert_allclose(ratios, scale ** np.arange(LAGS), rtol=1e-9)
-    assert (reach.explodes_at, reach.vanishes_at) == (explodes, vanishes)
-    assert reach.singular_values == {"1.h": pytest.approx(scale)}
-    said = verdict(reach)
+    assert (flow.explodes_at, flow.vanishes_at) == (explodes, vanishes)
+    assert flow.singular_values == {"1.h": pytest.approx(scale)}
+    said = verdict(flow)
     assert ("explodes" in said, "vanishes" in said) == (explodes is not None, vanishes is not None)
     assert str(explodes or vanishes or LAGS) in said
 
@@ -191,7 +193,7 @@ def test_what_a_layer_keeps_is_the_mean_of_its_gate(cell: str) -> None:
     model = model_of(cell, num_layers=1)
     read, lags = 5, 8
     ids = IDS[: 2 * read + lags + 1]
-    (gate,) = measure_reach(model, ids, lags=lags, places=1).gates
+    (gate,) = measure_gradient_flow(model, ids, lags=lags, places=1).gates
     assert gate is not None
     w, kept = {name: value.detach() for name, value in model.layers[0].cell.named_parameters()}, []
     rows, state = torch.from_numpy(ids)[None], model.initial_state(1)
@@ -216,7 +218,7 @@ def test_what_a_layer_keeps_is_the_mean_of_its_gate(cell: str) -> None:
 
 def test_the_largest_singular_values_are_those_of_each_gates_block() -> None:
     model = model_of("gru", num_layers=2)
-    found = measure_reach(model, IDS, lags=3).singular_values
+    found = measure_gradient_flow(model, IDS, lags=3).singular_values
     assert list(found) == [f"{layer}.{gate}" for layer in (1, 2) for gate in "rzn"]
     blocks = model.state_dict()["layers.1.cell.rnn.weight_hh_l0"].numpy().reshape(3, HIDDEN, HIDDEN)
     expected = np.linalg.svd(blocks, compute_uv=False)[:, 0]
@@ -225,37 +227,37 @@ def test_the_largest_singular_values_are_those_of_each_gates_block() -> None:
 
 def test_the_model_is_as_it_was() -> None:
     model = model_of("lstm", dropout=0.5).train()
-    first = measure_reach(model, IDS, lags=5)
+    first = measure_gradient_flow(model, IDS, lags=5)
     assert model.training
-    assert not model.layers[0].cell._forward_pre_hooks
-    assert first == measure_reach(model.eval(), IDS, lags=5)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert first == measure_gradient_flow(model.eval(), IDS, lags=5)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("lags", [0, -1, 10_001])
 def test_lags_out_of_range_are_refused(lags: int) -> None:
     with pytest.raises(
-        UsageError, match=rf"--lags must be at least 1 and at most 10000, not {lags}\."
+        UsageError, match=rf"`lags` must be at least 1 and at most 10000, not {lags}\."
     ):
-        measure_reach(model_of("rnn"), IDS, lags=lags)
+        measure_gradient_flow(model_of("rnn"), IDS, lags=lags)
 
 
 def test_a_text_that_is_too_short_is_refused() -> None:
-    measure_reach(model_of("rnn"), IDS[:11], lags=10)
+    measure_gradient_flow(model_of("rnn"), IDS[:11], lags=10)
     with pytest.raises(
         TextError, match="The text has 10 symbols; looking back 10 steps takes at least 11"
     ):
-        measure_reach(model_of("rnn"), IDS[:10], lags=10)
+        measure_gradient_flow(model_of("rnn"), IDS[:10], lags=10)
 
 
 def test_records_that_are_too_short_are_refused() -> None:
     starts = np.array([0, 20, 30])
-    measure_reach(model_of("rnn"), IDS, starts, lags=30)
+    measure_gradient_flow(model_of("rnn"), IDS, starts, lags=30)
     with pytest.raises(
         TextError, match="The longest record has 30 symbols; looking back 31 steps"
     ) as caught:
-        measure_reach(model_of("rnn"), IDS, starts, lags=31)
-    assert caught.value.hint == "Give --lags 30 or fewer."
+        measure_gradient_flow(model_of("rnn"), IDS, starts, lags=31)
+    assert caught.value.hint == "Give `lags` 30 or fewer."
 
 
 @pytest.mark.parametrize(("keep", "steps"), [(math.exp(-1), 1), (math.exp(-0.01), 100)])
@@ -264,15 +266,15 @@ def test_a_time_constant_is_the_steps_until_a_third_is_left(keep: float, steps: 
     assert time_constant(0.0) is time_constant(1.0) is None
 
 
-def made(norms: list[float], **others: Any) -> Reach:
-    return Reach(tuple(norms), **{"singular_values": {}, "gates": (None,)} | others)
+def made(norms: list[float], **others: Any) -> GradientFlow:
+    return GradientFlow(tuple(norms), **{"singular_values": {}, "gates": (None,)} | others)
 
 
 def test_the_table_shows_powers_of_two_and_the_last_lag() -> None:
-    head, *rows = lag_table({"one": made([1.0] * 20), "another": made([0.5] * 20)})
-    assert head.split() == ["lag", "one", "another"]
-    assert [row.split()[0] for row in rows] == ["1", "2", "4", "8", "16", "20"]
-    assert rows[0].split()[1:] == ["1.000e+00", "5.000e-01"]
+    head, rows = lag_table({"one": made([1.0] * 20), "another": made([0.5] * 20)})
+    assert head == ["lag", "one", "another"]
+    assert [row[0].strip() for row in rows] == ["1", "2", "4", "8", "16", "20"]
+    assert rows[0][1:] == ["1.000e+00", "5.000e-01"]
 
 
 def test_the_plot_falls_where_the_norms_fall() -> None:
@@ -297,15 +299,18 @@ def test_odd_norms_are_plotted_too(norms: list[float]) -> None:
 
 
 def test_gates_are_told_with_their_time_constants() -> None:
-    reach = made([1.0], gates=(Gate(0.9, 1.0),), singular_values={"1.f": 1.25})
-    assert [line for _, line in reach_lines(reach)[1:]] == [
+    flow = made([1.0], gates=(Retention(0.9, 1.0),), singular_values={"1.f": 1.25})
+    assert [line for _, line in flow_rows(flow)[1:]] == [
         "0.900 of its state (time constant 9.5 steps), its slowest unit 1.000 (for ever)",
         "f 1.25 (largest singular value of the recurrent matrix)",
     ]
 
 
-def test_gates_are_known_for_every_cell() -> None:
-    assert GATES.keys() == set(CELLS)
+def test_where_no_gate_says_what_is_kept_nothing_is_told() -> None:
+    flow = measure_gradient_flow(model_of("rnn", num_layers=2), IDS, lags=3)
+    assert flow.gates == (None, None)
+    assert flow.to_dict()["gates"] == [None, None]
+    assert [name for name, _ in flow_rows(flow)] == ["gradient", "layer 1 norm", "layer 2 norm"]
 
 
 def test_the_command_shows_models_side_by_side(
@@ -317,10 +322,10 @@ def test_the_command_shows_models_side_by_side(
     assert told.out.splitlines()[1].split() == ["lag", model.name, "other"]
     assert "layer 1 keeps" in told.out
     facts = json.loads(charrnn.ok("gradients", str(model), str(text), "--lags", "20", "--json").out)
-    reach = facts["models"][model.name]
-    assert len(reach["norms"]) == 20
-    assert 0 < reach["gates"][0]["mean"] < 1
-    assert set(reach["singular_values"]) == {f"1.{gate}" for gate in "ifgo"}
+    flow = facts["models"][model.name]
+    assert len(flow["norms"]) == 20
+    assert 0 < flow["gates"][0]["mean"] < 1
+    assert set(flow["singular_values"]) == {f"1.{gate}" for gate in "ifgo"}
 
 
 def test_the_command_looks_back_inside_of_records(
@@ -343,7 +348,7 @@ def test_the_command_looks_back_inside_of_records(
     facts = json.loads(
         charrnn.ok("gradients", tmp_path / "run", text, "--lags", longest, "--json").out
     )
-    alone = load(tmp_path / "run").reach(TEXT.splitlines(keepends=True)[0], lags=longest)
+    alone = load(tmp_path / "run").gradient_flow(TEXT.splitlines(keepends=True)[0], lags=longest)
     np.testing.assert_allclose(facts["models"]["run"]["norms"], alone.norms, rtol=1e-4)
 
 

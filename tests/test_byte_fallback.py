@@ -1,9 +1,7 @@
-"""Words and pieces.
-
-The rule by hand, vocabularies by counting, memory on texts without a place to cut them at.
-"""
+"""Words and pieces: the rule by hand, vocabularies by counting, texts without a place to cut."""
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -21,8 +19,14 @@ from charrnn.tokenizers import (
     tokenizer_from_dict,
     train_tokenizer,
 )
-from charrnn.tokenizers.byte_fallback import BLOCK, frequent, regrouped, spread_sample, usual_size
-from charrnn.tokenizers.word import BETWEEN, unit_pattern
+from charrnn.tokenizers.byte_fallback import (
+    BLOCK,
+    default_size,
+    most_frequent,
+    rechunk,
+    spread_sample,
+)
+from charrnn.tokenizers.word import SEPARATOR, unit_pattern
 
 VERSE = "the cat sat on the mat. a dog ran to the hat.\n" * 30
 LEARNED = ("word", "bpe", "unigram")
@@ -67,7 +71,7 @@ def test_units_are_bounded_and_leave_nothing_out(text: str) -> None:
 def test_the_vocabulary_of_words_is_the_most_frequent_ones() -> None:
     tokenizer = WordTokenizer.train([VERSE + "once"])
     counts = Counter(unit_pattern().findall(VERSE))
-    units = tokenizer.units.split(BETWEEN)
+    units = tokenizer.units.split(SEPARATOR)
     assert units == sorted(counts, key=lambda unit: (-counts[unit], unit))
     assert "once" not in units, "what occurs once is spelled"
     assert tokenizer.size == 256 + len(units)
@@ -102,10 +106,10 @@ def test_a_vocabulary_has_the_size_that_was_asked_for(kind: str) -> None:
 @pytest.mark.parametrize("kind", LEARNED)
 def test_a_vocabulary_that_the_text_cannot_fill_is_refused_with_what_can_be(kind: str) -> None:
     with pytest.raises(
-        UsageError, match=r"--vocab-size 5000 .*can fill: it has \d+ \w+ symbols\.\nGive .* most"
+        UsageError, match=r"`vocab_size` 5000 .*can fill: it has \d+ \w+ symbols\.\nGive .*most"
     ) as caught:
         train_tokenizer(kind, [VERSE], 5000)
-    most = int(caught.value.hint.split()[2])
+    most = int(re.findall(r"\d+", caught.value.hint)[0])
     assert train_tokenizer(kind, [VERSE], most).size == most
     with pytest.raises(UsageError):
         train_tokenizer(kind, [VERSE], most + 1)
@@ -113,7 +117,7 @@ def test_a_vocabulary_that_the_text_cannot_fill_is_refused_with_what_can_be(kind
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
 def test_a_size_does_not_go_with_kinds_that_have_their_own(kind: str) -> None:
-    with pytest.raises(UsageError, match=f"--vocab-size does not go with --tokenizer {kind}"):
+    with pytest.raises(UsageError, match=f"`vocab_size` cannot be used with `tokenizer` {kind}"):
         train_tokenizer(kind, [VERSE], 300)
 
 
@@ -161,7 +165,7 @@ def test_a_sign_that_sentencepiece_keeps_for_itself_costs_its_own_bytes_only() -
     ids=["a", "space", "line feed", "han", "sign"],
 )
 def test_a_line_without_end_is_encoded_as_it_comes(kind: str, character: str) -> None:
-    """Never is more held back than a block and two units, and so little of it is looked at twice."""
+    """Never is more held back than a block and two units, so little of it is looked at twice."""
     tokenizer = train_tokenizer(kind, [VERSE])
     given = 0
 
@@ -179,8 +183,8 @@ def test_a_line_without_end_is_encoded_as_it_comes(kind: str, character: str) ->
 
 
 @given(st.lists(st.text(max_size=7)), st.integers(1, 5))
-def test_regrouped_blocks_are_equally_long(chunks: list[str], length: int) -> None:
-    blocks = list(regrouped(chunks, length))
+def test_blocks_are_equally_long(chunks: list[str], length: int) -> None:
+    blocks = list(rechunk(chunks, length))
     assert "".join(blocks) == "".join(chunks)
     assert all(len(block) == length for block in blocks[:-1])
 
@@ -203,7 +207,7 @@ def test_a_sample_is_spread_evenly_and_bounded(blocks: int) -> None:
 def test_frequent_entries_are_the_fewest_that_reach_the_share(
     counts: dict[str, int], share: float
 ) -> None:
-    chosen = frequent(Counter(counts), share)
+    chosen = most_frequent(Counter(counts), share)
     assert sum(counts[entry] for entry in chosen) >= share * sum(counts.values())
     assert sum(counts[entry] for entry in chosen[:-1]) < share * sum(counts.values()) or not chosen
     assert all(
@@ -215,7 +219,7 @@ def test_frequent_entries_are_the_fewest_that_reach_the_share(
 
 
 def test_vocabularies_grow_with_the_square_root_of_the_text() -> None:
-    sizes = [usual_size(length, 2, 1 << 14) for length in (1, 10**5, 10**6, 10**7, 10**9)]
+    sizes = [default_size(length, 2, 1 << 14) for length in (1, 10**5, 10**6, 10**7, 10**9)]
     assert sizes == [512, 512, 2048, 8192, 1 << 14]
 
 
@@ -226,7 +230,7 @@ OTHER = UnigramTokenizer.train([VERSE]).model
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param({"kind": "byte", "x": "y"}, "needs nothing beside", id="byte and more"),
+        pytest.param({"kind": "byte", "x": "y"}, "needs nothing besides", id="byte and more"),
         pytest.param(
             {"kind": "word", "units": "a"}, '"characters" and "units"', id="no characters"
         ),
@@ -294,5 +298,5 @@ def foreign_model() -> bytes:
 
 
 def test_another_programs_sentencepiece_model_is_refused() -> None:
-    with pytest.raises(ModelFileError, match="has not the 256 bytes and then pieces"):
+    with pytest.raises(ModelFileError, match="does not consist of the 256 bytes and pieces"):
         tokenizer_from_dict({"kind": "bpe", "model": base64.b64encode(foreign_model()).decode()})

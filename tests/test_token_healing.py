@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import request, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charrnn.config.sampling import SamplingConfig
 from charrnn.config.schema import ModelConfig
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import weight_shapes
-from charrnn.sampling import Conversation, SamplingConfig, generate_text, generate_texts
-from charrnn.sampling.stopping import Speller
-from charrnn.sampling.token_healing import BoundModel, open_end
+from charrnn.sampling.conversation import Conversation
+from charrnn.sampling.stopping import Detokenizer
+from charrnn.sampling.token_healing import ConstrainedModel, open_tail
 from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
 
 VERSE = "What was that? Whatever: that cat sat on the mat, the hat, the chat.\n" * 8
@@ -43,7 +45,7 @@ def id_of(text: str) -> int:
 def test_the_last_word_may_go_on() -> None:
     words = WordTokenizer.train(["the\nthe then the then the"])
     the, then = (int(words.encode(f"the{unit}")[1]) for unit in (" the", " then"))
-    tail = open_end(words, words.encode("the the"))
+    tail = open_tail(words, words.encode("the the"))
     assert (tail.ids, tail.begin, tail.characters) == ((the,), 1, 4)
     assert tail.allowed == [sorted([the, then])]
 
@@ -51,7 +53,7 @@ def test_the_last_word_may_go_on() -> None:
 def test_a_word_that_is_spelled_may_become_one_that_is_not() -> None:
     ids = WORDS.encode("What wa")
     assert ids.tolist() == [id_of("What"), *b" wa"]
-    tail = open_end(WORDS, ids)
+    tail = open_tail(WORDS, ids)
     assert tail.ids == tuple(b" wa")
     assert tail.allowed == [[ord(" "), id_of(" was")], [ord("w")], [ord("a")]]
 
@@ -59,7 +61,7 @@ def test_a_word_that_is_spelled_may_become_one_that_is_not() -> None:
 @pytest.mark.parametrize("kind", ["char", "byte"])
 @given(prompt=st.text(st.sampled_from("What sad?\n")))
 def test_characters_and_bytes_have_no_open_end(kind: str, prompt: str) -> None:
-    tail = open_end(TOKENIZERS[kind], TOKENIZERS[kind].encode(prompt))
+    tail = open_tail(TOKENIZERS[kind], TOKENIZERS[kind].encode(prompt))
     assert (tail.ids, tail.begin, tail.characters) == ((), len(prompt), 0)
 
 
@@ -71,7 +73,7 @@ def test_every_symbol_that_goes_beyond_the_prompt_is_considered(
     tokenizer = TOKENIZERS[kind]
     prompt = VERSE[:end] + extra
     ids = tokenizer.encode(prompt)
-    tail = open_end(tokenizer, ids)
+    tail = open_tail(tokenizer, ids)
     assert [*ids[: tail.begin].tolist(), *tail.ids] == ids.tolist()
     for place in range(len(ids)):
         rest = b"".join(tokenizer.spell(id_) for id_ in ids[place:].tolist())
@@ -103,11 +105,8 @@ def test_the_prompt_is_spelled_again_and_not_repeated(
             return super().step(ids, state)
 
     model = Noting(MODELS[kind].config, weights_of(kind))
-    text = "".join(
-        generate_text(
-            model, tokenizer, prompt, SamplingConfig(length=length, temperature=2.0), seed=seed
-        )
-    )
+    rules = SamplingConfig(length=length, temperature=2.0)
+    text = written(model, prompt, rules, seed=seed, tokenizer=tokenizer)
     assert len(text) == length
     spelled = b"".join(tokenizer.spell(id_) for id_ in read[1:])
     assert spelled.startswith(prompt.encode()) or prompt.encode().startswith(spelled)
@@ -124,18 +123,17 @@ def weights_of(kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_streams_are_bound_each_by_itself(kind: str) -> None:
+def test_streams_are_constrained_each_by_itself(kind: str) -> None:
     """Some go on with a longer symbol at once, others spell.
 
     The first is always the stream alone.
     """
     rules = SamplingConfig(length=12, temperature=3.0)
-    job = generate_texts(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4, num=6)
-    texts = ["".join(pieces) for pieces in job]
+    asked = request(MODELS[kind], "What wa", rules, seed=4, num=6, tokenizer=TOKENIZERS[kind])
+    texts = ["".join(pieces) for pieces in asked.texts()]
     assert {len(text) for text in texts} == {12}
-    assert texts[0] == "".join(
-        generate_text(MODELS[kind], TOKENIZERS[kind], "What wa", rules, seed=4)
-    )
+    alone = written(MODELS[kind], "What wa", rules, seed=4, tokenizer=TOKENIZERS[kind])
+    assert texts[0] == alone
 
 
 class Sure:
@@ -158,8 +156,8 @@ class Sure:
 
 def test_probabilities_decide_between_the_word_and_its_beginning() -> None:
     rules = SamplingConfig(length=3)
-    assert "".join(generate_text(Sure(id_of(" was")), WORDS, "What wa", rules, seed=0)) == "s w"
-    assert "".join(generate_text(Sure(ord(" ")), WORDS, "What wa", rules, seed=0)) == "   "
+    assert written(Sure(id_of(" was")), "What wa", rules, tokenizer=WORDS) == "s w"
+    assert written(Sure(ord(" ")), "What wa", rules, tokenizer=WORDS) == "   "
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,9 +169,8 @@ def test_the_first_turn_of_a_conversation_is_a_sample(
     rules = SamplingConfig(**{"length": 25, "temperature": 2.0, "unknown": "skip"} | settings)
     talk = Conversation(MODELS[kind], TOKENIZERS[kind], rules, 7)
     talk.say(prompt)
-    assert "".join(talk.write()) == "".join(
-        generate_text(MODELS[kind], TOKENIZERS[kind], prompt, rules, seed=7)
-    )
+    sample = written(MODELS[kind], prompt, rules, seed=7, tokenizer=TOKENIZERS[kind])
+    assert "".join(talk.write()) == sample
 
 
 def test_every_turn_is_spelled_again() -> None:
@@ -198,16 +195,16 @@ def test_what_the_model_did_not_go_on_from_is_read_as_it_is() -> None:
     ]
 
 
-def test_a_bound_model_leaves_the_state_that_it_is_given() -> None:
-    tail = open_end(WORDS, WORDS.encode("What wa"))
-    bound = BoundModel(MODELS["word"], tail)
-    state = bound.initial_state(2)
+def test_a_constrained_model_leaves_the_state_that_it_is_given() -> None:
+    tail = open_tail(WORDS, WORDS.encode("What wa"))
+    model = ConstrainedModel(MODELS["word"], tail)
+    state = model.initial_state(2)
     before = [part.copy() for part in state]
-    bound.step(np.array([WORDS.size, WORDS.size]), state)
+    model.step(np.array([WORDS.size, WORDS.size]), state)
     assert all((old == new).all() for old, new in zip(before, state, strict=True))
 
 
-def test_a_speller_skips_the_tail_and_ends_after_the_length() -> None:
-    speller = Speller(CharTokenizer("abcdef"), SamplingConfig(length=3), skip=2)
-    assert [speller.feed(id_) for id_ in (1, 2, 3, 4, 5, 6)] == ["", "", "c", "d", "e", ""]
-    assert (speller.ending.ended, speller.flush()) == (True, "")
+def test_a_detokenizer_skips_the_tail_and_ends_after_the_length() -> None:
+    text = Detokenizer(CharTokenizer("abcdef"), SamplingConfig(length=3), skip=2)
+    assert [text.feed(id_) for id_ in (1, 2, 3, 4, 5, 6)] == ["", "", "c", "d", "e", ""]
+    assert (text.stop.reached, text.flush()) == (True, "")

@@ -8,7 +8,7 @@ from charrnn.config.schema import ModelConfig
 from charrnn.errors import UsageError
 from charrnn.model.adaptive_softmax import Tail
 from charrnn.model.network import CharRNN, build
-from charrnn.model.shapes import tails
+from charrnn.model.shapes import parameter_count, tails
 
 CONFIG = ModelConfig(vocab_size=40, hidden_size=12, embedding_size=6, num_layers=1, adaptive=True)
 
@@ -88,8 +88,6 @@ def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(
 
 
 def test_a_large_vocabulary_takes_fewer_weights() -> None:
-    from charrnn.model.shapes import parameter_count
-
     plain, adaptive = (
         ModelConfig(vocab_size=30_000, adaptive=adaptive) for adaptive in (False, True)
     )
@@ -99,8 +97,8 @@ def test_a_large_vocabulary_takes_fewer_weights() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tied": True, "embedding_size": 12}, "--adaptive has an output layer of its own"),
-        ({"vocab_size": 7}, "--adaptive needs at least 8 symbols, and there are 7"),
+        ({"tied": True, "embedding_size": 12}, "`adaptive` cannot be used with `tied`"),
+        ({"vocab_size": 7}, "`adaptive` needs at least 8 symbols, and there are 7"),
     ],
     ids=["tied", "small"],
 )

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.model.cells.gated_scan import BLOCK, DoublingMix, LoopedMix, mix
+from charrnn.model.cells.gated_scan import BLOCK, LoopedScan, ParallelScan, gated_scan
 
 BATCH, SIZE = 2, 3
-every_form = pytest.mark.parametrize("form", [LoopedMix, DoublingMix])
+every_form = pytest.mark.parametrize("form", [LoopedScan, ParallelScan])
 every_length = pytest.mark.parametrize("time", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
-Form = type[LoopedMix] | type[DoublingMix]
+Form = type[LoopedScan] | type[ParallelScan]
 
 
 def example(
@@ -105,6 +105,6 @@ def test_narrow_products_are_computed_in_the_format_of_the_state(form: Form) -> 
 def test_what_is_given_is_not_changed() -> None:
     products, start = example(20, dtype=torch.float32)
     before = products.detach().clone(), start.detach().clone()
-    mix(products, start)[0].sum().backward()
+    gated_scan(products, start)[0].sum().backward()
     assert torch.equal(products, before[0])
     assert torch.equal(start, before[1])

@@ -2,11 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FAKE, TableModel, random_table
+from fakes import TableModel, random_table, written
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.sampling import SamplingConfig, generate_text, no_repeat
+from charrnn.config.sampling import SamplingConfig
+from charrnn.sampling import no_repeat
 from charrnn.sampling.no_repeat import NoRepeat
 
 SYMBOLS = st.lists(st.integers(0, 2), max_size=30)
@@ -75,7 +76,7 @@ def test_a_text_has_no_sequence_twice_that_could_be_avoided(size: int, temperatu
     model: Any = random_table()
     length = {2: 20, 3: 100, 6: 300}[size]
     config = SamplingConfig(length=length, temperature=temperature, no_repeat=size)
-    text = "ab" + "".join(generate_text(model, FAKE, "ab", config, seed=1))
+    text = "ab" + written(model, "ab", config)
     sequences = [text[start : start + size] for start in range(len(text) - size + 1)]
     assert len(set(sequences)) == len(sequences)
 
@@ -84,14 +85,8 @@ def test_a_loop_is_broken_and_other_text_left_alone() -> None:
     table = np.eye(8, 7, k=1) * 4 + np.linspace(0, 1, 7)
     table[6, 1] = 9
     looping: Any = TableModel(table)
-    plain = "".join(
-        generate_text(looping, FAKE, "a", SamplingConfig(length=30, temperature=0), seed=1)
-    )
-    broken = "".join(
-        generate_text(
-            looping, FAKE, "a", SamplingConfig(length=30, temperature=0, no_repeat=9), seed=1
-        )
-    )
+    plain = written(looping, "a", SamplingConfig(length=30, temperature=0))
+    broken = written(looping, "a", SamplingConfig(length=30, temperature=0, no_repeat=9))
     assert plain == ("bcdefa" * 5)
     assert broken[:14] != plain[:14]
     assert broken[:13] == plain[:13], "until the first sequence of 9 would come twice"

@@ -1,14 +1,15 @@
-"""Training among several ranks: the same as in one process, from the same command.
+"""Training in several processes: it comes to what one process comes to, from the same command.
 
-Refused or ended together.
+What one of them cannot do is refused, or ends, in all.
 """
 
 import json
-import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import OPTIONS, TEXT, results
-from together import (
+from process_cases import (
     CASES,
     HERE,
     charrnn,
@@ -31,13 +31,14 @@ from together import (
     start,
     trained,
 )
+from small_runs import OPTIONS, TEXT, results
 
 from charrnn.config.schema import TrainConfig
-from charrnn.data.batching import Batch, share
-from charrnn.data.batching.base import NO_TARGET
+from charrnn.data.batching.base import NO_TARGET, Batch, shard
 from charrnn.errors import UsageError
-from charrnn.runtime.distributed import ALONE, Ranks, joined, ranks_of
-from charrnn.training.trainer import check_shares
+from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup
+from charrnn.runtime.rendezvous import group_from, process_group
+from charrnn.training.trainer import check_shards
 
 PLACE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -48,26 +49,20 @@ def lines(result: subprocess.CompletedProcess[str]) -> list[str]:
     return result.stderr.splitlines()
 
 
-# --- a place among ranks
+# --- a process's place
 
 
 def test_a_process_that_torchrun_did_not_start_is_alone() -> None:
-    assert ranks_of({}) == ranks_of(PLACE) == ranks_of(ADDRESS) == ALONE
-    assert ALONE.first
-    with joined("cpu", "auto") as ranks:
-        assert ranks == ALONE
+    assert group_from({}) == group_from(PLACE) == group_from(ADDRESS) == ALONE
+    assert ALONE.is_main
+    with process_group("cpu", "auto") as group:
+        assert group == ALONE
 
 
 def test_the_environment_gives_a_place() -> None:
-    ranks = ranks_of(PLACE | ADDRESS | {"TORCHELASTIC_RESTART_COUNT": "3"})
-    assert (ranks.rank, ranks.size, ranks.local_rank, ranks.local_size, ranks.restarts) == (
-        1,
-        4,
-        1,
-        2,
-        3,
-    )
-    assert not ranks.first
+    group = group_from(PLACE | ADDRESS | {"TORCHELASTIC_RESTART_COUNT": "3"})
+    assert group == ProcessGroup(rank=1, size=4, local_rank=1, local_size=2, restarts=3)
+    assert not group.is_main
 
 
 @pytest.mark.parametrize(
@@ -84,51 +79,59 @@ def test_the_environment_gives_a_place() -> None:
 def test_an_environment_that_makes_no_sense_is_refused(wrong: dict[str, str]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(UsageError, match=f"{name}={value}"):
-        ranks_of(PLACE | ADDRESS | wrong)
+        group_from(PLACE | ADDRESS | wrong)
 
 
-def test_alone_nothing_is_talked_about() -> None:
-    assert ALONE.gather(1) == [1]
-    assert ALONE.from_first("a") == "a"
-    assert ALONE.total(1.5, 2.0) == ALONE.most(1.5, 2.0) == [1.5, 2.0]
-    assert ALONE.in_turn(lambda: 3) == ALONE.together(lambda: 3) == 3
-    with pytest.raises(RuntimeError, match="mine"), ALONE.talking():
+def test_alone_no_communication_is_needed() -> None:
+    assert ALONE.all_gather(1) == [1]
+    assert ALONE.broadcast("a") == "a"
+    assert ALONE.sum(1.5, 2.0) == ALONE.max(1.5, 2.0) == [1.5, 2.0]
+    assert ALONE.main_process_first(lambda: 3) == ALONE.all_or_none(lambda: 3) == 3
+    assert ALONE.on_main(lambda: 3) == 3
+    assert ALONE.run_and_compare(lambda: 3, lambda found: {"It": f"{found}"}, "") == 3
+    with pytest.raises(RuntimeError, match="mine"), ALONE.communication_errors():
         raise RuntimeError("mine")
 
 
-# --- shares of a batch
+def test_a_broken_connection_is_told_by_each_that_notices() -> None:
+    one = ProcessGroup(rank=1, size=2)
+    with pytest.raises(ConnectionLost) as caught, one.communication_errors():
+        raise RuntimeError("Broken pipe. This is typically what happens\nand more")
+    assert caught.value.message.endswith("to the others: Broken pipe")
+    assert caught.value.message.startswith("Rank 1 of 2 ")
+    assert "--max-restarts" in caught.value.hint
+    with pytest.raises(RuntimeError, match="out of memory"), one.communication_errors():
+        raise RuntimeError("out of memory")
+
+
+# --- shards of a batch
 
 
 @given(rows=st.integers(0, 50), count=st.integers(1, 20))
-def test_shares_are_all_of_the_rows_and_of_about_equal_size(rows: int, count: int) -> None:
-    shares = [share(rows, index, count) for index in range(count)]
-    assert [row for one in shares for row in range(rows)[one]] == list(range(rows))
-    sizes = {len(range(rows)[one]) for one in shares}
+def test_shards_are_all_of_the_rows_and_of_about_equal_size(rows: int, count: int) -> None:
+    shards = [shard(rows, index, count) for index in range(count)]
+    assert [row for one in shards for row in range(rows)[one]] == list(range(rows))
+    sizes = {len(range(rows)[one]) for one in shards}
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_share_without_rows_has_one_in_which_there_is_nothing_to_predict() -> None:
+def test_a_shard_without_rows_has_one_in_which_there_is_nothing_to_predict() -> None:
     ids = torch.arange(6).reshape(2, 3)
     batch = Batch(ids, ids + 1, True, 3)
-    shares = [batch.share(index, 4) for index in range(4)]
-    assert [one.tokens for one in shares] == [0, 3, 0, 3]
-    assert [len(one.inputs) for one in shares] == [1, 1, 1, 1]
-    assert (shares[0].targets == NO_TARGET).all()
+    shards = [batch.shard(index, 4) for index in range(4)]
+    assert [one.tokens for one in shards] == [0, 3, 0, 3]
+    assert [len(one.inputs) for one in shards] == [1, 1, 1, 1]
+    assert (shards[0].targets == NO_TARGET).all()
 
 
 @pytest.mark.parametrize(
     ("rows", "accumulate", "size", "message"),
     [
-        (4, 1, 3, r"--batch-size 4 cannot be shared evenly among 3 ranks\.\nTry --batch-size 3\."),
-        (4, 3, 1, r"--batch-size 4 cannot be shared evenly among 3 parts\."),
-        (
-            32,
-            3,
-            2,
-            r"--batch-size 32 cannot be shared evenly among 2 ranks of 3 parts\.\nTry --batch-size 30\.",
-        ),
-        (5, 1, 2, r"The text's 5 streams cannot be shared evenly among 2 ranks\."),
-        (2, 1, 4, r"Try --batch-size 4\."),
+        (4, 1, 3, "`batch_size` 4 is not divisible by 3 ranks.\nTry `batch_size` 3."),
+        (4, 3, 1, "`batch_size` 4 is not divisible by 3 accumulation steps."),
+        (32, 3, 2, "divisible by 2 ranks times 3 accumulation steps.\nTry `batch_size` 30."),
+        (5, 1, 2, "The number of the text's streams, 5, is not divisible by 2 ranks."),
+        (2, 1, 4, "Try `batch_size` 4."),
     ],
 )
 def test_a_batch_that_does_not_come_out_even_is_refused(
@@ -136,23 +139,36 @@ def test_a_batch_that_does_not_come_out_even_is_refused(
 ) -> None:
     config = TrainConfig(batch_size=32 if rows == 5 else rows, accumulate=accumulate)
     with pytest.raises(UsageError) as caught:
-        check_shares(rows, config, Ranks(size=size))
-    assert re.search(message, str(caught.value))
+        check_shards(rows, config, ProcessGroup(size=size))
+    assert message in str(caught.value)
 
 
 # --- the same numbers
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
-def found(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[int, Path]:
-    folder = tmp_path_factory.mktemp("cases")
-    for rank, one in enumerate(
-        ended(start([[str(HERE / "together.py"), str(folder)]] * request.param))
-    ):
-        assert one.returncode == 0, f"rank {rank}: {one.stderr}"
-    return request.param, folder
+# Four ranks take up to a row or two each; what they do with it is what two ranks do.
+CASES_OF = {
+    2: tuple(CASES),
+    4: ("lstm sequential", "minlstm stride", "attention", "accumulate", "few long records"),
+}
+every_case = pytest.mark.parametrize(
+    ("size", "name"), [(size, name) for size, names in CASES_OF.items() for name in names]
+)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Return where so many ranks keep what they have found in their cases, which they do once."""
+
+    @cache
+    def train(size: int) -> Path:
+        folder = tmp_path_factory.mktemp("cases")
+        words = [str(HERE / "process_cases.py"), str(folder), *CASES_OF[size]]
+        for rank, one in enumerate(ended(start([words] * size))):
+            assert one.returncode == 0, f"rank {rank}: {one.stderr}"
+        return folder
+
+    return train
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +180,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return every
 
 
-@pytest.mark.parametrize("name", CASES)
+@every_case
 def test_ranks_come_to_what_one_process_comes_to(
-    name: str, found: tuple[int, Path], alone: dict[str, dict[str, Any]]
+    size: int, name: str, found: Callable[[int], Path], alone: dict[str, dict[str, Any]]
 ) -> None:
-    size, folder = found
-    mine, expected = load(folder / f"{name}-0.npz"), alone[name]
+    mine, expected = load(found(size) / f"{name}-0.npz"), alone[name]
     assert mine["gradients"].keys() == expected["gradients"].keys()
     for key, value in expected["gradients"].items():
         np.testing.assert_allclose(mine["gradients"][key], value, rtol=1e-5, atol=1e-6, err_msg=key)
@@ -177,22 +192,21 @@ def test_ranks_come_to_what_one_process_comes_to(
     assert mine["losses"][0] == pytest.approx(expected["losses"][0], rel=1e-6)
     assert mine["tokens"] == expected["tokens"]
     assert mine["score"] == pytest.approx(expected["score"], rel=1e-3)
-    assert mine["values"]["batcher"] == expected["values"]["batcher"]
+    assert mine["facts"]["batcher"] == expected["facts"]["batcher"]
     assert {key: value.shape for key, value in mine["arrays"].items()} == {
         key: value.shape for key, value in expected["arrays"].items()
     }
     assert len(mine["generators"]) == size
 
 
-@pytest.mark.parametrize("name", CASES)
+@every_case
 def test_all_ranks_have_the_same_weights_losses_and_score(
-    name: str, found: tuple[int, Path]
+    size: int, name: str, found: Callable[[int], Path]
 ) -> None:
-    size, folder = found
-    first, *others = (load(folder / f"{name}-{rank}.npz") for rank in range(size))
+    first, *others = (load(found(size) / f"{name}-{rank}.npz") for rank in range(size))
     for other in others:
-        assert {key: other[key] for key in ("losses", "norms", "score", "values")} == {
-            key: first[key] for key in ("losses", "norms", "score", "values")
+        assert {key: other[key] for key in ("losses", "norms", "score", "facts")} == {
+            key: first[key] for key in ("losses", "norms", "score", "facts")
         }
         for key, value in first["arrays"].items():
             np.testing.assert_array_equal(other["arrays"][key], value, err_msg=key)
@@ -231,9 +245,14 @@ def test_the_first_rank_alone_writes(undisturbed: tuple[Path, list[Any]]) -> Non
     assert "2 ranks, each on cpu with 1 thread" in first.stderr
     assert first.stderr.count("Best model:") == 1
     assert sorted(path.name for path in folder.iterdir()) == [
-        ".lock", "config.json", "last.safetensors", "metrics.jsonl", "model.safetensors", "previous.safetensors",
+        ".lock",
+        "config.json",
+        "last.safetensors",
+        "metrics.jsonl",
+        "model.safetensors",
+        "previous.safetensors",
         "text.ids",
-    ]  # fmt: skip
+    ]
 
 
 def test_the_same_ranks_come_to_the_same_bytes(
@@ -269,14 +288,14 @@ def test_another_number_of_ranks_goes_on_and_says_so(text: Path, tmp_path: Path)
     (one,) = charrnn(*words, ranks=1)
     assert one.returncode == 0
     if codes == {143}:
-        assert "It was begun by 2 ranks" in one.stderr
+        assert "It was started with 2 ranks" in one.stderr
 
 
 def test_ranks_that_were_asked_for_different_things_are_refused(text: Path, tmp_path: Path) -> None:
     words = ["-m", "charrnn", "train", str(text), "--out", str(tmp_path / "run"), *OPTIONS_OF_RANKS]
     first, second = ended(start([words, [*words, "--lr", "0.5"]]))
     assert (first.returncode, second.returncode) == (2, 2)
-    assert "What was asked for of rank 1: " in first.stderr
+    assert "The options of rank 1: " in first.stderr
     assert "--lr 0.5" in first.stderr
     assert second.stderr == ""
 
@@ -308,7 +327,7 @@ def test_what_fails_on_one_rank_ends_all_and_the_first_says_where(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--batch-size", "3"], 2, "--batch-size 3 cannot be shared evenly among 2 ranks"),
+        (["--batch-size", "3"], 2, "--batch-size 3 is not divisible by 2 ranks"),
         (["--backend", "nccl"], 5, "--backend nccl needs a GPU for each rank"),
         (["-"], 2, "Several ranks cannot read one standard input"),
     ],
@@ -330,7 +349,9 @@ def test_ranks_that_never_come_are_not_waited_for_long(text: Path, tmp_path: Pat
         [sys.executable, *words], env=place, capture_output=True, text=True, timeout=60, check=False
     )
     assert one.returncode == 5
-    assert f"Rank 0: the 2 ranks have not met at 127.0.0.1:{port} within 2 s." in one.stderr
+    assert (
+        f"Rank 0: the rendezvous of 2 ranks at 127.0.0.1:{port} timed out after 2 s." in one.stderr
+    )
     assert "Traceback" not in one.stderr
 
 
@@ -338,7 +359,10 @@ def test_ranks_that_never_come_are_not_waited_for_long(text: Path, tmp_path: Pat
 def test_a_timeout_that_is_none_is_refused(given_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(0, 2, 1, CHARRNN_RANKS_TIMEOUT=given_).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match="CHARRNN_RANKS_TIMEOUT must be"), joined("cpu", "auto"):
+    with (
+        pytest.raises(UsageError, match="CHARRNN_RANKS_TIMEOUT must be"),
+        process_group("cpu", "auto"),
+    ):
         pass
 
 

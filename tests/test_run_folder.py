@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import before_each_call, failing_at, names
+from io_faults import before_each_call, failing_at, names
 
 from charrnn.errors import MachineError, ModelFileError
 from charrnn.storage import container
@@ -63,9 +63,8 @@ def step_of(folder: RunFolder) -> int:
     """Load the state, and check that its parts belong together."""
     loaded = folder.load_state()
     assert loaded is not None
-    arrays, metadata, _ = loaded
-    np.testing.assert_array_equal(arrays["weights"], np.full(5, metadata["step"]))
-    return int(metadata["step"])
+    np.testing.assert_array_equal(loaded.arrays["weights"], np.full(5, loaded.facts["step"]))
+    return int(loaded.facts["step"])
 
 
 def damage(path: Path) -> None:
@@ -121,8 +120,8 @@ def test_one_process_writes_and_the_next_is_told_who(run: RunFolder) -> None:
     with another_process_holding(run) as holder:
         with pytest.raises(MachineError) as caught, run.lock():
             pass
-        wanted = rf"{run.path} is in use by process {holder.pid} on host \S+ since \d{{4}}-\d\d-\d\d \d\d:\d\d\."
-        assert re.fullmatch(wanted, caught.value.message)
+        holding = rf"process {holder.pid} on host \S+ since \d{{4}}-\d\d-\d\d \d\d:\d\d"
+        assert re.fullmatch(rf"{run.path} is in use by {holding}\.", caught.value.message)
         assert caught.value.exit_code == 5
         holder.send_signal(signal.SIGKILL)
         holder.wait()
@@ -168,23 +167,34 @@ def test_the_lock_clears_away_what_a_killed_writer_left(run: RunFolder) -> None:
 
 def test_runs_set_aside_are_numbered_and_kept(run: RunFolder) -> None:
     with run.lock():
-        assert run.set_aside() is None
+        assert run.archive() is None
         for number in (1, 2):
             save_steps(run, number)
-            assert run.set_aside() == run.path.with_name(f"run.old-{number}")
+            assert run.archive() == run.path.with_name(f"run.old-{number}")
             assert names(run.path) == [".lock"]
-    assert [step_of(RunFolder(run.path.with_name(f"run.old-{number}"))) for number in (1, 2)] == [
-        1,
-        2,
-    ]
+    old = (RunFolder(run.path.with_name(f"run.old-{number}")) for number in (1, 2))
+    assert [step_of(folder) for folder in old] == [1, 2]
     with pytest.raises(RuntimeError, match="lock"):
-        run.set_aside()
+        run.archive()
+
+
+def test_a_run_that_cannot_be_moved_stays_where_it_is(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    save_steps(run, 1)
+    monkeypatch.setattr(Path, "rename", fail)
+    with run.lock(), pytest.raises(MachineError, match=rf"Cannot .* {run.path}: Permission denied"):
+        run.archive()
+    assert step_of(run) == 1
 
 
 def test_the_lock_moves_on_with_the_new_folder(run: RunFolder) -> None:
     save_steps(run, 1)
     with run.lock():
-        old = run.set_aside()
+        old = run.archive()
         assert old is not None
         with pytest.raises(MachineError, match="in use"), RunFolder(run.path).lock():
             pass
@@ -228,7 +238,7 @@ def test_a_run_behind_a_link_is_set_aside_where_it_is(run: RunFolder, tmp_path: 
     folder = RunFolder(tmp_path / "link")
     save_steps(folder, 1)
     with folder.lock():
-        assert folder.set_aside() == tmp_path / "run.old-1"
+        assert folder.archive() == tmp_path / "run.old-1"
         save_steps(folder, 2)
     assert step_of(run) == 2
 
@@ -239,70 +249,12 @@ def test_the_configuration_is_written_for_people(run: RunFolder) -> None:
     assert run.config.read_text().count("\n") == 4
 
 
-def test_metrics_come_back_line_by_line(run: RunFolder) -> None:
-    assert run.read_metrics() == []
-    run.cut_metrics(5)
-    assert not run.metrics.exists()
-    lines = [{"step": step, "loss": 1 / step, "text": "a\nb\r\u2028"} for step in (1, 2, 3)]
-    for line in lines:
-        run.append_metrics(line)
-    assert run.read_metrics() == lines
-    assert run.metrics.read_bytes().count(b"\n") == 3
-
-
-def test_cutting_keeps_whole_lines_up_to_the_step_byte_for_byte(run: RunFolder) -> None:
-    kept = b'{"step": 1, "loss":2.50}\n{"step":2}\n'
-    run.metrics.write_bytes(
-        kept + b'{"step": 3}\n{"step"\n[2]\n{"loss": 1}\n{"step": "2"}\n\xff\n{"step": 2, "lo'
-    )
-    assert [line.get("step") for line in run.read_metrics()] == [1, 2, 3, None, "2"]
-    run.cut_metrics(2)
-    assert run.metrics.read_bytes() == kept
-    run.append_metrics({"step": 3})
-    assert run.read_metrics()[-1] == {"step": 3}
-
-
-def test_a_last_line_without_its_end_is_dropped_though_it_reads_well(run: RunFolder) -> None:
-    run.metrics.write_bytes(b'{"step": 1}\n{"step": 2}')
-    run.cut_metrics(2)
-    assert run.metrics.read_bytes() == b'{"step": 1}\n'
-
-
-def test_a_line_that_does_not_fit_leaves_no_part_of_itself(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run.append_metrics({"step": 1})
-    before, real = run.metrics.read_bytes(), os.write
-
-    def full(descriptor: int, data: bytes) -> int:
-        if len(data) < 10:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(descriptor, data[:5])
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(MachineError, match="No space left"):
-        run.append_metrics({"step": 2})
-    assert run.metrics.read_bytes() == before
-
-
 def test_the_log_is_on_disk_before_the_state_that_goes_with_it(run: RunFolder) -> None:
-    run.append_metrics({"step": 1})
+    run.metrics.append({"step": 1})
     seen: list[str] = []
     with before_each_call(seen.append):
         save_steps(run, 1)
     assert seen[:3] == ["fsync", "open", "write"]
-
-
-def test_metrics_are_written_to_a_regular_file_only(run: RunFolder, tmp_path: Path) -> None:
-    run.metrics.symlink_to(tmp_path / "elsewhere")
-    for act in (
-        lambda: run.append_metrics({"step": 1}),
-        run.read_metrics,
-        lambda: run.cut_metrics(1),
-    ):
-        with pytest.raises(MachineError, match="symbolic link"):
-            act()
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_the_newest_state_is_loaded_and_the_one_before_it_kept(run: RunFolder) -> None:
@@ -318,8 +270,8 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(run: RunFolder) -> 
     damage(run.last)
     loaded = run.load_state()
     assert loaded is not None
-    assert loaded[1] == {"step": 1}
-    assert loaded[2] == [f"{run.last} is damaged: its checksum does not match."]
+    assert loaded.facts == {"step": 1}
+    assert loaded.damage == (f"{run.last} is damaged: its checksum does not match.",)
 
 
 def test_a_damaged_state_never_pushes_out_a_good_one(run: RunFolder) -> None:
@@ -337,7 +289,7 @@ def test_a_run_without_a_good_state_never_starts_over(run: RunFolder) -> None:
     damage(run.last)
     damage(run.previous)
     with pytest.raises(
-        ModelFileError, match=r"(?s)last\.safetensors.*previous\.safetensors.*--fresh"
+        ModelFileError, match=r"(?s)last\.safetensors.*previous\.safetensors.*`fresh`"
     ):
         run.load_state()
     run.previous.unlink()

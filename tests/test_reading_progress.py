@@ -1,24 +1,26 @@
 """What is shown of reading and encoding a text, and what a run keeps of it."""
 
+import errno
 import io
 import os
 import re
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CHARRNN, Terminal, start
 from rich.console import Console
-from small import OPTIONS, TEXT, results
-from terminal import CHARRNN, Terminal, start
+from small_runs import OPTIONS, TEXT, arguments, results
 
 from charrnn.data import id_cache
-from charrnn.data.text import Text, read_texts
+from charrnn.data.text import read_text
 from charrnn.errors import InterruptedRun
 from charrnn.terminal import reading_progress
-from charrnn.terminal.reading_progress import ReadingView
+from charrnn.terminal.reading_progress import ReadingProgress
 
 
 def console(*, live: bool) -> Console:
@@ -33,73 +35,128 @@ def shown(on: Console) -> str:
 
 
 @pytest.fixture
-def long_text(tmp_path: Path) -> Text:
+def long_file(tmp_path: Path) -> str:
     (tmp_path / "a.txt").write_text("text " * 1000)
-    return read_texts([str(tmp_path / "a.txt")])
+    return str(tmp_path / "a.txt")
 
 
-def test_what_takes_a_moment_shows_nothing(long_text: Text) -> None:
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show everything at once."""
+    for name in ("BEFORE_LINES", "BETWEEN_LINES", "BETWEEN_UPDATES"):
+        monkeypatch.setattr(reading_progress, f"SECONDS_{name}", 0.0)
+
+
+def test_what_takes_a_moment_shows_nothing(long_file: str) -> None:
     one = console(live=False)
-    with ReadingView(one) as view:
-        view.measured(5, 10)
-        assert "".join(view.passing("Encoding", long_text)) == "text " * 1000
+    with ReadingProgress(one) as progress:
+        progress("Reading", 5, 10)
+        text = read_text([long_file], on_progress=progress)
+        assert "".join(text.chunks("Encoding")) == "text " * 1000
     assert shown(one) == ""
 
 
 def test_in_a_pipe_there_is_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, long_text: Text
+    eager: None, monkeypatch: pytest.MonkeyPatch, long_file: str
 ) -> None:
-    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
-    monkeypatch.setattr(reading_progress, "SECONDS_BETWEEN_LINES", 0.0)
-    one = console(live=False)
-    with ReadingView(one) as view:
-        view.measured(430_000_000, 1_000_000_000)
-        view.measured(1_000_100, 1_000_000)
-        view.measured(5_000_000, None)
-        list(view.passing("Encoding", long_text))
+    with ReadingProgress(one := console(live=False)) as progress:
+        progress("Reading 1,000.0 MB", 430_000_000, 1_000_000_000)
+        progress("Reading 1.0 MB", 1_000_100, 1_000_000)
+        progress("Reading 5.0 MB", 5_000_000, None)
+        progress("Reading 5.0 MB", 5_000_000, 0)  # of a file that says that it is empty
+        list(read_text([long_file], on_progress=progress).chunks("Encoding"))
     assert shown(one).splitlines() == [
         "Reading 1,000.0 MB ... 43%",
         "Reading 1.0 MB ... 100%",
         "Reading 5.0 MB ...",
+        "Reading 5.0 MB ...",
+        "Reading 0.0 MB ... 100%",
         "Encoding ... 100%",
     ]
     monkeypatch.setattr(reading_progress, "SECONDS_BETWEEN_LINES", 1000.0)
-    with ReadingView(two := console(live=False)) as view:
-        view.measured(1, 2)
-        view.measured(2, 2)
+    with ReadingProgress(two := console(live=False)) as progress:
+        progress("Reading 1 MB", 1, 2)
+        progress("Reading 2 MB", 2, 2)
     assert len(shown(two).splitlines()) == 1
 
 
-@pytest.mark.parametrize("live", [False, True], ids=["pipe", "terminal"])
-def test_quiet_shows_nothing(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
-    with ReadingView(one := console(live=live), quiet=True) as view:
-        view.measured(1, 2)
+def test_another_task_has_its_own_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(reading_progress.time, "monotonic", lambda: now[0])
+    with ReadingProgress(one := console(live=False)) as progress:
+        for at, what in (
+            (0.0, "Reading 1 MB"),
+            (0.9, "Reading 2 MB"),
+            (1.1, "Encoding the training text"),
+            (1.9, "Encoding the training text"),
+            (2.2, "Encoding the validation text"),
+            (7.0, "Encoding the validation text"),
+            (7.3, "Encoding the validation text"),
+        ):
+            now[0] = 100.0 + at
+            progress(what, int(10 * at), 100)
+    assert shown(one).splitlines() == [
+        "Encoding the validation text ... 22%",
+        "Encoding the validation text ... 73%",
+    ]
+
+
+def test_a_text_that_is_read_again_has_its_own_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(reading_progress.time, "monotonic", lambda: now[0])
+    with ReadingProgress(one := console(live=False)) as progress:
+        for at in (0.0, 20.0, 40.0):
+            for more, done in ((0.1, 3), (0.2, 10)):
+                now[0] = 100.0 + at + more
+                progress("Encoding", done, 10)
     assert shown(one) == ""
 
 
-def test_on_a_terminal_a_bar_comes_and_goes(
-    monkeypatch: pytest.MonkeyPatch, long_text: Text
-) -> None:
-    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
-    with ReadingView(one := console(live=True)) as view:
-        view.measured(430_000_000, 1_000_000_000)
-        assert view.bar is not None
-        view.bar.refresh()
+@pytest.mark.parametrize("live", [False, True], ids=["pipe", "terminal"])
+def test_quiet_shows_nothing(live: bool, eager: None) -> None:
+    with ReadingProgress(one := console(live=live), quiet=True) as progress:
+        progress("Reading", 1, 2)
+    assert shown(one) == ""
+
+
+def test_on_a_terminal_a_bar_comes_and_goes(eager: None, long_file: str) -> None:
+    text = read_text([long_file])
+    with ReadingProgress(one := console(live=True)) as progress:
+        progress("Reading 1,000.0 MB", 430_000_000, 1_000_000_000)
+        assert progress.bar is not None
+        progress.bar.refresh()
         assert "Reading 1,000.0 MB" in shown(one)
         assert " 43 %" in shown(one)
-        view.next_line = 0.0
-        list(view.passing("Encoding", long_text))
-        view.bar.refresh()
+        progress("Encoding", 1, 2)
+        progress.bar.refresh()
         assert "Encoding" in shown(one)
-    assert shown(one).endswith("\x1b[2K"), "the line is cleared"
+        list(replace(text, on_progress=progress).chunks("Encoding"))
+        assert progress.bar is None, "the text is read to its end"
+        assert shown(one).endswith("\x1b[2K"), "the line is cleared"
+        progress.hide()
+        progress("Encoding", 1, 2)
+        assert progress.bar is not None, "it comes back"
+    assert progress.bar is None
+    assert shown(one).endswith("\x1b[2K")
+    assert shown(one).count("\x1b[?25l") == shown(one).count("\x1b[?25h") == 2
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_reading(eager: None, long_file: str) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for live in (False, True):
+        one = Console(file=Gone(), force_terminal=live, force_interactive=live)
+        with ReadingProgress(one) as progress:
+            text = read_text([long_file], on_progress=progress)
+            assert "".join(text.chunks()) == "text " * 1000
 
 
 @pytest.mark.parametrize("call", ["set_live", "show_cursor", "push_render_hook"])
 def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(
-    call: str, monkeypatch: pytest.MonkeyPatch
+    call: str, eager: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading_progress, "SECONDS_BEFORE_LINES", 0.0)
     one = console(live=True)
     real = getattr(one, call)
 
@@ -108,8 +165,8 @@ def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(
         raise InterruptedRun("Stopped.", signal_number=15)
 
     monkeypatch.setattr(one, call, interrupted)
-    with pytest.raises(InterruptedRun), ReadingView(one) as view:
-        view.measured(1, 2)
+    with pytest.raises(InterruptedRun), ReadingProgress(one) as progress:
+        progress("Reading", 1, 2)
     assert shown(one).rfind("\x1b[?25h") >= shown(one).rfind("\x1b[?25l")
 
 
@@ -119,13 +176,13 @@ def test_a_signal_while_the_bar_is_begun_leaves_the_cursor(
 def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of files into which a text is encoded from now on."""
     written: list[Path] = []
-    real = id_cache.write_stream
+    real = id_cache.atomic_writer
 
-    def write_stream(path: Path, pieces: Any) -> None:
+    def atomic_writer(path: Path) -> Any:
         written.append(path)
-        real(path, pieces)
+        return real(path)
 
-    monkeypatch.setattr(id_cache, "write_stream", write_stream)
+    monkeypatch.setattr(id_cache, "atomic_writer", atomic_writer)
     return written
 
 
@@ -216,30 +273,22 @@ def test_a_signal_while_encoding_ends_the_run_at_once(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_does_not_grow_with_the_text(model: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_text(text: Path, tmp_path: Path) -> None:
     """Peak memory of `train` on 60 MB and on 1 MB.
 
     With the whole text in memory it would be 60 MB or more above.
     """
     program = CHARRNN.replace("main()", "") + (
-        "import atexit\natexit.register(lambda: sys.stderr.write(open('/proc/self/status').read()))\nmain()\n"
+        "import atexit\n"
+        "atexit.register(lambda: sys.stderr.write(open('/proc/self/status').read()))\n"
+        "main()\n"
     )
     peaks = []
     for size in (1, 60):
         path = tmp_path / f"{size}.txt"
         path.write_text(TEXT * (size * 1_000_000 // len(TEXT)))
-        more = [
-            "--valid",
-            str(tmp_path / "1.txt"),
-            "--steps",
-            "1",
-            "--seq-len",
-            "512",
-            "--batch-size",
-            "64",
-        ]
-        settings = [word for word in OPTIONS if word]
-        words = ["train", path, "--out", tmp_path / f"run-{size}", *settings, *more]
+        more = arguments(valid=text, steps=1, seq_len=512, batch_size=64)
+        words = ["train", path, "--out", tmp_path / f"run-{size}", *OPTIONS, *more]
         with start("import sys\n" + program, *words) as process:
             _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
