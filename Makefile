@@ -26,8 +26,8 @@ demo: $(READY)  ## Train two minutes on Python's own documentation, sample, scor
 	$(BIN)/charrnn sample checkpoints/python-docs "The " --length 400
 	$(BIN)/charrnn eval checkpoints/python-docs data/python-docs.txt --valid-fraction 0.1
 
-test: $(READY)  ## Run the tests
-	$(BIN)/python -m pytest -q
+test: $(READY)  ## Run the tests, on all cores: three minutes on two
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 torture: $(READY)  ## Run the tests in full: kill it, cut the power, fail each call, fuzz; 10 minutes or more
 	$(BIN)/python -m pytest -q --slow --durations=20

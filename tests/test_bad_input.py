@@ -3,6 +3,7 @@
 An exit code, one line that says why, a hint at most, and nothing else.
 """
 
+import json
 import os
 import re
 from pathlib import Path
@@ -230,7 +231,8 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "too long for the memory": (
         "train {text} --out {tmp}/new --quiet --hidden-size 16384 --num-layers 64",
         5,
-        r"Training with --seq-len 16 and --batch-size 3 needs about [\d,.]+ GB of memory; [\d,.]+ GB are free\.",
+        r"Training with --seq-len 16 and --batch-size 3 needs about [\d,.]+ GB of memory; "
+        r"[\d,.]+ GB are free\.",
     ),
     "stride": (
         f"train {{text}} {NEW} --quiet --bptt-stride 4 --batcher random",
@@ -391,7 +393,8 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "sample: strangers": (
         "sample {model} Zoë --seed 1",
         3,
-        r"The prompt has 2 characters that the model has never seen: 'Z' \(U\+005A\), 'ë' \(U\+00EB\)\.",
+        r"The prompt has 2 characters that the model has never seen: "
+        r"'Z' \(U\+005A\), 'ë' \(U\+00EB\)\.",
     ),
     "eval: precision": (
         "eval {model} {text} --precision fp8",
@@ -615,7 +618,8 @@ def test_one_character_over_and_over_is_learned(tmp_path: Path, charrnn: Termina
     )
     score = charrnn.ok("eval", tmp_path / "run", tmp_path / "a.txt", "--json")
     assert '"unknown": 0' in score.out
-    assert float(re.search(r'"perplexity": ([\d.]+)', score.out)[1]) == pytest.approx(1, abs=0.01)  # type: ignore[index]
+    perplexity = json.loads(score.out)["perplexity"]
+    assert perplexity == pytest.approx(1, abs=0.01)
     assert charrnn.ok("sample", tmp_path / "run", "a", "-n", 20, "--seed", 1).out == "a" * 21 + "\n"
 
 
@@ -699,7 +703,8 @@ def test_a_reader_that_goes_away_is_no_error(length: int, model: Path) -> None:
 
 @pytest.mark.parametrize("descriptor", [1, 2])
 def test_closed_streams_are_no_error(descriptor: int, model: Path) -> None:
-    program = f"import os, sys; os.close({descriptor}); sys.std{('', 'out', 'err')[descriptor]} = None;{CHARRNN}"
+    name = ("stdin", "stdout", "stderr")[descriptor]
+    program = f"import os, sys; os.close({descriptor}); sys.{name} = None;{CHARRNN}"
     outcome = process(program, "sample", model, "--seed", 1, "-n", 9)
     assert (outcome.code, outcome.err) == (0, "")
 

@@ -1,4 +1,4 @@
-"""The budgets that CONTRIBUTING.md sets for the source: small files, short and shallow functions."""
+"""The budgets that CONTRIBUTING.md sets: small files, short and shallow functions."""
 
 import ast
 import io
@@ -96,7 +96,9 @@ def nesting(node: ast.AST, depth: int = 0) -> int:
     for name, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
         for child in children:
-            if not isinstance(child, ast.AST) or isinstance(child, (*Function.__args__, ast.Lambda)):
+            if not isinstance(child, ast.AST) or isinstance(
+                child, (*Function.__args__, ast.Lambda)
+            ):
                 continue
             is_elif = isinstance(node, ast.If) and name == "orelse" and isinstance(child, ast.If)
             inside = depth + (isinstance(child, BLOCKS) and not is_elif)

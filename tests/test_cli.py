@@ -37,29 +37,33 @@ from charrnn.config.sampling import SamplingConfig
 from charrnn.config.schema import ModelConfig, TrainConfig
 from charrnn.errors import InterruptedRun
 from charrnn.storage.run_folder import RunFolder
+from charrnn.tokenizers import CharTokenizer
 from charrnn.training.events import Note, RunEvent, Started, Trained
 from charrnn.training.throughput import Throughput
 from charrnn.training.trainer import Trainer
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TRAIN_OPTIONS = """
-    --out --preset --cell --batcher --tokenizer --num-layers --hidden-size --embedding-size --dropout --batch-size
-    --seq-len --bptt --bptt-stride --optimizer --lr --weight-decay --clip-norm --clip-value --epochs --steps --time
-    --patience --eval-every --save-every --log-every --sample-every --valid --valid-fraction --seed --device --precision
-    --attention --adaptive --seq-len-start
-    --threads --config --init-from --vocab-size --dry-run --fresh --quiet --json
-    --activation --layer-norm --residual --tied --forget-bias --orthogonal --lr-floor --warmup --encoding --help
-    --records --accumulate --backend
+    --out --preset --cell --batcher --tokenizer --num-layers --hidden-size --embedding-size
+    --dropout --batch-size --seq-len --bptt --bptt-stride --optimizer --lr --weight-decay
+    --clip-norm --clip-value --epochs --steps --time --patience --eval-every --save-every
+    --log-every --sample-every --valid --valid-fraction --seed --device --precision --attention
+    --adaptive --seq-len-start --threads --config --init-from --vocab-size --dry-run --fresh
+    --quiet --json --activation --layer-norm --residual --tied --forget-bias --orthogonal
+    --lr-floor --warmup --encoding --help --records --accumulate --backend
 """
 OTHER_OPTIONS = {
-    "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p --no-repeat --beam --seed "
-    "--num --unknown --echo --interactive --json --help "
+    "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p "
+    "--no-repeat --beam --seed --num --unknown --echo --interactive --json --help "
     "--training-text --novel",
-    "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p --no-repeat --seed "
+    "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p "
+    "--no-repeat --seed --json --help",
+    "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads "
+    "--encoding --json --help --train --baselines --dynamic --dynamic-lr "
+    "--dynamic-decay --dynamic-segment "
+    "--by-line --by-token --show",
+    "compare": "--valid-fraction --train --baselines --device --precision --threads --encoding "
     "--json --help",
-    "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads --encoding --json --help"
-    " --train --baselines --dynamic --dynamic-lr --dynamic-decay --dynamic-segment --by-line --by-token --show",
-    "compare": "--valid-fraction --train --baselines --device --precision --threads --encoding --json --help",
     "gradients": "--lags --threads --encoding --json --help",
     "info": "--json --help",
     "tokenize": "--json --help",
@@ -87,7 +91,8 @@ def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
 def test_the_options_are_these(command: str) -> None:
     expected = TRAIN_OPTIONS if command == "train" else OTHER_OPTIONS[command]
     context = typer.Context(get_command(app))
-    parameters = get_command(app).commands[command].get_params(context)  # type: ignore[attr-defined]
+    group: Any = get_command(app)
+    parameters = group.commands[command].get_params(context)
     found = [
         next(flag for flag in p.opts if flag.startswith("--"))
         for p in parameters
@@ -330,7 +335,8 @@ def test_another_text_is_refused(validation: list[str], tmp_path: Path, charrnn:
     outcome = charrnn(*command)
     assert outcome.code == 3
     said = re.match(
-        r"charrnn: first has changed since .* began \(SHA-256 (\w+)\.\.\. then, (\w+)\.\.\. now\)\.",
+        r"charrnn: first has changed since .* began "
+        r"\(SHA-256 (\w+)\.\.\. then, (\w+)\.\.\. now\)\.",
         outcome.err,
     )
     assert said is not None
@@ -482,7 +488,9 @@ def test_starting_from_a_model_keeps_its_symbols_and_adds_what_is_new(
         "'b' 'e'", "'b'"
     )
     old, new = api.load(model), api.load(tmp_path / "run")
-    assert new.tokenizer.characters.startswith(old.tokenizer.characters)  # type: ignore[attr-defined]
+    assert isinstance(old.tokenizer, CharTokenizer)
+    assert isinstance(new.tokenizer, CharTokenizer)
+    assert new.tokenizer.characters.startswith(old.tokenizer.characters)
     assert new.config.vocab_size == old.config.vocab_size + 3
     # with a learning rate of nothing it is still the old model, but for what its new symbols take
     assert new.score(TEXT).nats_per_token == pytest.approx(old.score(TEXT).nats_per_token, abs=0.25)

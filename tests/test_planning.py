@@ -389,10 +389,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     [
         ({"settings": {"steps": 5}, "epochs": 2.0}, "`steps` and `epochs`"),
         ({"epochs": 2.0, "seconds": 9.0}, "`epochs` and `seconds`"),
-        (
-            {"settings": {"steps": 5}, "epochs": 2.0, "seconds": 9.0},
-            "`steps` and `epochs` and `seconds`",
-        ),
+        ({"settings": {"steps": 5}, "epochs": 2.0, "seconds": 9.0}, "`steps` and `epochs`"),
     ],
 )
 def test_a_length_given_twice_is_refused(lengths: dict[str, Any], names: str) -> None:

@@ -90,9 +90,11 @@ light("the command line")
 model = sys.argv[1]
 for arguments, code in [
     ([], 0), (["--help"], 0), (["--version"], 0), (["train", "--help"], 0), (["eval", "--help"], 0),
-    (["trian"], 2), (["train", "x", "--hiden-size", "9"], 2), (["train", "x", "--cell", "lstmm"], 2),
-    (["train", "no-such-text.txt"], 3), (["eval", model, "no-such-text.txt"], 3), (["eval", "no-such-model", "x"], 4),
-    (["sample", model, "--seed", "1", "--length", "9"], 0), (["sample", model, "--seed", "1", "--num", "3"], 0),
+    (["trian"], 2), (["train", "x", "--hiden-size", "9"], 2),
+    (["train", "x", "--cell", "lstmm"], 2), (["train", "no-such-text.txt"], 3),
+    (["eval", model, "no-such-text.txt"], 3), (["eval", "no-such-model", "x"], 4),
+    (["sample", model, "--seed", "1", "--length", "9"], 0),
+    (["sample", model, "--seed", "1", "--num", "3"], 0),
     (["sample", model, "--beam", "2"], 0),
     (["sample", model, "--length", "0"], 2), (["novelty", model, sys.argv[2], "-n", "9"], 0),
     (["info", model], 0), (["data"], 0),

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from charrnn.cli.options import with_flags
+from charrnn.cli.options import show_notes
 from charrnn.config.fields import argument, option
 from charrnn.errors import UsageError
-from charrnn.evaluation.comparison import compare_models
+from charrnn.evaluation.comparison import compare_models, read_comparison
 from charrnn.evaluation.request import ScoreOptions
 from charrnn.runtime.signals import exit_at_once
 from charrnn.storage.atomic import display_path
-from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_comparison
 
@@ -46,9 +46,10 @@ def compare(options: CompareOptions) -> None:
     """Score models side by side on one text that none of them was trained on."""
     *models, text = options.paths
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
-        comparison = compare_models(models, text, options.score, progress)
-    for note in comparison.notes:
-        show_note(with_flags(note))
+        inputs = read_comparison(models, text, options.score, progress)
+        show_notes(inputs.found.notes)
+        comparison = compare_models(inputs, options.score)
+    show_notes(comparison.notes)
     rows = [model.to_dict() for model in comparison.models]
     costs = [cost.to_dict() for cost in comparison.baselines]
     if options.json:

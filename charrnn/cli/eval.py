@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from charrnn.cli.options import with_flags
+from charrnn.cli.options import show_notes
 from charrnn.config.fields import option
 from charrnn.errors import UsageError
 from charrnn.evaluation.report import Evaluation, ScoreReport
 from charrnn.evaluation.request import EvalRequest
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
-from charrnn.terminal.console import show_note, stderr_console, write_json, write_text
+from charrnn.terminal.console import stderr_console, write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import Heatmap
 from charrnn.terminal.reading_progress import ReadingProgress
@@ -72,20 +72,20 @@ def evaluate(options: EvalOptions) -> None:
         if options.by_line:
             write_lines(evaluation.lines(), as_json=options.json)
             return
+        show_notes(evaluation.found.notes)
         if options.by_token or options.show:
-            notes, tokens = evaluation.tokens()
+            signature, tokens = evaluation.tokens()
         else:
             report = evaluation.report()
     if options.by_token or options.show:
-        write_tokens(notes, tokens, options)
+        write_tokens(signature, tokens, options)
     else:
         write_report(report, as_json=options.json)
 
 
 def write_report(report: ScoreReport, *, as_json: bool) -> None:
     """Write a score, as a table or as JSON."""
-    for note in report.notes:
-        show_note(with_flags(note))
+    show_notes(report.notes)
     if as_json:
         write_json(report.to_dict())
     else:
@@ -97,15 +97,9 @@ def write_lines(batches: ScoredLines, *, as_json: bool) -> None:
     write, has_header = (line_as_json if as_json else line_as_columns), False
     for signature, scores, lines in batches:
         if not has_header:
-            show_header(() if as_json else (LINE_COLUMNS,), signature)
+            show_notes((signature,) if as_json else (LINE_COLUMNS, signature))
             has_header = True
         write_text("".join(map(write, scores, lines)))
-
-
-def show_header(columns: tuple[str, ...], *notes: str) -> None:
-    """Show notes on standard error, with the columns before the last note, the signature."""
-    for note in (*notes[:-1], *columns, *notes[-1:]):
-        show_note(with_flags(note))
 
 
 def line_as_columns(score: Score, line: str) -> str:
@@ -118,11 +112,10 @@ def line_as_json(score: Score, line: str) -> str:
     return json.dumps(score.to_dict() | {"line": line}, ensure_ascii=False) + "\n"
 
 
-def write_tokens(
-    notes: tuple[str, ...], tokens: "Iterable[Surprisal]", options: EvalOptions
-) -> None:
+def write_tokens(signature: str, tokens: "Iterable[Surprisal]", options: EvalOptions) -> None:
     """Write the surprisal of each token as a table, as JSON lines, or as the text in colours."""
-    show_header(() if options.json or options.show else (TOKEN_COLUMNS,), *notes)
+    plain = options.json or options.show
+    show_notes((signature,) if plain else (TOKEN_COLUMNS, signature))
     if options.show:
         heatmap = Heatmap()
         for token in tokens:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.api import load
-from charrnn.cli.options import with_flags
+from charrnn.cli.options import show_notes
 from charrnn.config.fields import argument, option
 from charrnn.data.split import TextPart
 from charrnn.data.text import read_text
@@ -14,7 +14,7 @@ from charrnn.errors import UsageError
 from charrnn.evaluation.report import encode_part
 from charrnn.evaluation.request import COMPUTE, TextOptions
 from charrnn.runtime.signals import exit_at_once
-from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_columns, write_table
 
@@ -54,13 +54,12 @@ def gradients(options: GradientsOptions) -> None:
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         encoding = options.reading.encoding
         text = read_text([text_path], encoding=encoding, on_progress=progress)
+        show_notes(text.notes)
         flows = {}
         for name, model in models.items():
             encoded = encode_part(model.saved, TextPart.whole(text, model.format))
             scorer = model.scorer(threads=options.reading.threads)
             flows[name] = scorer.gradient_flow(encoded, options.lags)
-    for note in text.notes:
-        show_note(with_flags(note))
     if options.json:
         named = zip(paths, flows.items(), strict=True)
         facts = {name: {"path": path} | flow.to_dict() for path, (name, flow) in named}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.api import Model, load
-from charrnn.cli.options import with_flags
+from charrnn.cli.options import show_notes
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.schema import DATA
@@ -15,7 +15,7 @@ from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.novelty import copied
 from charrnn.evaluation.request import MODEL
 from charrnn.runtime.signals import exit_at_once
-from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_novelty, write_table
 
@@ -57,9 +57,8 @@ def novelty(options: NoveltyOptions) -> None:
     model, settings = load(options.model), {"length": options.length} | options.settings
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         split = read_split(model, options, progress)
+        show_notes(split.notes)
         training, held_out = split.train.read(), split.valid.read()
-    for note in split.notes:
-        show_note(with_flags(note))
     sample = write_sample(model, options.seed, settings)
     if not sample:
         message = "There is no text to compare: the model's sample is empty."

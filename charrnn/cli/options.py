@@ -8,7 +8,7 @@ given.
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 
 from charrnn.config.fields import Setting
+from charrnn.terminal.console import show_note
 from charrnn.training.request import TrainRequest
 
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -153,6 +154,12 @@ CUSTOM_FLAGS: dict[str, str] = {
 def with_flags(text: str) -> str:
     """Replace settings in backticks by their command-line flags; parts of file names stay."""
     return SETTING.sub(lambda found: flag(found[1]), text)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Show notes on standard error, with settings as flags."""
+    for note in notes:
+        show_note(with_flags(note))
 
 
 def flag(name: str) -> str:

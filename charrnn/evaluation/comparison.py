@@ -68,13 +68,21 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare_models(
+@dataclass(frozen=True)
+class ComparisonInputs:
+    """The models to compare, by the names that were given, and the text."""
+
+    models: list[tuple[str, SavedModel]]
+    found: ScoredText
+
+
+def read_comparison(
     names: Sequence[str],
     text: str,
     options: ScoreOptions,
     on_progress: OnProgress = no_progress,
-) -> Comparison:
-    """Score models side by side.
+) -> ComparisonInputs:
+    """Load the models and read the text, before time is spent on scoring.
 
     Args:
         names: Run folders or model files.
@@ -85,15 +93,18 @@ def compare_models(
     Raises:
         CharRNNError: A model or the text cannot be read, or they cannot be used together.
     """
-    models = [load_named(name) for name in names]  # load all before any takes time to score
-    formats = [saved_format(saved.about) for saved in models]
+    models = [(name, load_named(name)) for name in names]
+    formats = [saved_format(saved.about) for _, saved in models]
     found = read_scored([text], options, common_format(formats, options), on_progress)
-    rows = [
-        score_model(name, saved, one, found, options)
-        for name, saved, one in zip(names, models, formats, strict=True)
-    ]
+    return ComparisonInputs(models, found)
+
+
+def compare_models(inputs: ComparisonInputs, options: ScoreOptions) -> Comparison:
+    """Score models side by side."""
+    found = inputs.found
+    rows = [score_model(name, saved, found, options) for name, saved in inputs.models]
     costs, notes = baseline_scores(found, options.baselines)
-    return Comparison(rows, costs, (*found.notes, *notes))
+    return Comparison(rows, costs, notes)
 
 
 def common_format(formats: Sequence[TextFormat], options: ScoreOptions) -> TextFormat:
@@ -128,14 +139,10 @@ def load_named(name: str) -> SavedModel:
 
 
 def score_model(
-    name: str,
-    saved: SavedModel,
-    text_format: TextFormat,
-    found: ScoredText,
-    options: ScoreOptions,
+    name: str, saved: SavedModel, found: ScoredText, options: ScoreOptions
 ) -> ComparedModel:
     """Score one model, and measure the time after a warm-up."""
-    text = found.text
+    text, text_format = found.text, saved_format(saved.about)
     part = text if text.format == text_format else TextPart.whole(text.text, text_format)
     encoded = encode_part(saved, part)
     scorer = open_scorer(saved, options)

@@ -6,6 +6,7 @@ torch is imported only after the text has been read, so that errors in names are
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charrnn.data.encoding import Encoded, refuse_unknown
@@ -92,6 +93,16 @@ class Evaluation:
         self.format = saved_format(self.saved.about)
         self.protocol = request.protocol(self.format)
 
+    @cached_property
+    def found(self) -> ScoredText:
+        """The text, which is read when this is first asked for.
+
+        Raises:
+            TextError: It cannot be read or split.
+        """
+        request = self.request
+        return read_scored(request.texts, request.options, self.format, self.on_progress)
+
     def lines(self) -> Iterator[tuple[str, list[Score], list[str]]]:
         """Score each line of the text by itself, as it is read.
 
@@ -109,17 +120,16 @@ class Evaluation:
             yield signature, scorer.lines(lines), lines
             count += len(lines)
 
-    def tokens(self) -> "tuple[tuple[str, ...], Iterator[Surprisal]]":
-        """Return messages for the user, of which the last is the signature, and all surprisals."""
-        found, encoded = self._read()
+    def tokens(self) -> "tuple[str, Iterator[Surprisal]]":
+        """Return the signature, and the surprisal of each token."""
+        encoded = self._encode()
         scorer = open_scorer(self.saved, self.request.options)
-        tokens = scorer.tokens(found.text.read(), self.protocol, self.format)
-        return (*found.notes, scorer.signature(str(self.protocol), encoded.sha256)), tokens
+        tokens = scorer.tokens(self.found.text.read(), self.protocol, self.format)
+        return scorer.signature(str(self.protocol), encoded.sha256), tokens
 
     def report(self) -> ScoreReport:
         """Score the text as a whole, with baselines for comparison."""
-        request = self.request
-        found, encoded = self._read()
+        request, found, encoded = self.request, self.found, self._encode()
         scorer = open_scorer(self.saved, request.options)
         breakdown = scorer.score(encoded, self.protocol)
         dynamic = None
@@ -136,14 +146,11 @@ class Evaluation:
             signature=scorer.signature(str(self.protocol), encoded.sha256),
             dynamic=dynamic,
             baselines=costs,
-            notes=(*found.notes, *notes),
+            notes=notes,
         )
 
-    def _read(self) -> tuple[ScoredText, Encoded]:
-        """Read the text, and encode what is scored."""
-        request = self.request
-        found = read_scored(request.texts, request.options, self.format, self.on_progress)
-        return found, encode_part(self.saved, found.text, request.unknown)
+    def _encode(self) -> Encoded:
+        return encode_part(self.saved, self.found.text, self.request.unknown)
 
 
 def read_scored(

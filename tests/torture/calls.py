@@ -1,4 +1,4 @@
-"""See each system call that charrnn makes on its files, before it is made, and break it or die in it.
+"""See each system call on charrnn's files before it is made, and break it or die in it.
 
 The functions of `os` and `io` by which it makes them are wrapped, and calls on files elsewhere are
 let through.
@@ -54,7 +54,8 @@ class Watch:
         if isinstance(subject, int):
             return self.open_files.get(subject)
         try:
-            path = Path(os.path.abspath(os.fspath(subject)))  # noqa: PTH100 (resolving would make calls itself)
+            # Path.resolve would make calls itself
+            path = Path(os.path.abspath(os.fspath(subject)))  # noqa: PTH100
         except (TypeError, ValueError):
             return None
         return path if any(path.is_relative_to(folder) for folder in self.folders) else None

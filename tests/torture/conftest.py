@@ -18,7 +18,7 @@ def counts(pytestconfig: pytest.Config) -> Counter[str]:
 
 @pytest.fixture(scope="session")
 def amount(pytestconfig: pytest.Config) -> Amount:
-    """Return a function that gives its first argument in `make test` and its second in `make torture`."""
+    """Return a function: its first argument in `make test`, its second in `make torture`."""
     full = pytestconfig.getoption("--slow")
     return lambda few, many: many if full else few
 

@@ -35,7 +35,7 @@ class Inode:
     now: bytes = b""
 
     def after(self, how: str) -> bytes:
-        """Return what is there after a crash in which the rest is "lost", "half", "zeros" or "there"."""
+        """Return what a crash leaves if the rest is "lost", "half", "zeros" or "there"."""
         if how == "there" or self.now == self.lasting:
             return self.now
         if how == "zeros":

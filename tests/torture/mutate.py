@@ -119,7 +119,7 @@ WAYS: list[Callable[[bytearray, random.Random], None]] = [
 
 
 def mutated_json(value: Any, rng: random.Random) -> Any:
-    """Return a JSON value with one to three of its parts replaced, removed, renamed, added or moved."""
+    """Return a JSON value with one to three of its parts changed, removed, added or moved."""
     changed = copy.deepcopy(value)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         holders = list(_holders(changed))

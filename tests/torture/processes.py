@@ -73,7 +73,8 @@ def run(
         during: Makes a context to run it in, which may break or kill it.
         kill_after: Seconds after which it is killed, if it has not ended before.
     """
-    gc.freeze()  # or the process would copy most of this one's memory when it first collects garbage
+    # without this the process would copy most of this one's memory at its first collection
+    gc.freeze()
     reader, writer = os.pipe()
     began = time.monotonic()
     process = os.fork()

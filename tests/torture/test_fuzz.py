@@ -42,10 +42,11 @@ Commands = Callable[[Path], None]
 
 @pytest.fixture
 def commands(capsys: pytest.CaptureFixture[str]) -> Commands:
-    """Return a function that asks a model that has been loaded for all that a model can be asked."""
+    """Return a function that asks a loaded model for everything that it can do."""
 
     def ask(path: Path) -> None:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] (as the command itself does)
+        # as the command itself does
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         for words in (
             ["info", str(path)],
             ["info", "--json", str(path)],

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def test_each_call_may_fail(
     for number in range(1, 100_000, amount(61, 1)):
         folder = tmp_path / f"run-{number}"
         failing = Failing(number, times, error)
-        ended = run(command.on(folder), lambda: watched((folder, tmp_path / "text.txt"), failing))  # noqa: B023
+        watching = partial(watched, (folder, tmp_path / "text.txt"), failing)
+        ended = run(command.on(folder), watching)
         if "FAILED" not in ended.stderr:
             assert ended.code == 0
             assert number > 200

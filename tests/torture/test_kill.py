@@ -31,7 +31,7 @@ Reference = tuple[Command, dict[str, Any], float]
 
 @pytest.fixture(params=VARIANTS, ids=" ".join)
 def variant(request: pytest.FixtureRequest, command: Command, tmp_path: Path) -> Reference:
-    """Return a run's command, its results without any interruption, and how many seconds it takes."""
+    """Return a run's command, its uninterrupted results, and how many seconds it takes."""
     cell, batcher = request.param
     whole = Command([*command.words, *arguments(cell=cell, batcher=batcher, dropout=0.2)])
     ended = run(whole.on(tmp_path / "whole"))
@@ -68,7 +68,7 @@ def test_killed_at_random_moments(
 def test_killed_at_later_and_later_calls_of_one_run(
     variant: Reference, tmp_path: Path, counts: Counter[str], amount: Amount
 ) -> None:
-    """Each attempt gets one change further than the one before it, and begins with what that one left."""
+    """Each attempt begins with what the one before it left, and gets one change further."""
     command, expected, _ = variant
     folder = tmp_path / "run"
     stride = amount(29, 1)

@@ -43,7 +43,7 @@ def recorded(recording: Recording) -> Iterator[None]:
 
 
 def record(command: Command, folder: Path, killed_before: int) -> Recording:
-    """Return the record of a run, from its beginning or from where an earlier one was killed at that change."""
+    """Return the record of a run, from its start or from where an earlier one was killed."""
     folder.mkdir()
     recording = Recording(folder)
     if killed_before:
