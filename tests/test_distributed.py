@@ -152,7 +152,12 @@ CASES_OF = {
     4: ("lstm sequential", "minlstm stride", "attention", "accumulate", "few long records"),
 }
 every_case = pytest.mark.parametrize(
-    ("size", "name"), [(size, name) for size, names in CASES_OF.items() for name in names]
+    ("size", "name"),
+    [
+        pytest.param(size, name, marks=[pytest.mark.slow] * (size > 2))
+        for size, names in CASES_OF.items()
+        for name in names
+    ],
 )
 
 
@@ -374,6 +379,7 @@ def test_other_commands_are_not_for_several_ranks(command: str, model: Path) -> 
     assert second.stderr == ""
 
 
+@pytest.mark.slow
 def test_torchrun_begins_again_after_a_rank_was_killed(text: Path, tmp_path: Path) -> None:
     """With --fresh, too, which is for the first time only.
 
