@@ -121,7 +121,7 @@ def test_what_is_left_out_is_counted(text: str, separator: str) -> None:
             index_records([text + separator], separator, "names")
         return
     found = index_records([text + separator], separator, "names")
-    # where a separator overlaps itself, something is left behind the last one: perhaps a blank record
+    # a separator that overlaps itself leaves something behind the last one: perhaps a blank record
     *pieces, rest = (text + separator).split(separator)
     assert found.blank - sum(not piece.strip() for piece in pieces) in ((0, 1) if rest else (0,))
     assert found.characters == len(complete)
