@@ -18,8 +18,9 @@ from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from charrnn.api import Model, load, train
+    from charrnn.config.model import ModelConfig
     from charrnn.config.sampling import SamplingConfig
-    from charrnn.config.schema import ModelConfig, TrainConfig
+    from charrnn.config.training import TrainConfig
     from charrnn.errors import (
         CharRNNError,
         DivergedError,
@@ -37,13 +38,13 @@ _MODULES = {
     "InterruptedRun": "errors",
     "MachineError": "errors",
     "Model": "api",
-    "ModelConfig": "config.schema",
+    "ModelConfig": "config.model",
     "ModelFileError": "errors",
     "SamplingConfig": "config.sampling",
     "Score": "evaluation.score",
     "ScoringProtocol": "evaluation.score",
     "TextError": "errors",
-    "TrainConfig": "config.schema",
+    "TrainConfig": "config.training",
     "UsageError": "errors",
     "load": "api",
     "train": "api",

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.sampling import DRAWING_FIELDS, SamplingConfig
-from charrnn.config.schema import ModelConfig
 from charrnn.data.encoding import Encoded, encode_text, refuse_unknown
 from charrnn.data.formats import TextFormat, saved_format
 from charrnn.data.text import OnProgress, no_progress

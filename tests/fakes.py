@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.sampling import SamplingConfig
-from charrnn.config.schema import ModelConfig
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import weight_shapes
 from charrnn.sampling.generate import GenerationRequest, Generator

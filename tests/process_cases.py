@@ -156,7 +156,8 @@ def trained(name: str, group: Any) -> dict[str, Any]:
     """Train a case; return losses, the first gradients, the weights, the score and the state."""
     from small_runs import SETTINGS, TEXT, read
 
-    from charrnn.config.schema import ModelConfig, TrainConfig
+    from charrnn.config.model import ModelConfig
+    from charrnn.config.training import TrainConfig
     from charrnn.data.encoding import encode_text
     from charrnn.data.formats import RecordFormat
     from charrnn.model.network import build

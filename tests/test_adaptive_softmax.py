@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.errors import UsageError
 from charrnn.model.adaptive_softmax import Tail
 from charrnn.model.network import CharRNN, build

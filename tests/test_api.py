@@ -17,7 +17,7 @@ from charrnn import (
     train,
 )
 from charrnn.config.fields import declared
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.training.events import (
     Evaluated,
     Finished,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model.attention import Attention
 from charrnn.model.network import CharRNN, build
 from charrnn.model.numpy_model import NumpyModel

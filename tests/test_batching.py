@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
 
-from charrnn.config.schema import BPTT_MODES, ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import BPTT_MODES, TrainConfig
 from charrnn.data.batching import BATCHERS, make_batcher
 from charrnn.data.batching.base import Batch, Batcher
 from charrnn.data.batching.random import RandomBatcher

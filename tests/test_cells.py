@@ -15,7 +15,7 @@ from small_runs import SETTINGS, TEXT
 import charrnn
 from charrnn.config.cells import CELLS, CellSpec
 from charrnn.config.fields import declared
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model import cells
 from charrnn.model.cells.fast import FAST, run_layer
 from charrnn.model.cells.layer import RecurrentLayer

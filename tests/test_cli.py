@@ -32,9 +32,10 @@ from charrnn.cli.train import with_resume_hint
 from charrnn.config.cells import CELLS
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.config.fields import declared
+from charrnn.config.model import ModelConfig
 from charrnn.config.presets import cell_settings
 from charrnn.config.sampling import SamplingConfig
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.errors import InterruptedRun
 from charrnn.storage.run_folder import RunFolder
 from charrnn.tokenizers import CharTokenizer

@@ -16,7 +16,8 @@ from charrnn.config import schema
 from charrnn.config.cells import CELLS
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.config.fields import Checked, Setting, declared
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data import batching
 from charrnn.errors import UsageError
 from charrnn.model.cells import equations

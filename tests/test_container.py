@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from safetensors import numpy as safetensors
 
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.errors import CharRNNError, DivergedError, MachineError, ModelFileError, UsageError
 from charrnn.model.shapes import weight_shapes
 from charrnn.storage.container import digest, from_bytes, load, save, to_bytes

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn.config.schema import DEVICES, PRECISIONS
+from charrnn.config.training import DEVICES, PRECISIONS
 from charrnn.errors import MachineError
 from charrnn.runtime.device import (
     autocast,

@@ -33,7 +33,7 @@ from process_cases import (
 )
 from small_runs import OPTIONS, TEXT, results
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import NO_TARGET, Batch, shard
 from charrnn.errors import UsageError
 from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model.dropout import LEVELS, Dropout
 from charrnn.model.network import build
 

@@ -6,7 +6,7 @@ from command_line import Terminal
 from small_runs import OPTIONS, TEXT
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import BATCHERS
+from charrnn.config.training import BATCHERS
 
 
 @pytest.mark.parametrize("batcher", BATCHERS)

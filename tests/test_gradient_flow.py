@@ -17,7 +17,7 @@ from small_runs import OPTIONS, TEXT
 
 from charrnn.api import load
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
 from charrnn.evaluation.retention import Retention, time_constant

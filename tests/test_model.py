@@ -16,7 +16,8 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.model.cells.fast import run_layer
 from charrnn.model.network import CharRNN, Layer, build, detach

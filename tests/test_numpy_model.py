@@ -6,7 +6,7 @@ import torch
 from all_pairs import all_pairs, settings_id
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model import numpy_model
 from charrnn.model.network import CharRNN, build
 from charrnn.model.numpy_model import NumpyModel, State

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import OPTIMIZERS, ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import OPTIMIZERS, TrainConfig
 from charrnn.model.network import CharRNN, build
 from charrnn.training import optimizer as optimizer_module
 from charrnn.training.optimizer import NEWTON_SCHULZ_ROUNDS, Optimizer, orthogonalise

@@ -13,8 +13,9 @@ import torch
 from command_line import CHARRNN, process
 from small_runs import SETTINGS, arguments
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.presets import LONG_TEXT, PRESETS, max_epochs, shape_settings, suitable_dropout
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from charrnn.config.cells import CELLS
 from charrnn.config.fields import declared
+from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     DEFAULT_PRESET,
     DROPOUT,
@@ -17,7 +18,7 @@ from charrnn.config.presets import (
     shape_settings,
     suitable_dropout,
 )
-from charrnn.config.schema import CHOSEN, ModelConfig, TrainConfig
+from charrnn.config.training import CHOSEN, TrainConfig
 from charrnn.errors import UsageError
 from charrnn.training.planning import MODEL_FIELDS, TRAIN_FIELDS
 

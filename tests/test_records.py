@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.data.encoding import Encoded, encode_text
 from charrnn.data.formats import PLAIN, RecordFormat, saved_format
 from charrnn.data.id_cache import encode_cached, encode_to_tempfile

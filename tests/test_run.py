@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from charrnn.api import load
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import BATCHERS, OPTIMIZERS
+from charrnn.config.training import BATCHERS, OPTIMIZERS
 from charrnn.errors import (
     DivergedError,
     InterruptedRun,

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN
 from charrnn.evaluation import scoring

@@ -14,7 +14,7 @@ from small_runs import OPTIONS
 
 from charrnn.__main__ import run
 from charrnn.cli.options import with_flags
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from charrnn.evaluation.score import Score
 from charrnn.terminal import console, tables, training_progress

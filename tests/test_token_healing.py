@@ -11,8 +11,8 @@ from fakes import request, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.sampling import SamplingConfig
-from charrnn.config.schema import ModelConfig
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import weight_shapes
 from charrnn.sampling.conversation import Conversation

@@ -8,7 +8,7 @@ from command_line import CHARRNN, Terminal, process
 from small_runs import OPTIONS, TEXT
 
 from charrnn.api import load
-from charrnn.config.schema import TOKENIZERS
+from charrnn.config.training import TOKENIZERS
 
 KINDS = [kind for kind in TOKENIZERS if kind != "char"]
 

@@ -13,8 +13,9 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
 
 from charrnn.config.cells import CELLS
+from charrnn.config.model import ACTIVATIONS, ModelConfig
 from charrnn.config.sampling import SamplingConfig
-from charrnn.config.schema import ACTIVATIONS, BATCHERS, OPTIMIZERS, ModelConfig, TrainConfig
+from charrnn.config.training import BATCHERS, OPTIMIZERS, TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.data.encoding import EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN

@@ -8,7 +8,7 @@ from charrnn.api import Model, load
 from charrnn.cli.options import show_notes
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import SamplingConfig
-from charrnn.config.schema import DATA
+from charrnn.config.training import DATA
 from charrnn.data.split import TextSplit, split_text
 from charrnn.data.text import TEXTS, OnProgress, read_text
 from charrnn.errors import TextError, UsageError

@@ -11,7 +11,7 @@ from typing import Any
 from charrnn.cli.config_file import read_config
 from charrnn.cli.options import with_flags
 from charrnn.config.fields import option
-from charrnn.config.schema import REPORT
+from charrnn.config.training import REPORT
 from charrnn.errors import InterruptedRun
 from charrnn.model.shapes import parameter_count
 from charrnn.runtime.rendezvous import group_from

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from charrnn.config.dynamic import DYNAMIC, DynamicConfig
 from charrnn.config.fields import Checked, argument, check_number, option, settings_of
-from charrnn.config.schema import DATA, DEVICES, PRECISIONS
+from charrnn.config.training import DATA, DEVICES, PRECISIONS
 from charrnn.data.formats import TextFormat
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model.adaptive_softmax import Tail, log_probs, summed_loss
 from charrnn.model.attention import Attention
 from charrnn.model.cells.fast import run_layer

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model.cells import equations
 from charrnn.model.numpy_layers import (
     Array,

@@ -8,7 +8,7 @@ the torch model.
 from math import prod
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.errors import MachineError
 
 

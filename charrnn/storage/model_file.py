@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.errors import DivergedError, ModelFileError, UsageError
 from charrnn.model.shapes import weight_shapes
 from charrnn.storage.atomic import display_path

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.errors import MachineError
 from charrnn.evaluation.scoring import MAX_LOGITS
 from charrnn.model.attention import MIN_BLOCK

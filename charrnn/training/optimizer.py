@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.model.network import CharRNN
 
 # AdamW. The average of squared gradients is shorter than usual (0.999), because batches are small

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.presets import cell_settings, suitable_dropout
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded
 from charrnn.model.shapes import parameter_count
 

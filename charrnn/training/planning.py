@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     cell_settings,
     find_preset,
     max_epochs,
     shape_settings,
 )
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit

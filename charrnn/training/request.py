@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from charrnn.config.fields import Checked, argument, option, settings_of
+from charrnn.config.model import MODEL, ModelConfig
 from charrnn.config.presets import PRESETS
-from charrnn.config.schema import (
-    DATA,
-    LENGTH,
-    MODEL,
-    REPORT,
-    ModelConfig,
-    TrainConfig,
-    check_settings,
-)
+from charrnn.config.training import DATA, LENGTH, REPORT, TrainConfig, check_settings
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
 

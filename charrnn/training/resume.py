@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.split import TextSplit
 from charrnn.errors import ModelFileError, TextError, UsageError

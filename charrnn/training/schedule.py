@@ -2,7 +2,7 @@
 
 import math
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch, shard
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN, detach

@@ -5,7 +5,8 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit
 from charrnn.model.network import build
 from charrnn.runtime.device import choose_device

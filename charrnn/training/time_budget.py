@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.runtime.device import choose_device, idle_cores, prepare_cpu
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.training.throughput import Throughput

@@ -35,8 +35,9 @@ from torch.amp.grad_scaler import GradScaler
 
 from charrnn import load
 from charrnn.config.cells import CELLS
+from charrnn.config.model import ModelConfig
 from charrnn.config.presets import cell_settings
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.model.network import build
 from charrnn.model.shapes import parameter_count

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN
 from charrnn.evaluation.score import ScoringProtocol

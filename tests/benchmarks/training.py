@@ -28,7 +28,8 @@ from torch import nn
 from torch.nn import functional
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig, TrainConfig
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN
 from charrnn.model.network import build

@@ -21,7 +21,7 @@ from small_runs import TEXT, read, run_in
 
 from charrnn.__main__ import run
 from charrnn.cli.config_file import read_config
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import CharRNNError, ModelFileError
 from charrnn.model.shapes import weight_shapes

@@ -14,7 +14,7 @@ from processes import Command, Ended, run
 from small_runs import arguments, results
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import BATCHERS
+from charrnn.config.training import BATCHERS
 
 FILES = {
     ".lock",

@@ -25,7 +25,7 @@ Batches are a function of the seed and a position, so a resumed run needs only t
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batcher
 from charrnn.data.batching.random import RandomBatcher
 from charrnn.data.batching.records import RecordBatcher

@@ -6,7 +6,7 @@ from operator import index
 import numpy as np
 import torch
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.data.batching.windows import seq_len_at
 from charrnn.data.encoding import take

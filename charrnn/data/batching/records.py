@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import NO_TARGET, Batch
 from charrnn.data.batching.windows import Window, windows
 from charrnn.data.encoding import take

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.config.schema import TrainConfig
+from charrnn.config.training import TrainConfig
 
 
 class Window(NamedTuple):

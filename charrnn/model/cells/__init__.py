@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 
 Arrays = tuple[Any, ...]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from charrnn.config.cells import CELLS
-from charrnn.config.schema import ModelConfig
+from charrnn.config.model import ModelConfig
 from charrnn.model.cells import Equations, equations, gate_activations
 
 State = tuple[Tensor, ...]

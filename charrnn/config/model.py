@@ -1,0 +1,101 @@
+"""What a model is: a frozen dataclass, with the meaning beside each field, checked when created."""
+
+from dataclasses import dataclass
+
+from charrnn.config.cells import CELLS
+from charrnn.config.fields import Checked, option
+from charrnn.errors import UsageError
+
+ACTIVATIONS = ("tanh", "relu", "sigmoid")
+
+MODEL = "Model"  # the heading in the help of `train`
+CHOSEN = "depends on text length and time budget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Checked):
+    """The shape of a network: everything that determines its weights."""
+
+    vocab_size: int = option(
+        2, "Symbols that the model predicts, the unknown one included", low=2, high=1 << 21
+    )
+    cell: str = option("lstm", "Recurrent cell", choices=tuple(CELLS), group=MODEL)
+    activation: str = option(
+        "tanh", "Activation function of the rnn cell", choices=ACTIVATIONS, group=MODEL
+    )
+    num_layers: int = option(
+        2,
+        "Recurrent layers",
+        low=1,
+        high=64,
+        group=MODEL,
+        default_note="2; 4 for mingru and minlstm",
+    )
+    hidden_size: int = option(
+        256,
+        "Width of each recurrent layer",
+        low=1,
+        high=16384,
+        group=MODEL,
+        default_note=CHOSEN,
+    )
+    embedding_size: int = option(
+        64, "Width of a symbol's embedding", low=1, high=16384, group=MODEL
+    )
+    dropout: float = option(
+        0.0,
+        "Dropout probability of each layer's outputs",
+        low=0,
+        high=0.95,
+        group=MODEL,
+        default_note=CHOSEN,
+    )
+    layer_norm: bool = option(True, "Normalise each layer's outputs", group=MODEL)
+    residual: bool = option(
+        False,
+        "Add each layer's input to its output, where both have the same width",
+        group=MODEL,
+        default_note="off; on for mingru and minlstm",
+    )
+    attention: int = option(
+        0,
+        "Attend to the last N states of the top layer, including the current one; 0 is off",
+        low=0,
+        high=1 << 16,
+        group=MODEL,
+    )
+    tied: bool = option(
+        False, "Use the embedding as the output layer too (needs equal sizes)", group=MODEL
+    )
+    adaptive: bool = option(
+        False,
+        "Adaptive softmax: predict rare symbols through narrower layers",
+        group=MODEL,
+        default_note="on from 2,000 symbols, but not for char",
+    )
+    forget_bias: float = option(
+        1.0,
+        "Initial bias of the gate that keeps the old state (all cells but rnn)",
+        low=-20,
+        high=20,
+        group=MODEL,
+        default_note="1.0; 0.0 for mingru and minlstm",
+    )
+    orthogonal: bool = option(True, "Initialise recurrent matrices as orthogonal ones", group=MODEL)
+
+    def __post_init__(self) -> None:
+        """Check the fields, and those that depend on each other."""
+        super().__post_init__()
+        if self.tied and self.embedding_size != self.hidden_size:
+            raise UsageError(
+                f"`tied` needs `embedding_size` ({self.embedding_size}) to equal "
+                f"`hidden_size` ({self.hidden_size}).",
+                f"Try `embedding_size` {self.hidden_size}.",
+            )
+        if self.adaptive and self.tied:
+            raise UsageError("`adaptive` cannot be used with `tied`.", "Leave one out.")
+        if self.adaptive and self.vocab_size < 8:
+            raise UsageError(
+                f"`adaptive` needs at least 8 symbols, and there are {self.vocab_size}.",
+                "Leave it out.",
+            )
