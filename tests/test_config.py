@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import tokenizers
-from charrnn.config import schema
+from charrnn.config import model, training
 from charrnn.config.cells import CELLS
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.config.fields import Checked, Setting, declared
@@ -219,11 +219,11 @@ def test_what_is_read_back_is_checked_too() -> None:
 )
 def test_a_persons_settings_are_checked_one_by_one(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.compile(message, re.DOTALL)):
-        schema.check_settings(settings)
+        training.check_settings(settings)
 
 
 def test_a_persons_settings_may_leave_open_what_they_depend_on() -> None:
-    schema.check_settings(
+    training.check_settings(
         {"tied": True, "hidden_size": 96, "bptt_stride": 100, "patience": None, "lr": 1}
     )
 
@@ -272,9 +272,9 @@ def test_lengths_that_make_no_sense_together_are_refused(
 
 def test_the_names_are_those_of_the_parts_that_exist() -> None:
     assert declared(ModelConfig)["cell"].choices == tuple(CELLS)
-    assert tuple(batching.BATCHERS) == schema.BATCHERS
-    assert tuple(tokenizers.KINDS) == schema.TOKENIZERS
-    assert {*schema.ACTIVATIONS} <= ACTIVATIONS.keys()
+    assert tuple(batching.BATCHERS) == training.BATCHERS
+    assert tuple(tokenizers.KINDS) == training.TOKENIZERS
+    assert {*model.ACTIVATIONS} <= ACTIVATIONS.keys()
 
 
 @pytest.mark.parametrize("cell", CELLS)
