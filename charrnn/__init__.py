@@ -14,8 +14,6 @@ Importing this package is fast: each name is imported on first use, and torch on
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from charrnn.version import __version__
-
 if TYPE_CHECKING:
     from charrnn.api import Model, load, train
     from charrnn.config.model import ModelConfig
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from charrnn.evaluation.score import Score, ScoringProtocol
+    from charrnn.version import __version__
 
 _MODULES = {
     "CharRNNError": "errors",
@@ -46,6 +45,7 @@ _MODULES = {
     "TextError": "errors",
     "TrainConfig": "config.training",
     "UsageError": "errors",
+    "__version__": "version",
     "load": "api",
     "train": "api",
 }

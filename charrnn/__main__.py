@@ -2,18 +2,12 @@
 
 import os
 import sys
-import tempfile
-import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import TextIO
 
-import typer
-
-from charrnn.cli import app
-from charrnn.cli.options import with_flags
-from charrnn.errors import CharRNNError, MachineError, UsageError
-from charrnn.terminal.console import show_error
+from charrnn.errors import CharRNNError, UsageError
+from charrnn.runtime.machine import refused_by_machine
+from charrnn.runtime.signals import exit_on_signals
 
 # How often an OpenMP thread polls for work before it sleeps. GNU's default is much higher, which
 # makes threads on a busy machine wait for each other; a much lower value slows an idle machine.
@@ -24,12 +18,14 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit; the entry point of the `charrnn` command."""
+    exit_on_signals()  # first, and all else is imported later
     # A stream is None if the caller closed it, as in: charrnn ... 2>&-
     sys.stdout, sys.stderr = sys.stdout or null_stream(), sys.stderr or null_stream()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # UTF-8 and unchanged line ends, whatever the locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     os.environ.setdefault("GOMP_SPINCOUNT", GOMP_SPINCOUNT)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings have pages of frames
     try:
         code = run(sys.argv[1:])
     except SystemExit as leaving:
@@ -58,23 +54,17 @@ def exit_process_group(code: int) -> None:
 
 def null_stream() -> TextIO:
     """Return a stream that discards what is written to it."""
-    return Path(os.devnull).open("w", encoding="utf-8")
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 (pathlib is not imported yet)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code."""
     try:
-        code = app(arguments or ["--help"], prog_name="charrnn", standalone_mode=False)
+        code = call(arguments or ["--help"])
         sys.stdout.flush()
     except CharRNNError as error:
         return fail(error)
-    except typer.TyperException as error:
-        return fail(
-            UsageError(
-                one_line(error.format_message()), "See charrnn --help, or charrnn COMMAND --help."
-            )
-        )
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return stop_writing()
@@ -82,26 +72,42 @@ def run(arguments: list[str]) -> int:
         if isinstance(leaving.__context__, BrokenPipeError):  # Typer turns it into exit code 1
             return stop_writing()
         raise
-    except OSError as error:
-        return fail(
-            MachineError(
-                f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."
-            )
-        )
-    except MemoryError:
-        return fail(
-            MachineError(
-                "Out of memory.", "Try a smaller --batch-size, --hidden-size or --seq-len."
-            )
-        )
-    except Exception:
-        return report_bug()
-    return code or 0  # Typer returns the code of an Exit (also for Ctrl-C), or None without one
+    except Exception as error:
+        refusal = refused_by_machine(error)
+        return report_bug() if refusal is None else fail(refusal)
+    return code
+
+
+def call(arguments: list[str]) -> int:
+    """Call the command, and return the exit code.
+
+    Raises:
+        UsageError: The options are wrong.
+    """
+    import typer
+
+    from charrnn.cli import app
+
+    try:
+        # Typer returns the code of an Exit (also for Ctrl-C), or None without one
+        return app(arguments, prog_name="charrnn", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        hint = "See charrnn --help, or charrnn COMMAND --help."
+        raise UsageError(one_line(error.format_message()), hint) from None
+    except typer.Abort:
+        raise KeyboardInterrupt from None
 
 
 def fail(error: CharRNNError) -> int:
     """Show an error, write nothing more to standard output, and return the exit code."""
-    show_error(error, with_flags)
+    try:
+        from charrnn.cli.options import with_flags
+        from charrnn.terminal.console import show_error
+
+        show_error(error, with_flags)
+    except (ImportError, MemoryError, OSError):  # too little of something even for that
+        with suppress(OSError):
+            os.write(2, f"charrnn: {one_line(error.message)}\n".encode())
     silence_stdout()
     return error.exit_code
 
@@ -130,21 +136,28 @@ def report_bug() -> int:
     Returns:
         The exit code, 1.
     """
+    import traceback
+
     trace = traceback.format_exc()
     if os.environ.get("CHARRNN_DEBUG"):
         sys.stderr.write(trace)
         return 1
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="charrnn-crash-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"{' '.join(sys.argv)}\n{trace}")
     what = traceback.format_exception_only(sys.exc_info()[1])[-1].strip()
-    return fail(
-        CharRNNError(
-            f"Internal error: {what}",
-            f"This is a bug in charrnn; please report it with {Path(file.name)}.",
-        )
-    )
+    return fail(CharRNNError(f"Internal error: {what}", keep_trace(trace)))
+
+
+def keep_trace(trace: str) -> str:
+    """Write a traceback to a file, and return the hint that names it."""
+    import tempfile
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="charrnn-crash-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"{' '.join(sys.argv)}\n{trace}")
+    except (OSError, UnicodeError):  # no folder for temporary files, or no room in it
+        return "This is a bug in charrnn; please report it, with CHARRNN_DEBUG=1 for its traceback."
+    return f"This is a bug in charrnn; please report it with {file.name}."
 
 
 if __name__ == "__main__":

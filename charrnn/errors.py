@@ -14,7 +14,6 @@ do. Settings are named in backticks, as in `seq_len`; the command line shows the
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class CharRNNError(Exception):
@@ -91,5 +90,7 @@ class InterruptedRun(CharRNNError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return a question that suggests the choice closest to `word`; empty if none is close."""
+    from difflib import get_close_matches  # not while the process starts
+
     near = get_close_matches(word, list(choices), n=1)
     return f"Did you mean {near[0]!r}?" if near else ""

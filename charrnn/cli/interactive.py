@@ -11,6 +11,7 @@ from charrnn.api import Model
 from charrnn.cli.options import SETTING
 from charrnn.config.sampling import SamplingConfig
 from charrnn.errors import CharRNNError, TextError, UsageError
+from charrnn.runtime.signals import keyboard_interrupts
 from charrnn.sampling.conversation import Conversation
 from charrnn.terminal.console import show_error, show_note, write_text
 
@@ -37,10 +38,10 @@ def converse(model: Model, prompt: str, settings: dict[str, Any], seed: int) -> 
         with suppress(ImportError):  # adds line editing and history to input()
             import readline  # noqa: F401
         show_note("Type some text and press Enter. /help lists the commands.")
-    if prompt:
-        write_text(prompt)
-        take_turn(conversation, prompt)
-    with suppress(EOFError):
+    with suppress(EOFError), keyboard_interrupts():
+        if prompt:
+            write_text(prompt)
+            take_turn(conversation, prompt)
         while True:
             try:
                 handle_line(conversation, read_line())

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from charrnn.errors import CharRNNError, MachineError, UsageError
+from charrnn.runtime.machine import is_out_of_memory
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ class ProcessGroup:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or "memory" in str(error):
+            if self.size == 1 or is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0].partition(". This is typically")[0]
             raise ConnectionLost(

@@ -8,6 +8,7 @@ from typing import Any
 
 from charrnn.errors import CharRNNError, MachineError, UsageError
 from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup
+from charrnn.runtime.machine import is_out_of_memory
 
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 ADDRESS_VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
@@ -116,14 +117,30 @@ def _rendezvous(group: ProcessGroup, backend: str) -> None:
             world_size=group.size,
             timeout=timedelta(seconds=SILENCE_TIMEOUT),
         )
-    except (RuntimeError, ValueError) as error:
-        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise MachineError(
-            f"Rank {group.rank}: the rendezvous of {group.size} ranks at {place} timed out after "
-            f"{seconds:g} s.",
+    except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _not_met(group, seconds, error) from error
+
+
+def _not_met(group: ProcessGroup, seconds: float, error: Exception) -> MachineError:
+    """Return the error for a rendezvous that failed, with torch's reason unless it timed out."""
+    what = f"Rank {group.rank}: the rendezvous of {group.size} ranks at {_address()}"
+    reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    if "timed out" in str(error).lower() or "timeout" in str(error).lower():
+        return MachineError(
+            f"{what} timed out after {seconds:g} s.",
             "Check that all were started, and that this address can be reached from each machine; "
             "CHARRNN_RANKS_TIMEOUT sets the seconds.",
-        ) from error
+        )
+    return MachineError(
+        f"{what} failed: {reason[0].rstrip('.')}.",
+        "Let torchrun set MASTER_ADDR and MASTER_PORT, or unset RANK to train in one process.",
+    )
+
+
+def _address() -> str:
+    return ":".join(os.environ[name] for name in ADDRESS_VARIABLES)
 
 
 def _common_store(group: ProcessGroup, limit: timedelta) -> Any:

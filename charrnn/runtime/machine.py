@@ -1,0 +1,59 @@
+"""What the machine refuses, as libraries report it: memory, threads, files, shared libraries."""
+
+from traceback import walk_tb
+
+from charrnn.errors import MachineError
+
+# What torch and C++ say of too little memory, in errors of no type of its own.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+NO_THREADS = ("can't start new thread", "thread creation failed")
+SMALLER = "Try a smaller `batch_size`, `hidden_size` or `seq_len`."
+LIMITS = "Raise the limits of this process (ulimit -a shows them), or free memory."
+
+
+def refused_by_machine(error: Exception) -> MachineError | None:
+    """Return the error for what the machine refused, or None if that is not what happened."""
+    if is_out_of_memory(error):
+        return MachineError("Out of memory.", SMALLER)
+    if isinstance(error, RuntimeError) and _says(error, NO_THREADS):
+        return MachineError("The system allows no more threads.", f"Use `threads` 1. {LIMITS}")
+    if isinstance(error, ImportError) or _in_import_of_library(error):
+        return _not_imported(error)
+    if isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename else ""
+        return MachineError(f"{error.strerror or error}{place}.")
+    return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error is about too little memory, of the CPU or of a GPU."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _says(error, NO_MEMORY)
+    )
+
+
+def _says(error: Exception, phrases: tuple[str, ...]) -> bool:
+    text = str(error).lower()
+    return any(phrase in text for phrase in phrases)
+
+
+def _in_import_of_library(error: Exception) -> bool:
+    """Return whether an error was raised inside of a library that was being imported."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    importing = any(one.f_code.co_filename.startswith("<frozen importlib") for one in frames)
+    return importing and not str(frames[-1].f_globals.get("__name__")).startswith("charrnn")
+
+
+def _not_imported(error: Exception) -> MachineError | None:
+    """Return the error for a library that is missing or does not load; None for our own modules."""
+    first: BaseException = error
+    while cause := first.__cause__ or first.__context__:
+        first = cause
+    name = getattr(error, "name", None) or getattr(first, "name", None)
+    if name is not None and name.split(".")[0] == "charrnn":
+        return None
+    reason = str(first).strip().splitlines() or [type(first).__name__]
+    what = "A library" if name is None else f"The library {name.split('.')[0]}"
+    if isinstance(error, ModuleNotFoundError):
+        return MachineError(f"{what} is missing.", "Install charrnn again: pip install .")
+    return MachineError(f"{what} cannot be loaded: {reason[0].rstrip('.')}.", LIMITS)
