@@ -25,7 +25,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # UTF-8 and unchanged line ends, whatever the locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     os.environ.setdefault("GOMP_SPINCOUNT", GOMP_SPINCOUNT)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings have pages of frames
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what it logs is in its errors
     try:
         code = run(sys.argv[1:])
     except SystemExit as leaving:

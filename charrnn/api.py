@@ -43,8 +43,8 @@ def train(
 
     Args:
         texts: Files or folders.
-        should_stop: Called after every step and evaluation; returning a signal's number saves and
-            ends the run.
+        should_stop: Called after every step and during evaluations; returning a signal's
+            number saves and ends the run.
         on_progress: Called while the text is read, with a label, the amount done, and the total if
             it is known.
         options: Fields of `TrainRequest`, `TrainConfig` and `ModelConfig`, such as `out`,

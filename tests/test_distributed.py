@@ -38,7 +38,7 @@ from charrnn.data.batching.base import NO_TARGET, Batch, shard
 from charrnn.errors import UsageError
 from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup
 from charrnn.runtime.rendezvous import group_from, process_group
-from charrnn.training.trainer import check_shards
+from charrnn.training.sharding import check_shards
 
 PLACE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

@@ -12,7 +12,7 @@ The input for predicting the token at a position is the token before it, or the 
 beginning of a segment.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,7 +76,11 @@ def evaluate(
             same score.
     """
     losses = token_nats(model, text, protocol, autocast=autocast, group=group)
-    score = break_down(losses, tokenizer, text).score
+    return summed(break_down(losses, tokenizer, text).score, group)
+
+
+def summed(score: Score, group: ProcessGroup) -> Score:
+    """Return the score of a text from the scores of all processes' shards of it."""
     total, unknown, unknown_nats = group.sum(score.nats, score.unknown, score.unknown_nats)
     return replace(score, nats=total, unknown=int(unknown), unknown_nats=unknown_nats)
 
@@ -114,7 +118,7 @@ def token_nats(
     *,
     autocast: Autocast | None = None,
     group: ProcessGroup = ALONE,
-) -> Iterator[tuple[Positions, Nats]]:
+) -> Generator[tuple[Positions, Nats]]:
     """Yield positions in `text.ids` and the nats of the tokens there, for this process's shard."""
     own = shard(segments(text, protocol), group)
     yield from nats_of(predictions(model, text.ids, own, autocast=autocast))

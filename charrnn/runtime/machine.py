@@ -17,7 +17,7 @@ def refused_by_machine(error: Exception) -> MachineError | None:
         return MachineError("Out of memory.", SMALLER)
     if isinstance(error, RuntimeError) and _says(error, NO_THREADS):
         return MachineError("The system allows no more threads.", f"Use `threads` 1. {LIMITS}")
-    if isinstance(error, ImportError) or _in_import_of_library(error):
+    if isinstance(error, ImportError) or _library_of(error):
         return _not_imported(error)
     if isinstance(error, OSError):
         place = f": {error.filename}" if error.filename else ""
@@ -37,11 +37,16 @@ def _says(error: Exception, phrases: tuple[str, ...]) -> bool:
     return any(phrase in text for phrase in phrases)
 
 
-def _in_import_of_library(error: Exception) -> bool:
-    """Return whether an error was raised inside of a library that was being imported."""
+def _library_of(error: Exception) -> str:
+    """Return the library whose module raised an error while it was imported; empty if none did."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    importing = any(one.f_code.co_filename.startswith("<frozen importlib") for one in frames)
-    return importing and not str(frames[-1].f_globals.get("__name__")).startswith("charrnn")
+    names = [str(one.f_globals.get("__name__")).split(".")[0] for one in frames]
+    foreign = [
+        name
+        for name, one in zip(names, frames, strict=True)
+        if name != "charrnn" and one.f_code.co_name == "<module>"
+    ]
+    return foreign[0] if foreign and names[-1] != "charrnn" else ""
 
 
 def _not_imported(error: Exception) -> MachineError | None:
@@ -49,11 +54,11 @@ def _not_imported(error: Exception) -> MachineError | None:
     first: BaseException = error
     while cause := first.__cause__ or first.__context__:
         first = cause
-    name = getattr(error, "name", None) or getattr(first, "name", None)
-    if name is not None and name.split(".")[0] == "charrnn":
+    name = (getattr(error, "name", None) or _library_of(error)).split(".")[0]
+    if name == "charrnn":
         return None
-    reason = str(first).strip().splitlines() or [type(first).__name__]
-    what = "A library" if name is None else f"The library {name.split('.')[0]}"
     if isinstance(error, ModuleNotFoundError):
-        return MachineError(f"{what} is missing.", "Install charrnn again: pip install .")
-    return MachineError(f"{what} cannot be loaded: {reason[0].rstrip('.')}.", LIMITS)
+        return MachineError(f"The library {name} is missing.", "Install charrnn again.")
+    reason = str(first).strip().splitlines() or [type(first).__name__]
+    hint = "Check the environment and the limits of this process (env, ulimit -a)."
+    return MachineError(f"The library {name} cannot be loaded: {reason[0].rstrip('.')}.", hint)

@@ -1,10 +1,9 @@
 """A run: a trainer and the folder in which its metrics, its best model and its state are saved."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +29,13 @@ from charrnn.training.events import (
     Started,
     Trained,
 )
+from charrnn.training.facts import check_same_weights
 from charrnn.training.plan import Plan, text_length
 from charrnn.training.preview import preview
 from charrnn.training.progress import Progress
 from charrnn.training.time_budget import TimeBudget
 from charrnn.training.trainer import Trainer
+from charrnn.training.validation import ShouldStop, remembered
 from charrnn.version import __version__
 
 SECONDS_BETWEEN_SAVES = 60.0
@@ -77,12 +78,12 @@ class Run:
         """The processes that train together; each has a run with the same arguments."""
         return self.trainer.group
 
-    def train(self, should_stop: Callable[[], int | None] = lambda: None) -> Iterator[RunEvent]:
+    def train(self, should_stop: ShouldStop = lambda: None) -> Iterator[RunEvent]:
         """Train to the end, log and save during training, and yield events.
 
         Args:
-            should_stop: Called after every step and evaluation; returning a signal's number in one
-                process saves and ends the run in all.
+            should_stop: Called after every step and during evaluations; returning a signal's number
+                in one process saves and ends the run in all.
 
         Raises:
             InterruptedRun: `should_stop` returned a signal; everything is saved.
@@ -91,7 +92,7 @@ class Run:
         """
         if not self.trainer.finished:
             yield self._start()
-            yield from self._train(should_stop)
+            yield from self._train(remembered(should_stop))
         if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
@@ -104,9 +105,9 @@ class Run:
         characters_per_token = train.characters / len(train.ids)
         return Started(progress.step, self.plan.train.steps, progress.tokens, characters_per_token)
 
-    def _train(self, should_stop: Callable[[], int | None]) -> Iterator[RunEvent]:
+    def _train(self, should_stop: ShouldStop) -> Iterator[RunEvent]:
         began = time.monotonic() - self.seconds
-        for event in self._trainer_events():
+        for event in self._trainer_events(should_stop):
             self.seconds = time.monotonic() - began
             yield event
             yield from self._adjust_to_deadline(event.step)
@@ -114,13 +115,19 @@ class Run:
             stop, save = self.group.max(should_stop() or 0, self._save_due(event))
             yield from self._handle(event, save=bool(save))
             if stop and not self.trainer.finished:
-                self.save()
-                message = f"Stopped and saved at step {event.step:,}."
-                raise InterruptedRun(message, signal_number=int(stop))
+                self._stop(int(stop))
+        if not self.trainer.finished:  # the evaluation that is due was given up
+            (stop,) = self.group.max(should_stop() or 0)
+            self._stop(int(stop))
 
-    def _trainer_events(self) -> Iterator[Trained | Evaluated]:
+    def _stop(self, signal_number: int) -> NoReturn:
+        self.save()
+        message = f"Stopped and saved at step {self.trainer.progress.step:,}."
+        raise InterruptedRun(message, signal_number=signal_number)
+
+    def _trainer_events(self, should_stop: ShouldStop) -> Iterator[Trained | Evaluated]:
         try:
-            yield from self.trainer.run()
+            yield from self.trainer.run(should_stop)
         except DivergedError as error:
             best = self.trainer.progress.best_step
             saved = f"The best model so far, of step {best:,}, is in {self.folder.model}."
@@ -200,7 +207,7 @@ class Run:
                 processes have different weights.
         """
         arrays, facts = self.trainer.state()
-        self._check_same_weights(arrays)
+        check_same_weights(self.group, arrays, self.trainer.progress.step)
         failure: MachineError | None = None
         if self.group.is_main:
             try:
@@ -212,19 +219,6 @@ class Run:
             raise failure or MachineError(*failed)
         self.saved = replace(self.trainer.progress)
         self.saved_at = time.monotonic()
-
-    def _check_same_weights(self, arrays: Arrays) -> None:
-        """Raise `ConnectionLost` unless all processes have the same weights.
-
-        They may differ if the machines are of different kinds.
-        """
-        if self.group.size == 1:
-            return
-        names = sorted(name for name in arrays if name.startswith("model."))
-        weights = b"".join(arrays[name].tobytes() for name in names)
-        what = f"The SHA-256 of the weights at step {self.trainer.progress.step:,}"
-        hint = "Use machines of one kind, with one version of torch. What was saved before is good."
-        self.group.check_same({what: sha256(weights).hexdigest()}, hint, ConnectionLost)
 
     def _write(self, arrays: Arrays, trainer: dict[str, Any]) -> None:
         self._save_best()

@@ -24,8 +24,8 @@ def training_events(
 
     Args:
         request: What was requested.
-        should_stop: Called after every step and evaluation; returning a signal's number saves and
-            ends the run.
+        should_stop: Called after every step and during evaluations; returning a signal's
+            number saves and ends the run.
         on_progress: Called while the text is read.
         plan_only: Plan a new run and estimate its time, but do not train or write anything.
 

@@ -18,9 +18,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.base import shard
 from charrnn.data.encoding import EncodedSplit
-from charrnn.errors import DivergedError, UsageError
-from charrnn.evaluation.score import ScoringProtocol
-from charrnn.evaluation.scoring import evaluate
+from charrnn.errors import DivergedError
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
 from charrnn.runtime.device import autocast
@@ -29,7 +27,9 @@ from charrnn.training.events import Evaluated, Trained
 from charrnn.training.optimizer import Optimizer
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import learning_rate
+from charrnn.training.sharding import check_shards, rank_key, seed_dropout
 from charrnn.training.step import GradientComputer, StepResult, join_rows, train_step
+from charrnn.training.validation import ShouldStop, score_unless_stopped
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Facts = dict[str, Any]
@@ -78,10 +78,14 @@ class Trainer:
         self.progress = Progress()
         seed_dropout(config.seed, group.rank)
 
-    def run(self) -> Iterator[Trained | Evaluated]:
+    def run(self, should_stop: ShouldStop = lambda: None) -> Iterator[Trained | Evaluated]:
         """Train until all steps are taken or patience runs out, and yield events.
 
         A resume from the `state()` between two events continues with the second.
+
+        Args:
+            should_stop: Called during an evaluation. If it returns a signal's number in one
+                process, the evaluation is given up in all, remains due, and is the last that runs.
 
         Raises:
             DivergedError: Loss or gradient are no longer finite; the weights are those before the
@@ -89,7 +93,10 @@ class Trainer:
         """
         while True:
             if self.evaluation_due:
-                yield self.evaluate()
+                evaluated = self.evaluate(should_stop)
+                if evaluated is None:
+                    return
+                yield evaluated
             if self.finished:
                 return
             yield self.train_once()
@@ -103,7 +110,9 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are taken or patience has run out."""
+        """Whether all steps are taken or patience has run out, and no evaluation is due."""
+        if self.evaluation_due:
+            return False
         patience, waited = self.config.patience, self.progress.evaluations_since_best
         out_of_patience = patience is not None and waited >= patience
         return self.progress.step >= self.config.steps or out_of_patience
@@ -148,17 +157,12 @@ class Trainer:
         self.config = replace(self.config, steps=steps)
         self.model.set_dropout(dropout)
 
-    def evaluate(self) -> Evaluated:
-        """Score the validation text, without any effect on training."""
-        valid, step = self.data.valid, self.progress.step
-        score = evaluate(
-            self.model,
-            self.data.tokenizer,
-            valid,
-            ScoringProtocol.of(valid),
-            autocast=self.autocast,
-            group=self.group,
-        )
+    def evaluate(self, should_stop: ShouldStop = lambda: None) -> Evaluated | None:
+        """Score the validation text, without any effect on training; None if that was given up."""
+        step, data, group = self.progress.step, self.data, self.group
+        score = score_unless_stopped(self.model, data, self.autocast, group, should_stop)
+        if score is None:
+            return None
         if not math.isfinite(score.nats):
             raise DivergedError(
                 f"Training diverged: validation scored {score.nats} nats at step {step}."
@@ -266,30 +270,3 @@ def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names start with a prefix, under their names without it."""
     names = (name for name in tensors if name.startswith(prefix))
     return {name.removeprefix(prefix): tensors[name] for name in names}
-
-
-def rank_key(name: str, rank: int) -> str:
-    """Return the key of a process's part of the state; that of rank 0 has no number."""
-    return f"{name}.{rank}" if rank else name
-
-
-def seed_dropout(seed: int, rank: int) -> None:
-    """Seed torch's global generator, which only dropout draws from, differently in each process."""
-    if rank:
-        seed = int(np.random.SeedSequence((seed, rank)).generate_state(1)[0])
-    torch.manual_seed(seed)
-
-
-def check_shards(rows: int, config: TrainConfig, group: ProcessGroup) -> None:
-    """Raise `UsageError` unless a batch of `rows` rows can be sharded evenly."""
-    parts = group.size * config.accumulate
-    if rows % parts == 0:
-        return
-    own = rows == config.batch_size
-    what = f"`batch_size` {rows}" if own else f"The number of the text's streams, {rows},"
-    factors = [f"{group.size} ranks"] * (group.size > 1)
-    factors += [f"{config.accumulate} accumulation steps"] * (config.accumulate > 1)
-    near = max(parts, rows - rows % parts)
-    raise UsageError(
-        f"{what} is not divisible by {' times '.join(factors)}.", f"Try `batch_size` {near}."
-    )

@@ -1,0 +1,52 @@
+"""Score the validation text during training; a signal ends that within one call of the model."""
+
+from collections.abc import Callable
+from contextlib import closing
+from itertools import takewhile
+
+from charrnn.data.encoding import EncodedSplit
+from charrnn.evaluation.score import Score, ScoringProtocol
+from charrnn.evaluation.scoring import Autocast, break_down, summed, token_nats
+from charrnn.model.network import CharRNN
+from charrnn.runtime.distributed import ProcessGroup
+
+ShouldStop = Callable[[], int | None]  # returns the number of the signal that asks to stop, if any
+
+
+def score_unless_stopped(
+    model: CharRNN,
+    data: EncodedSplit,
+    autocast: Autocast,
+    group: ProcessGroup,
+    should_stop: ShouldStop,
+) -> Score | None:
+    """Return the score of the validation text, or None if that was given up.
+
+    Args:
+        model: The model. Its mode and all random generators are as before, given up or not.
+        data: The text.
+        autocast: Returns the context for the number format.
+        group: The processes that share the work. All get the same result.
+        should_stop: Called after each call of the model. A process that is told to stop waits for
+            the others, which usually got the same signal.
+    """
+    valid = data.valid
+    losses = token_nats(model, valid, ScoringProtocol.of(valid), autocast=autocast, group=group)
+    with closing(losses):  # puts the model back into training mode
+        wanted = takewhile(lambda _: not should_stop(), losses)
+        score = break_down(wanted, data.tokenizer, valid).score
+    score = summed(score, group)
+    (stopped,) = group.max(should_stop() or 0)
+    return None if stopped else score
+
+
+def remembered(should_stop: ShouldStop) -> ShouldStop:
+    """Return a function that goes on returning the first signal that `should_stop` returned."""
+    first: int | None = None
+
+    def ask() -> int | None:
+        nonlocal first
+        first = first or should_stop()
+        return first
+
+    return ask
