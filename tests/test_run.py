@@ -205,13 +205,15 @@ def test_a_run_killed_before_its_first_save_leaves_nothing_in_the_way(
     assert results(tmp_path) == uninterrupted()
 
 
-def test_asking_to_stop_after_the_last_step_does_not_matter(
+def test_asking_to_stop_after_the_last_evaluation_does_not_matter(
     tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
     seen: list[Any] = []
 
     def stop() -> int | None:
-        return 2 if any(type(event) is Trained and event.step == STEPS for event in seen) else None
+        return (
+            2 if any(type(event) is Evaluated and event.step == STEPS for event in seen) else None
+        )
 
     with run_in(tmp_path) as one:
         deque(map(seen.append, one.train(stop)))

@@ -244,4 +244,5 @@ def test_who_stops_the_reading_gets_the_cursor_back(
         STAYING.format(what=what) + CHARRNN, command, model, text, signals=[number]
     )
     assert code == 128 + number
-    assert shown.endswith(b"\r\x1b[2K\x1b[?25h")
+    line = f"charrnn: Stopped by {signal.Signals(number).name}.".encode()
+    assert shown.rstrip(b"\r\n").endswith(b"\r\x1b[2K\x1b[?25h" + line)

@@ -170,7 +170,7 @@ class Run:
 
     def _save_due(self, event: Trained | Evaluated) -> bool:
         every = self.plan.train.save_every
-        if not isinstance(event, Trained) or self.trainer.finished:
+        if not isinstance(event, Trained) or event.step >= self.plan.train.steps:
             return False
         if every is not None:
             return event.step % every == 0
