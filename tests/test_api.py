@@ -1,5 +1,6 @@
 import json
 import signal
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +162,13 @@ def test_nothing_happens_before_the_first_event_is_asked_for(text: Path, tmp_pat
 def test_a_training_that_python_stops_is_continued_by_the_same_call(
     text: Path, model: Path, tmp_path: Path
 ) -> None:
-    steps: list[int] = []
+    seen: list[Any] = []
 
     def stop() -> int | None:
-        return signal.SIGTERM if steps[-1:] == [8] else None
+        return signal.SIGTERM if isinstance(seen[-1], Trained) and seen[-1].step == 8 else None
 
     with pytest.raises(InterruptedRun) as stopped:
-        for event in train(text, out=str(tmp_path), should_stop=stop, **SETTINGS):
-            steps += [event.step] * isinstance(event, Trained)
+        deque(map(seen.append, train(text, out=str(tmp_path), should_stop=stop, **SETTINGS)))
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     events = list(train(text, out=str(tmp_path), **SETTINGS))
     assert [event.text for event in events if isinstance(event, Note)] == [

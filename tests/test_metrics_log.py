@@ -36,9 +36,10 @@ def test_cutting_keeps_whole_lines_up_to_the_step_byte_for_byte(log: MetricsLog)
     log.path.write_bytes(
         kept + b'{"step": 3}\n{"step"\n[2]\n{"loss": 1}\n{"step": "2"}\n\xff\n{"step": 2, "lo'
     )
-    assert [line.get("step") for line in log.read()] == [1, 2, 3, None, "2"]
+    assert [line["step"] for line in log.read()] == [1, 2, 3]
     log.cut(2)
     assert log.path.read_bytes() == kept
+    assert log.damaged == 5  # and the last line, which is incomplete, as after a kill
     log.append({"step": 3})
     assert log.read()[-1] == {"step": 3}
 
@@ -92,9 +93,12 @@ def test_an_evaluation_that_is_still_to_come_is_cut_too(
 
 @given(
     lines=st.lists(
-        st.dictionaries(
-            st.sampled_from(["step", "valid", "x"]),
-            st.integers(-3, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.fixed_dictionaries(
+            {"step": st.integers(0, 9)},
+            optional={
+                "valid": st.floats(allow_nan=False, allow_infinity=False),
+                "x": st.integers() | st.text(),
+            },
         )
     ),
     garbage=st.binary(max_size=9),
@@ -118,13 +122,59 @@ def test_what_is_kept_are_the_same_bytes_and_cutting_again_changes_nothing(
     kept = [
         raw
         for raw, line in zip(written, lines, strict=True)
-        if isinstance(line.get("step"), int) and line["step"] <= ends["valid" in line]
+        if line["step"] <= ends["valid" in line]
     ]
     with log.path.open("ab") as file:
         file.write(garbage.replace(b"{", b"["))
     for _ in range(2):
         log.cut(step, evaluated)
         assert log.path.read_bytes() == b"".join(kept)
+
+
+@pytest.mark.parametrize(
+    ("line", "sound"),
+    [
+        ('{"step": 3}', True),
+        ('{"step": 3, "seconds": 2.5, "valid": 1, "note": null}', True),
+        ('{"step": 3, "seconds": 0}', True),
+        ('{"seconds": 2.5}', False),
+        ('{"step": -1}', False),
+        ('{"step": true}', False),
+        ('{"step": 3.0}', False),
+        ('{"step": "3"}', False),
+        *(
+            (f'{{"step": 3, "{name}": {value}}}', False)
+            for name in ("seconds", "valid", "loss")
+            for value in (
+                '"2.5"',
+                "[]",
+                "null",
+                "{}",
+                "true",
+                "NaN",
+                "Infinity",
+                "-Infinity",
+                "1e999",
+            )
+        ),
+        ('{"step": 3, "seconds": -1}', False),
+        ('{"step": 3, "seconds": 1e300}', False),
+        (f'{{"step": 3, "valid": {"9" * 400}}}', False),
+        ("[" * 100_000, False),
+        ("[]", False),
+        ("", False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_line_that_no_run_wrote_is_left_out_and_counted(
+    line: str, sound: bool, log: MetricsLog
+) -> None:
+    log.path.write_text(f'{{"step": 1, "seconds": 1.5}}\n{line}\n{{"step": 4}}\n')
+    assert [values["step"] for values in log.read()] == ([1, 3, 4] if sound else [1, 4])
+    assert 1.5 <= log.seconds() < 1e10
+    log.cut(4)
+    assert log.damaged == (not sound)
+    log.append({"step": 5, "seconds": log.seconds()})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}, b"bytes"], ids=repr)

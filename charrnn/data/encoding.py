@@ -172,6 +172,15 @@ def count(ids: NDArray[np.integer[Any]], symbol: int) -> int:
     return found
 
 
+def greatest(ids: NDArray[np.integer[Any]]) -> int:
+    """Return the greatest of some ids; -1 if there are none."""
+    found = -1
+    for begin in range(0, len(ids), BLOCK):
+        found = max(found, int(ids[begin : begin + BLOCK].max()))
+        _release_pages(ids)
+    return found
+
+
 def _release_pages(ids: NDArray[np.integer[Any]]) -> None:
     """Release the pages of a mapped file; the system still caches them while it has memory."""
     if isinstance(ids.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charrnn.data.encoding import Encoded, EncodedSize, EncodedSplit, write_ids
+from charrnn.data.encoding import Encoded, EncodedSize, EncodedSplit, greatest, write_ids
 from charrnn.data.split import TextPart, TextSplit
 from charrnn.errors import MachineError
 from charrnn.storage.atomic import atomic_writer, check_regular, io_error, write_all
@@ -51,7 +51,10 @@ def encode_cached(tokenizer: Tokenizer, split: TextSplit, path: Path) -> Encoded
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
     check_regular(path)
     dtype = tokenizer.dtype
-    train, valid = _load_if_valid(path, key, dtype) or _write_cache(path, key, tokenizer, split)
+    found = _load_if_valid(path, key, dtype)
+    if found is None or not _is_sound(found, tokenizer, split):
+        found = _write_cache(path, key, tokenizer, split)
+    train, valid = found
     return EncodedSplit(split.name, split.sha256, split.format, tokenizer, train, valid)
 
 
@@ -129,7 +132,7 @@ def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] 
             file.seek(max(0, size - MAX_TRAILER))
             line = file.read().rpartition(b"\n")[2]
             trailer = json.loads(line)
-            sizes = [EncodedSize(**part) for part in trailer["parts"]]
+            sizes = [_checked_size(EncodedSize(**part)) for part in trailer["parts"]]
             room = sum(_bytes_of(part, dtype) for part in sizes)
             fits = size == room + 1 + len(line)
             if fits and trailer == _trailer(key, sizes, _checksum(file, room)):
@@ -137,6 +140,41 @@ def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] 
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     return None
+
+
+def _checked_size(size: EncodedSize) -> EncodedSize:
+    """Return a size that was read, after checking the types and ranges of its parts.
+
+    Raises:
+        ValueError, TypeError: It cannot be the size of a text.
+    """
+    counts = (size.ids, size.characters, size.bytes, size.records)
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("The counts must be whole numbers, and not negative.")
+    if not size.characters <= size.bytes <= 4 * size.characters or size.records > size.ids:
+        raise ValueError("The counts contradict each other.")
+    if len(bytes.fromhex(size.sha256)) != hashlib.sha256().digest_size:
+        raise ValueError("The checksum must be of 64 digits.")
+    return size
+
+
+def _is_sound(found: list[Encoded], tokenizer: Tokenizer, split: TextSplit) -> bool:
+    """Return whether the ids of a file can be those of a text, whatever its checksum is."""
+    parts = (split.train, split.valid)
+    return len(found) == 2 and all(
+        _can_be(one, part, tokenizer) for one, part in zip(found, parts, strict=True)
+    )
+
+
+def _can_be(one: Encoded, part: TextPart, tokenizer: Tokenizer) -> bool:
+    if greatest(one.ids) >= tokenizer.size:
+        return False
+    if part.format.separator is None:
+        return one.starts is None and one.characters == part.characters
+    if one.starts is None:
+        return False
+    lengths = np.diff(one.starts, append=len(one.ids))
+    return bool(one.starts[0] == 0 and lengths.min() > 0)
 
 
 def _bytes_of(size: EncodedSize, dtype: np.dtype[Any]) -> int:

@@ -14,13 +14,13 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.split import TextSplit
-from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.errors import CharRNNError, ModelFileError, TextError, UsageError
 from charrnn.model.network import build
 from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.storage.container import Arrays
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder, SavedState
 from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
 from charrnn.training.plan import Plan
@@ -103,11 +103,37 @@ def resume(
     return run
 
 
+def forget_lost_model(run: Run) -> str:
+    """Return what is wrong with the file of the best model so far; empty if nothing is.
+
+    If it is lost, the model of the next evaluation counts as the best and replaces it. All
+    processes call this at once.
+    """
+    progress = run.trainer.progress
+    if not progress.best_step:
+        return ""
+    problem = run.group.on_main(lambda: _problem_with(run.folder))
+    if not problem:
+        return ""
+    if run.trainer.finished:
+        return f"{problem} Its weights cannot be made again without training again: `fresh`."
+    progress.best_nats, progress.best_step = math.inf, 0
+    return f"{problem} The best model of the steps to come will replace it."
+
+
+def _problem_with(folder: RunFolder) -> str:
+    try:
+        load_model(folder.model)
+    except CharRNNError as error:
+        return error.message
+    return ""
+
+
 def _rewind_log(run: Run) -> None:
     """Cut the metrics log back to the saved state, and restore the elapsed time from it."""
     progress, metrics = run.trainer.progress, run.folder.metrics
     metrics.cut(progress.step, progress.evaluated_step)
-    run.seconds = max((line.get("seconds", 0.0) for line in metrics.read()), default=0.0)
+    run.seconds = metrics.seconds()
 
 
 def saved_tokenizer(

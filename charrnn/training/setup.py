@@ -21,7 +21,13 @@ from charrnn.training.inputs import RunInputs
 from charrnn.training.plan import Estimate
 from charrnn.training.planning import PlannedRun, check_request, describe_device, make_plan
 from charrnn.training.request import TrainRequest
-from charrnn.training.resume import begin, extended_weights, resume, saved_tokenizer
+from charrnn.training.resume import (
+    begin,
+    extended_weights,
+    forget_lost_model,
+    resume,
+    saved_tokenizer,
+)
 from charrnn.training.run import Run
 
 MAX_NAMED = 20  # new characters that a note names
@@ -129,6 +135,11 @@ def continue_run(
     for sentence in saved.damage:
         yield Note(f"{sentence} Using the state saved before it.", warning=True)
     run = resume(inputs.folder, inputs.requested, data, saved, group)
+    if problem := forget_lost_model(run):
+        yield Note(problem, warning=True)
+    if damaged := run.folder.metrics.damaged:
+        lines = f"{damaged:,} damaged line{'s' if damaged > 1 else ''}"
+        yield Note(f"Left out {lines} of {run.folder.metrics.path}.", warning=True)
     if run.trainer.finished:
         yield Note("This run is already complete; `fresh` starts again.")
         return run

@@ -13,6 +13,7 @@ COUNTED = (
     "bits flipped",
     "files damaged in other ways",
     "files fuzzed",
+    "sidecars damaged",
     "whole files read while being replaced",
     "bad inputs tried",
 )
