@@ -23,6 +23,7 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from charrnn.config.dynamic import DynamicConfig
+from charrnn.errors import DivergedError
 from charrnn.evaluation.score import Nats, Positions
 from charrnn.model.network import CharRNN, detach
 from charrnn.tokenizers.base import Ids
@@ -42,6 +43,9 @@ def dynamic_nats(
         model: The trained model, which is used in evaluation mode, without dropout.
         ids: The text.
         config: How to learn.
+
+    Raises:
+        DivergedError: What it has learned makes a prediction that is not finite.
     """
     learner = copy.deepcopy(model).eval()
     step = DynamicStep(learner, config)
@@ -56,6 +60,11 @@ def dynamic_nats(
                 logits[0], targets[part].to(model.device), reduction="none"
             )
             gradients = torch.autograd.grad(losses.mean(), step.parameters, materialize_grads=True)
+        if not losses.isfinite().all():
+            raise DivergedError(
+                f"Dynamic evaluation diverged after {begin:,} tokens.",
+                f"Try a lower learning rate: `dynamic_lr` {config.dynamic_lr / 4:g}",
+            )
         yield (
             np.arange(begin, begin + len(losses)),
             losses.detach().cpu().numpy().astype(np.float64),

@@ -1,5 +1,6 @@
 """A model on its device, ready to score texts."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.data.encoding import Encoded
 from charrnn.data.formats import TextFormat
+from charrnn.errors import ModelFileError
 from charrnn.evaluation.dynamic import dynamic_nats
 from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
 from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
@@ -60,7 +62,9 @@ class Scorer:
         """Score a text as a whole, by default with the protocol of `ScoringProtocol.of`."""
         chosen = protocol or ScoringProtocol.of(text)
         losses = token_nats(self.network, text, chosen, autocast=self.autocast)
-        return break_down(losses, self.tokenizer, text)
+        found = break_down(losses, self.tokenizer, text)
+        check_finite(found.score.nats)
+        return found
 
     def warm_up(self, text: Encoded, tokens: int) -> None:
         """Score the first `tokens` tokens of a text, so that later scoring can be timed."""
@@ -74,24 +78,31 @@ class Scorer:
 
     def lines(self, lines: Sequence[str]) -> list[Score]:
         """Score each line by itself, from the start symbol."""
-        return score_lines(self.network, self.tokenizer, lines, autocast=self.autocast)
+        scores = score_lines(self.network, self.tokenizer, lines, autocast=self.autocast)
+        for score in scores:
+            check_finite(score.nats)
+        return scores
 
     def tokens(
         self, text: str, protocol: ScoringProtocol, text_format: TextFormat
     ) -> Iterator[Surprisal]:
         """Yield the surprisal of each token of a text."""
-        return surprisals(
+        for token in surprisals(
             self.network,
             self.tokenizer,
             text,
             protocol,
             text_format=text_format,
             autocast=self.autocast,
-        )
+        ):
+            check_finite(token.bits, token.entropy)
+            yield token
 
     def gradient_flow(self, text: Encoded, lags: int = 200) -> GradientFlow:
         """Measure how far back the model's gradients reach on a text."""
-        return measure_gradient_flow(self.network, text.ids, text.starts, lags=lags)
+        flow = measure_gradient_flow(self.network, text.ids, text.starts, lags=lags)
+        check_finite(*flow.norms, *flow.singular_values.values(), what="gradients")
+        return flow
 
     def signature(self, state: str, sha256: str = "", precision: str = "") -> str:
         """Return the signature of a score: everything that it depends on.
@@ -106,3 +117,10 @@ class Scorer:
         if sha256:
             parts.append(f"text:{sha256[:12]}")
         return "|".join([*parts, f"model:{self.sha256[:12]}", f"charrnn:{__version__}"])
+
+
+def check_finite(*values: float, what: str = "predictions") -> None:
+    """Raise `ModelFileError` unless all values are finite, which the weights are when loaded."""
+    if not all(map(math.isfinite, values)):
+        message = f"The model's {what} are not finite: its weights are too large."
+        raise ModelFileError(message, "Train it again with a lower learning rate.")

@@ -143,3 +143,62 @@ def test_a_request_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught, run_in(tmp_path):
         pass
     assert caught.value.message.isprintable()
+
+
+COMMANDS = (
+    ["eval", "MODEL", "TEXT"],
+    ["eval", "MODEL", "TEXT", "--json"],
+    ["eval", "MODEL", "TEXT", "--exact"],
+    ["eval", "MODEL", "TEXT", "--dynamic"],
+    ["eval", "MODEL", "TEXT", "--by-line"],
+    ["eval", "MODEL", "TEXT", "--by-line", "--json"],
+    ["eval", "MODEL", "TEXT", "--by-token"],
+    ["eval", "MODEL", "TEXT", "--by-token", "--json"],
+    ["eval", "MODEL", "TEXT", "--show"],
+    ["compare", "MODEL", "GOOD", "TEXT"],
+    ["compare", "GOOD", "MODEL", "TEXT", "--json"],
+    ["gradients", "MODEL", "TEXT", "--lags", "5"],
+    ["gradients", "MODEL", "TEXT", "--lags", "5", "--json"],
+    ["novelty", "MODEL", "TEXT", "--length", "9"],
+    ["sample", "MODEL", "--length", "5"],
+    ["sample", "MODEL", "--length", "5", "--json"],
+    ["sample", "MODEL", "--length", "5", "--beam", "2"],
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_says_in_one_line_that_predictions_are_not_finite(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights are finite, and what they lead to is not, at once or where they are random."""
+    text = KEPT.parent / "text.txt"
+    count, rng = len(MODEL.data) // 4, np.random.default_rng(1)
+    for number, weights in enumerate((np.full(count, 3e38), rng.normal(size=count) * 1e30)):
+        path = tmp_path / f"{number}.safetensors"
+        data = weights.astype("f4").tobytes()
+        path.write_bytes(resealed(Parts(MODEL.tensors, MODEL.metadata, data)))
+        named = {"MODEL": str(path), "GOOD": str(KEPT), "TEXT": str(text)}
+        assert run([named.get(word, word) for word in words]) == 4
+        out, err = capsys.readouterr()
+        assert "are not finite: its weights are too large." in err
+        assert "nan" not in out.lower()
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["table", "json"])
+def test_dynamic_evaluation_that_diverges_names_a_lower_rate(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A large output layer needs only one step to overflow."""
+    parts = parts_of((KEPT / "model.safetensors").read_bytes())
+    begin, end = parts.tensors["head_weight"]["data_offsets"]
+    data = bytearray(parts.data)
+    data[begin:end] = np.full((end - begin) // 4, 3e37, "f4").tobytes()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(resealed(Parts(parts.tensors, parts.metadata, bytes(data))))
+    words = ["eval", str(path), str(KEPT.parent / "text.txt"), "--dynamic"]
+    rates = ["--dynamic-lr", "1", "--dynamic-decay", "0"]
+    code = run([*words, *rates, *more])
+    out, err = capsys.readouterr()
+    assert (code, out) == (6, "")
+    assert "Dynamic evaluation diverged after" in err
+    assert "Try a lower learning rate: --dynamic-lr 0.25" in err
