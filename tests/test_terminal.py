@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from charrnn.cli.options import with_flags
 from charrnn.config.model import ModelConfig
 from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from charrnn.evaluation.score import Score
-from charrnn.terminal import console, tables, training_progress
+from charrnn.terminal import console, escape, tables, training_progress
 from charrnn.terminal.training_progress import TrainingProgress
 from charrnn.training.events import Evaluated, Sampled, SaveFailed, Trained
 
@@ -109,6 +110,61 @@ def test_text_is_written_as_it_is_unless_a_terminal_shows_it(
         monkeypatch.setattr(sys, "stdout", stream)
         console.write_text("a\x1b[2J\tb\n")
         assert stream.getvalue() == shown
+
+
+def test_all_that_unicode_hides_is_escaped_and_nothing_that_is_seen() -> None:
+    seen = {"ARABIC", "SYRIAC", "KAITHI"}  # signs of the category that have a shape of their own
+    for code in range(0x110000):
+        character = chr(code)
+        category = unicodedata.category(character)
+        shown = unicodedata.name(character, "").split(" ")[0] in seen and "LETTER MARK" not in (
+            unicodedata.name(character)
+        )
+        if category in ("Cf", "Zl", "Zp") and not shown:
+            assert code in escape.ESCAPES, hex(code)
+        elif category == "Cc":
+            assert code in escape.ESCAPES or character in "\n\t", hex(code)
+        elif code in escape.ESCAPES:
+            named = unicodedata.name(character, "unassigned")
+            assert any(
+                one in named for one in ("FILLER", "JOINER", "INHERENT", "unassigned", "HIEROGLYPH")
+            ), named
+
+
+def test_what_is_hidden_is_seen_in_all_that_a_terminal_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for code, escaped in escape.ESCAPES.items():
+        with monkeypatch.context() as patch:
+            check_that_it_is_seen(chr(code), escaped, patch, capsys)
+
+
+def check_that_it_is_seen(
+    character: str,
+    escaped: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.show_error(UsageError(f"a{character}b", f"c{character}d"), with_flags)
+    console.show_note(character)
+    tables.write_table([("name", f"x{character}y")])
+    view().warn(f"{character}!")
+    out, err = capsys.readouterr()
+    assert character not in out + err or character in "\r\n"
+    assert (out + err).count(escaped) == 5
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    console.write_text(character)
+    assert screen.getvalue() == escaped
+    console.write_json({"text": character})
+    line = screen.getvalue().removeprefix(escaped)
+    assert character not in line
+    assert json.loads(line) == {"text": character}
+
+
+def test_a_message_with_a_name_of_two_lines_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_error(MachineError("Cannot read a\nb\u2028c.", "Not\nthat."), with_flags)
+    assert capsys.readouterr().err == "charrnn: Cannot read a\\nb\\u2028c.\n  Not\\nthat.\n"
 
 
 def test_json_is_one_line_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:

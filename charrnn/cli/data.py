@@ -1,13 +1,12 @@
 """`charrnn data`: write a sample text to train on."""
 
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.config.fields import argument, option
 from charrnn.data.datasets import DATASETS, write_dataset
-from charrnn.terminal.console import show_note
+from charrnn.terminal.console import show_note, write_text
 from charrnn.terminal.tables import write_table
 
 
@@ -26,4 +25,4 @@ def data(options: DataOptions) -> None:
         return
     path = write_dataset(options.name, options.folder)
     show_note(f"Next: charrnn train {shlex.quote(str(path))}")
-    sys.stdout.write(f"{path}\n")
+    write_text(f"{path}\n")

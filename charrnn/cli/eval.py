@@ -1,6 +1,5 @@
 """`charrnn eval`: how well a model predicts a text, as a whole, by line or by token."""
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from charrnn.evaluation.report import Evaluation, ScoreReport
 from charrnn.evaluation.request import EvalRequest
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
-from charrnn.terminal.console import stderr_console, write_json, write_text
+from charrnn.terminal.console import json_line, stderr_console, write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import Heatmap
 from charrnn.terminal.reading_progress import ReadingProgress
@@ -109,7 +108,7 @@ def line_as_columns(score: Score, line: str) -> str:
 
 def line_as_json(score: Score, line: str) -> str:
     """Return the output of `--by-line --json` for a line."""
-    return json.dumps(score.to_dict() | {"line": line}, ensure_ascii=False) + "\n"
+    return json_line(score.to_dict() | {"line": line})
 
 
 def write_tokens(signature: str, tokens: "Iterable[Surprisal]", options: EvalOptions) -> None:
@@ -135,4 +134,4 @@ def token_as_columns(token: "Surprisal") -> str:
 
 def token_as_json(token: "Surprisal") -> str:
     """Return the output of `--by-token --json` for a token."""
-    return json.dumps(asdict(token), ensure_ascii=False) + "\n"
+    return json_line(asdict(token))

@@ -85,7 +85,7 @@ def encode_to_tempfile(
             (encoded,) = _map_ids(file, tokenizer.dtype, [size])
             return encoded
     except OSError as error:
-        folder, reason = tempfile.gettempdir(), error.strerror or error
+        folder, reason = tempfile.tempdir or "a temporary folder", error.strerror or error
         raise MachineError(
             f"Cannot keep the encoded text in {folder}: {reason}.",
             "Set TMPDIR to a folder with more room.",

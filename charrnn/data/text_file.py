@@ -200,8 +200,9 @@ class TextFile:
             copy.write(block)
         except OSError as error:
             name, reason = display_name(self.path), error.strerror or error
+            folder = tempfile.tempdir or "a temporary folder"
             raise MachineError(
-                f"Cannot keep {name} in {tempfile.gettempdir()}: {reason}.",
+                f"Cannot keep {name} in {folder}: {reason}.",
                 "Set TMPDIR to a folder with more room, or save the text in a file and name that.",
             ) from None
 

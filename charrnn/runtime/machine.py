@@ -1,7 +1,5 @@
 """What the machine refuses, as libraries report it: memory, threads, files, shared libraries."""
 
-from traceback import walk_tb
-
 from charrnn.errors import MachineError
 
 # What torch and C++ say of too little memory, in errors of no type of its own.
@@ -39,7 +37,10 @@ def _says(error: Exception, phrases: tuple[str, ...]) -> bool:
 
 def _library_of(error: Exception) -> str:
     """Return the library whose module raised an error while it was imported; empty if none did."""
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    trace, frames = error.__traceback__, []
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
     names = [str(one.f_globals.get("__name__")).split(".")[0] for one in frames]
     foreign = [
         name
@@ -54,11 +55,12 @@ def _not_imported(error: Exception) -> MachineError | None:
     first: BaseException = error
     while cause := first.__cause__ or first.__context__:
         first = cause
-    name = (getattr(error, "name", None) or _library_of(error)).split(".")[0]
+    name = (_library_of(error) or getattr(error, "name", None) or "").split(".")[0]
     if name == "charrnn":
         return None
     if isinstance(error, ModuleNotFoundError):
-        return MachineError(f"The library {name} is missing.", "Install charrnn again.")
+        missing = f"The library {(error.name or name).split('.')[0]} is missing."
+        return MachineError(missing, "Install charrnn again.")
     reason = str(first).strip().splitlines() or [type(first).__name__]
     hint = "Check the environment and the limits of this process (env, ulimit -a)."
     return MachineError(f"The library {name} cannot be loaded: {reason[0].rstrip('.')}.", hint)

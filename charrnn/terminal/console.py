@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from charrnn.errors import CharRNNError
-from charrnn.terminal.escape import visible
+from charrnn.terminal.escape import visible, visible_json, visible_message
 
 COLOURS = (
     "black on bright_cyan",
@@ -54,9 +54,9 @@ def show_error(error: CharRNNError, rename_settings: Callable[[str], str]) -> No
     """
     console = stderr_console()
     style = "bold red" if error.exit_code < 128 else "bold"
-    console.print(f"charrnn: {visible(rename_settings(error.message))}", style=style)
+    console.print(f"charrnn: {visible_message(rename_settings(error.message))}", style=style)
     if error.hint:
-        console.print(f"  {visible(rename_settings(error.hint))}")
+        console.print(f"  {visible_message(rename_settings(error.hint))}")
 
 
 def show_note(text: str) -> None:
@@ -66,11 +66,17 @@ def show_note(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write one JSON value on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_line(value))
+
+
+def json_line(value: Any) -> str:
+    """Return a JSON value as a line for standard output; on a terminal nothing in it is hidden."""
+    line = json.dumps(value, ensure_ascii=False) + "\n"
+    return visible_json(line) if sys.stdout.isatty() else line
 
 
 def write_text(text: str) -> None:
-    """Write generated text at once, on a terminal with its control characters escaped."""
+    """Write generated text at once, on a terminal with what is hidden escaped."""
     sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
