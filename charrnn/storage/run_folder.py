@@ -173,7 +173,7 @@ class RunFolder:
         """Return the newest training state that passes every check, or None if none was saved.
 
         Raises:
-            ModelFileError: All saved states are damaged; a run never starts over by itself.
+            ModelFileError: All saved states are damaged; a run never starts again by itself.
             MachineError: A state cannot be read.
         """
         damage: list[str] = []
@@ -185,7 +185,7 @@ class RunFolder:
             except ModelFileError as error:
                 damage.append(error.message)
         if damage:
-            hint = "Restore one from a copy, or start over with `fresh`, which moves them aside."
+            hint = "Restore one from a copy, or start again with `fresh`, which moves them aside."
             raise ModelFileError(" ".join(damage), hint)
         return None
 

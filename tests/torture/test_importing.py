@@ -62,7 +62,7 @@ with {block}:
     print("ready", flush=True)
     for _ in range(2):
         with suppress(InterruptedRun):  # if the signal comes before the call
-            hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 31)  # half an hour
+            hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)  # minutes
 """
 SWALLOWING = """
 import time
