@@ -13,6 +13,7 @@ from charrnn.runtime.signals import exit_on_signals
 # makes threads on a busy machine wait for each other; a much lower value slows an idle machine.
 GOMP_SPINCOUNT = "10000"
 BROKEN_PIPE = 141  # the exit code that a shell reports for a process ended by SIGPIPE
+SIGNALLED = 128  # exit codes above are those of signals
 INTERRUPTED = 130
 
 
@@ -30,7 +31,7 @@ def main() -> None:
         code = run(sys.argv[1:])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    if in_process_group():
+    if code > SIGNALLED or in_process_group():
         exit_process_group(code)
     sys.exit(code)
 
@@ -45,7 +46,7 @@ def in_process_group() -> bool:
 
 
 def exit_process_group(code: int) -> None:
-    """Flush and exit without cleanup: communication threads sometimes abort a normal exit."""
+    """Flush and exit at once: cleaning up takes torch a second, or its threads abort it."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -59,9 +59,9 @@ from charrnn.errors import InterruptedRun
 from charrnn.runtime.signals import exit_at_once, stop_requests
 
 with {block}:
-    print("ready", flush=True)
     for _ in range(2):
         with suppress(InterruptedRun):  # if the signal comes before the call
+            print("ready", flush=True)
             hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)  # minutes
 """
 SWALLOWING = """
@@ -70,9 +70,9 @@ from charrnn.errors import InterruptedRun
 from charrnn.runtime.signals import stop_requests
 
 with stop_requests(lambda: None) as stop:
-    print("ready", flush=True)
     while True:
         try:
+            print("ready", flush=True)
             time.sleep(600)
         except InterruptedRun:
             pass

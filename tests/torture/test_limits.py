@@ -8,7 +8,6 @@ import resource
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import CHARRNN, Outcome, Terminal, process
@@ -44,7 +43,7 @@ def words_of(command: str, model: Path, text: Path, out: Path) -> list[str]:
     }[command]
 
 
-def limited(limits: dict[str, int], words: list[str], **settings: Any) -> Outcome:
+def limited(limits: dict[str, int], words: list[str]) -> Outcome:
     """Run a command under limits of `ulimit`."""
 
     def limit() -> None:
@@ -52,7 +51,8 @@ def limited(limits: dict[str, int], words: list[str], **settings: Any) -> Outcom
             kind = getattr(resource, f"RLIMIT_{name}")
             resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
 
-    return process(CHARRNN, *words, preexec_fn=limit, **settings)
+    # under a limit of their size Python leaves compiled modules cut off where it can write them
+    return process(CHARRNN, *words, preexec_fn=limit, env={"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 @pytest.mark.parametrize(
