@@ -124,7 +124,7 @@ def free_memory(device: torch.device) -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         facts = dict(line.split(":", 1) for line in lines)
-        return int(facts["MemAvailable"].split()[0]) * 1024
+        return max(0, int(facts["MemAvailable"].split()[0])) * 1024
     except (OSError, ValueError, LookupError):  # not Linux: return the total memory instead
         names = getattr(os, "sysconf_names", {})
         known = "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names

@@ -102,7 +102,7 @@ def _zero(data: bytearray, rng: random.Random) -> None:
 
 def _length(data: bytearray, rng: random.Random) -> None:
     data[:8] = rng.choice(
-        (0, 1, len(data), len(data) - 8, 10**8, 10**9, 1 << 63, (1 << 64) - 1)
+        (0, 1, len(data), max(0, len(data) - 8), 10**8, 10**9, 1 << 63, (1 << 64) - 1)
     ).to_bytes(8, "little")
 
 

@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import CHARRNN, Outcome, Terminal, process
+from counting import Amount
+from mutate import mutated_bytes
 from small_runs import OPTIONS, results
 
 from charrnn.__main__ import keep_trace
@@ -168,3 +171,17 @@ def test_without_a_folder_for_temporary_files_the_reason_is_given(
     assert (outcome.code, outcome.out) == (5, "")
     assert outcome.err.startswith("charrnn: Cannot keep the encoded text in a temporary folder: ")
     assert "with CHARRNN_DEBUG=1 for its traceback" in keep_trace("Traceback ...")
+
+
+def test_no_report_of_the_free_memory_is_believed_that_makes_no_sense(
+    amount: Amount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from charrnn.runtime.device import free_memory
+
+    rng, cpu = random.Random(6), torch.device("cpu")
+    good = b"MemTotal:  8000000 kB\nMemFree:  100 kB\nMemAvailable:  5000000 kB\n"
+    for _ in range(amount(200, 20_000)):
+        data = mutated_bytes(good, rng)
+        monkeypatch.setattr(Path, "read_text", lambda _, data=data: data.decode())
+        found = free_memory(cpu)
+        assert found is None or found >= 0
