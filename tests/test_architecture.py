@@ -43,6 +43,7 @@ WITHOUT_TORCH = (
     "model.numpy_model",
     "model.shapes",
     "runtime.distributed",
+    "runtime.machine",
     "runtime.signals",
 )
 # What never comes to torch, not even inside of functions.

@@ -72,7 +72,7 @@ def exit_at_once() -> Iterator[None]:
     An exception could be raised in the middle of drawing a progress bar, which could then not be
     closed properly.
     """
-    with _handled(_exit_handler, watched=lambda: True):
+    with _handled(lambda number, frame: exit_now(number), watched=lambda: True):
         yield
 
 
@@ -92,7 +92,7 @@ def keyboard_interrupts() -> Iterator[None]:
 def exit_on_signals() -> None:
     """From now on, let a signal end the process at once, unless a block handles it otherwise."""
     for number in _active():
-        signal.signal(number, _exit_handler)
+        signal.signal(number, lambda number, frame: exit_now(number, before=b"\n"))
 
 
 def _active() -> list[int]:
@@ -153,13 +153,14 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _exit_handler(number: int, frame: FrameType | None) -> None:
-    exit_now(number)
+def exit_now(number: int, before: bytes = CLEAR_LINE + SHOW_CURSOR) -> None:
+    """End the process with a line and the exit code of a signal, without any clean-up.
 
-
-def exit_now(number: int) -> None:
-    """End the process with a line and the exit code of a signal, without any clean-up."""
+    Args:
+        number: The signal.
+        before: What a terminal gets before the line.
+    """
     line = f"charrnn: Stopped by {signal.Signals(number).name}.\n".encode()
     with suppress(OSError):
-        os.write(2, (CLEAR_LINE + SHOW_CURSOR + line) if os.isatty(2) else line)
+        os.write(2, before + line if os.isatty(2) else line)
     os._exit(128 + number)
