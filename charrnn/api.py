@@ -16,6 +16,7 @@ from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.numpy_model import NumpyModel
+from charrnn.runtime.machine import check_address_space
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
 from charrnn.sampling.records import generate_records
@@ -281,6 +282,7 @@ class Model:
             precision: Number format: auto, fp32, bf16 or fp16.
             threads: CPU threads; None is torch's default.
         """
+        check_address_space()
         from charrnn.evaluation.scorer import Scorer
 
         return Scorer(self.saved, device=device, precision=precision, threads=threads)

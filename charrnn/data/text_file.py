@@ -6,6 +6,7 @@ an unnamed temporary file.
 
 import bz2
 import codecs
+import errno
 import gzip
 import lzma
 import os
@@ -34,6 +35,7 @@ UNPACK: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
+SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # what is not the file's fault
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -250,13 +252,14 @@ def incremental_decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder
     return codecs.getincrementaldecoder(name)()
 
 
-def unreadable(path: str, error: OSError | ValueError) -> TextError:
+def unreadable(path: str, error: OSError | ValueError) -> TextError | MachineError:
     """Return the error for a file or folder that cannot be read."""
     name = display_name(path)
     if isinstance(error, FileNotFoundError):
         return _missing(Path(path), f"Cannot read {name}: no such file.")
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
-    return TextError(f"Cannot read {name}: {reason[0].lower() + reason[1:]}.")
+    kind = MachineError if isinstance(error, OSError) and error.errno in SCARCE else TextError
+    return kind(f"Cannot read {name}: {reason[0].lower() + reason[1:]}.")
 
 
 def _missing(path: Path, message: str) -> TextError:

@@ -19,6 +19,7 @@ from charrnn.evaluation import baselines, bootstrap
 from charrnn.evaluation.baselines import BaselineScore
 from charrnn.evaluation.request import EvalRequest, ScoreOptions
 from charrnn.evaluation.score import Score
+from charrnn.runtime.machine import check_address_space
 from charrnn.storage.model_file import SavedModel, load_model
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ def encode_part(saved: SavedModel, part: TextPart, unknown: str = "charge") -> E
 
 def open_scorer(saved: SavedModel, options: ScoreOptions) -> "Scorer":
     """Return a scorer for a model, with the device, precision and threads of the options."""
+    check_address_space()
     from charrnn.evaluation.scorer import Scorer
 
     device, precision, threads = options.device, options.precision, options.reading.threads

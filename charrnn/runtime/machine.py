@@ -4,6 +4,7 @@ from charrnn.errors import MachineError
 
 # What torch and C++ say of too little memory, in errors of no type of its own.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+TORCH_ADDRESSES = 1_000_000_000  # bytes of addresses below which torch aborts while it is loaded
 NO_THREADS = ("can't start new thread", "thread creation failed")
 SMALLER = "Try a smaller `batch_size`, `hidden_size` or `seq_len`."
 LIMITS = "Raise the limits of this process (ulimit -a shows them), or free memory."
@@ -21,6 +22,21 @@ def refused_by_machine(error: Exception) -> MachineError | None:
         place = f": {error.filename}" if error.filename else ""
         return MachineError(f"{error.strerror or error}{place}.")
     return None
+
+
+def check_address_space() -> None:
+    """Raise `MachineError` if this process may not use enough addresses to load torch."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < TORCH_ADDRESSES:
+        raise MachineError(
+            f"This process may use {limit / 1e6:,.0f} MB of addresses; torch needs "
+            f"{TORCH_ADDRESSES / 1e6:,.0f} MB to be loaded.",
+            "Raise the limit: ulimit -v unlimited",
+        )
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from charrnn.data.text import OnProgress, no_progress
+from charrnn.runtime.machine import check_address_space
 from charrnn.runtime.rendezvous import process_group
 from charrnn.training.events import Note, RunEvent
 from charrnn.training.inputs import RunInputs, read_inputs
@@ -39,6 +40,7 @@ def training_events(
         InterruptedRun: `should_stop` returned a signal; everything is saved.
     """
     started = time.monotonic()
+    check_address_space()
     with ExitStack() as stack:
         device, backend = (request.settings.get(name, "auto") for name in ("device", "backend"))
         group = stack.enter_context(process_group(device, backend))
