@@ -15,10 +15,10 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check format bench clean
+.PHONY: help demo test torture check format bench bench-short clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Train two minutes on Python's own documentation, sample, score the held-out tenth
 	$(BIN)/charrnn data python-docs
@@ -54,6 +54,12 @@ ifeq ($(BENCH),)
 	$(BIN)/python tests/benchmarks/cells.py table speed recall markov --text $(BENCH_TEXT) --seconds 90
 	$(BIN)/python tests/benchmarks/encoding.py $(BENCH_TEXT)
 endif
+
+bench-short: $(READY) $(BENCH_TEXT)  ## Print one section of RESULTS.md for this processor: 15 minutes
+	$(BIN)/python tests/benchmarks/texts.py data/benchmarks python-docs python-lib
+	$(BIN)/python tests/benchmarks/bench.py --text $(BENCH_TEXT) --runs $(BENCH_RUNS) \
+		--texts data/benchmarks/python-docs.txt data/benchmarks/python-lib.txt \
+		--only nanogpt quick reset goal quick-texts default $(BENCH)
 
 clean:  ## Remove what was made, except texts in data/ and models in checkpoints/
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -33,6 +33,8 @@ CASES: dict[str, dict[str, Any]] = {
     "random lengths": {"bptt": "random"},
     "curriculum": {"seq_len_start": 4},
     "attention": {"attention": 12},
+    "n-grams": {"ngram_embedding": 4, "ngram_rows": 64},
+    "n-grams, accumulate": {"ngram_embedding": 3, "ngram_rows": 64, "accumulate": 2},
     "adaptive": {"adaptive": True},
     "tied": {"tied": True, "embedding_size": 8},
     "accumulate": {"accumulate": 2},
@@ -179,7 +181,7 @@ def trained(name: str, group: Any) -> dict[str, Any]:
     trainer = Trainer(model, data, config, "fp32", group)
     trainer.gradients.backward(trainer.batcher.next_batch(), None)
     gradients = {
-        key: value.grad.clone().numpy()
+        key: value.grad.to_dense().clone().numpy()
         for key, value in model.named_parameters()
         if value.grad is not None
     }

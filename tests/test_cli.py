@@ -48,7 +48,9 @@ TRAIN_OPTIONS = """
     --out --preset --cell --batcher --tokenizer --num-layers --hidden-size --embedding-size
     --dropout --batch-size --seq-len --bptt --bptt-stride --optimizer --lr --weight-decay
     --clip-norm --clip-value --epochs --steps --time --patience --eval-every --save-every
-    --log-every --sample-every --valid --valid-fraction --seed --device --precision --attention
+    --log-every --sample-every --valid --valid-fraction --valid-tokens
+    --valid-whole --ngram-embedding --ngram-rows --ngram-dropout --seed --device --precision
+    --attention
     --adaptive --seq-len-start --threads --config --init-from --vocab-size --dry-run --fresh
     --quiet --json --activation --layer-norm --residual --tied --forget-bias --orthogonal
     --lr-floor --warmup --encoding --help --records --accumulate --backend

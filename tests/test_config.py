@@ -152,6 +152,8 @@ def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
 def consistent(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("tied"):
         values["hidden_size"] = values["embedding_size"] = values.get("hidden_size", 256)
+    if values.get("ngram_embedding"):
+        values |= {"ngram_embedding": max(2, values["ngram_embedding"]), "ngram_rows": 100}
     if values.get("records") is not None:
         values["batcher"] = "sequential"
         values.pop("seq_len_start", None)

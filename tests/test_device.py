@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn.config.training import DEVICES, PRECISIONS
+from charrnn.config.training import DEVICES
 from charrnn.errors import MachineError
 from charrnn.runtime.device import (
     autocast,
     choose_device,
-    choose_precision,
     free_memory,
     idle_cores,
     keep_memory,
@@ -67,57 +66,6 @@ def test_a_device_that_is_not_there_is_refused(machine: Any, name: str) -> None:
         choose_device(name)
     assert "`device` cpu" in caught.value.hint
     assert choose_device("cpu") == CPU
-
-
-@pytest.mark.parametrize(
-    ("device", "facts", "chosen"),
-    [
-        (CPU, {}, "fp32"),
-        (CPU, {"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),
-        (CPU, {"avx512_bf16": True}, "bf16"),
-        (CPU, {"amx_bf16": True}, "bf16"),
-        (CUDA, {"gpu": (7, 5)}, "fp32"),
-        (CUDA, {"gpu": (8, 0)}, "bf16"),
-        (CUDA, {"gpu": (9, 0)}, "bf16"),
-        (MPS, {"avx512_bf16": True}, "fp32"),
-    ],
-    ids=[
-        "plain cpu",
-        "cpu without bf16",
-        "cpu with avx512_bf16",
-        "cpu with amx",
-        "old gpu",
-        "a100",
-        "h100",
-        "mps",
-    ],
-)
-def test_auto_is_bf16_where_there_are_instructions_for_it(
-    machine: Any, device: torch.device, facts: dict[str, Any], chosen: str
-) -> None:
-    machine(**facts)
-    assert choose_precision("auto", device) == chosen
-
-
-@pytest.mark.parametrize("device", [CPU, CUDA, MPS], ids=str)
-@pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "auto"])
-def test_a_number_format_that_is_asked_for_is_taken_except_fp16_on_a_processor(
-    machine: Any, name: str, device: torch.device
-) -> None:
-    machine(gpu=(5, 0))
-    if (name, device) == ("fp16", CPU):
-        with pytest.raises(MachineError, match="`precision` fp16 needs a GPU") as caught:
-            choose_precision(name, device)
-        assert "bf16" in caught.value.hint
-    else:
-        assert choose_precision(name, device) == name
-
-
-def test_what_torch_says_of_this_processor_has_the_names_that_are_looked_for() -> None:
-    """A renamed entry would quietly make every processor a slow one."""
-    if torch.cpu.get_capabilities().get("architecture") in ("x86_64", "AMD64"):
-        assert {"avx512_bf16", "amx_bf16"} <= torch.cpu.get_capabilities().keys()
-    assert choose_precision("auto", CPU) in ("fp32", "bf16")
 
 
 def test_threads_are_set_only_if_a_number_is_given() -> None:

@@ -18,6 +18,7 @@ from small_runs import TEXT
 
 from charrnn import api
 from charrnn.data.lines import line_batches
+from charrnn.runtime.precision import Precision
 from charrnn.terminal.heatmap import Heatmap
 
 LINES = TEXT.splitlines()
@@ -121,6 +122,8 @@ def test_a_signature_names_the_precision_that_auto_came_to(
     model: Path, text: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    fastest = "charrnn.evaluation.scorer.fastest_precision"
+    monkeypatch.setattr(fastest, lambda names, work: Precision(names[-1]))
     options = ("--device", "cpu", "--precision", "auto")
     found = json.loads(charrnn.ok("eval", model, text, "--json", *options).out)
     assert "|precision:bf16|" in found["signature"]

@@ -21,7 +21,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.model.cells.fast import run_layer
 from charrnn.model.network import CharRNN, Layer, build, detach
-from charrnn.model.shapes import parameter_count, state_shapes, weight_shapes
+from charrnn.model.shapes import parameter_count, state_shapes, table_size, weight_shapes
 from charrnn.training.optimizer import Optimizer
 from charrnn.training.step import GradientComputer, train_step
 
@@ -43,6 +43,7 @@ GRID = all_pairs(
     ({"layer_norm": False}, {"layer_norm": True}),
     ({"residual": False}, {"residual": True}),
     ({"attention": 0}, {"attention": 4}),
+    ({"ngram_embedding": 0}, {"ngram_embedding": 3, "ngram_rows": 50}),
     ({"tied": False}, {"tied": True}, {"adaptive": True}),
 )
 every_config = pytest.mark.parametrize(
@@ -79,10 +80,10 @@ def test_the_weights_are_those_that_shapes_knows_in_the_same_order(config: Model
     assert [(name, tuple(value.shape)) for name, value in state.items()] == [
         *weight_shapes(config).items()
     ]
-    assert sum(
-        parameter.numel() for parameter in build(config, seed=1).parameters()
-    ) == parameter_count(config)
-    assert parameter_count(config) == sum(map(prod, weight_shapes(config).values()))
+    counted = parameter_count(config) + table_size(config)
+    assert sum(parameter.numel() for parameter in build(config, seed=1).parameters()) == counted
+    assert counted == sum(map(prod, weight_shapes(config).values()))
+    assert table_size(config) == (2 * 50 * config.embedding_size if config.ngram_embedding else 0)
 
 
 @every_config
@@ -124,6 +125,8 @@ def test_no_state_is_a_state_of_zeros(config: ModelConfig) -> None:
     shapes = [(BATCH, HIDDEN)] * config.num_layers * (1 + (config.cell == "lstm"))
     if config.attention:
         shapes += [(BATCH, config.attention, HIDDEN), (BATCH, 1)]
+    if config.ngram_embedding:
+        shapes += [(BATCH, config.ngram_embedding - 1)]
     assert [tuple(part.shape) for part in zeros] == shapes
     assert [(BATCH, *shape) for shape in state_shapes(config)] == shapes
     assert not any(part.any() for part in zeros)
@@ -136,7 +139,7 @@ def test_the_state_holds_each_layers_own_in_turn(cell: str) -> None:
     model, ids = double(config_of(cell, num_layers=3)), some_ids()
     _, state = model(ids)
     values = model.embedding(ids)
-    for layer, part in zip(model.layers, model.split_state(state), strict=True):
+    for layer, part in zip(model.layers, model.cell_states(state), strict=True):
         zeros = tuple(
             torch.zeros(BATCH, HIDDEN, dtype=torch.float64)
             for _ in range(layer.cell.spec.num_states)

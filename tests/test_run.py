@@ -80,6 +80,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "attention": 20,
         "dropout": 0.3,
     },
+    "n-grams": {"ngram_embedding": 4, "ngram_rows": 40, "dropout": 0.3},
+    "n-grams, random length, attention": {
+        "ngram_embedding": 3,
+        "attention": 5,
+        "bptt": "random",
+        "clip_value": 0.01,
+        "accumulate": 3,
+    },
     "curriculum": {"seq_len_start": 2, "seq_len": 30},
     "curriculum, random": {"seq_len_start": 2, "batcher": "random"},
     "patience": {"patience": 1, "lr": 0.5},
@@ -503,7 +511,7 @@ def test_the_summary_says_what_the_run_came_to(tmp_path: Path) -> None:
     assert summary["valid_nats"] == min(score.nats_per_token for score in scores.values())
     assert summary["valid_bits_per_char"] == pytest.approx(best.bits_per_char, rel=1e-12)
     assert summary["step"] == STEPS
-    assert summary["parameters"] == sum(
+    assert summary["parameters"] + summary["table_parameters"] == sum(
         array.size for array in load(tmp_path).saved.weights.values()
     )
     assert summary["tokens"] == max(event.tokens for event in events if isinstance(event, Trained))

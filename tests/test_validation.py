@@ -41,6 +41,7 @@ def calls_of_a_run(path: Path, **settings: object) -> int:
         {},
         {"batcher": "random", "cell": "gru"},
         {"patience": 1, "lr": 1.0},
+        {"valid_tokens": 20, "ngram_embedding": 3, "ngram_rows": 30},
         pytest.param({"optimizer": "adamw", "bptt": "random"}, marks=pytest.mark.slow),
     ],
     ids=lambda settings: "-".join(map(str, settings.values())) or "default",

@@ -7,7 +7,7 @@ from charrnn.api import load
 from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.request import MODEL
-from charrnn.model.shapes import parameter_count
+from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import display_path
 from charrnn.terminal.console import write_json
 from charrnn.terminal.tables import info_rows, write_table
@@ -27,6 +27,7 @@ def info(options: InfoOptions) -> None:
     facts = saved.about | {  # values that were checked come last, so the file cannot replace them
         "config": saved.config.to_dict(),
         "parameters": parameter_count(saved.config),
+        "table_parameters": table_size(saved.config),
         "tokenizer": saved.tokenizer.kind,
         "sha256": saved.sha256,
     }

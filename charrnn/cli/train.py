@@ -13,7 +13,7 @@ from charrnn.cli.options import with_flags
 from charrnn.config.fields import option
 from charrnn.config.training import REPORT
 from charrnn.errors import InterruptedRun
-from charrnn.model.shapes import parameter_count
+from charrnn.model.shapes import describe_size, parameter_count, table_size
 from charrnn.runtime.rendezvous import group_from
 from charrnn.runtime.signals import stop_requests
 from charrnn.terminal.console import write_json
@@ -119,6 +119,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
     plan, estimate = event.plan, event.estimate
     facts: dict[str, Any] = {
         "parameters": parameter_count(plan.model),
+        "table_parameters": table_size(plan.model),
         "memory_bytes": estimate.memory_bytes,
         "steps": plan.train.steps,
         "epochs": plan.epochs,
@@ -128,7 +129,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         write_json(facts | {"model": plan.model.to_dict(), "train": plan.train.to_dict()})
         return
     rows = [
-        ("parameters", f"{facts['parameters']:,}"),
+        ("parameters", describe_size(plan.model)),
         ("memory", f"about {format_megabytes(estimate.memory_bytes or 0)} besides torch itself"),
         ("steps", f"{plan.train.steps:,}, {plan.epochs:.1f} epochs"),
         ("time", f"about {format_duration(estimate.seconds or 0)}"),

@@ -6,6 +6,8 @@ from charrnn.config.cells import CELLS
 from charrnn.config.fields import Checked, option
 from charrnn.errors import UsageError
 
+MAX_TABLES = 1 << 28  # numbers in the tables of n-grams, which a file need not hold: 1 GB
+
 ACTIVATIONS = ("tanh", "relu", "sigmoid")
 
 MODEL = "Model"  # the heading in the help of `train`
@@ -41,6 +43,29 @@ class ModelConfig(Checked):
     )
     embedding_size: int = option(
         64, "Width of a symbol's embedding", low=1, high=16384, group=MODEL
+    )
+    ngram_embedding: int = option(
+        0,
+        "Add embeddings of the last 2 to N symbols to each symbol's own; 0 is off",
+        low=0,
+        high=16,
+        group=MODEL,
+        default_note=CHOSEN,
+    )
+    ngram_rows: int = option(
+        1 << 15,
+        "Rows of the table of each order, which n-grams share by their hash",
+        low=1,
+        high=1 << 24,
+        group=MODEL,
+    )
+    ngram_dropout: float = option(
+        0.0,
+        "Dropout probability of each n-gram's embedding as a whole",
+        low=0,
+        high=0.95,
+        group=MODEL,
+        default_note=CHOSEN,
     )
     dropout: float = option(
         0.0,
@@ -83,9 +108,15 @@ class ModelConfig(Checked):
     )
     orthogonal: bool = option(True, "Initialise recurrent matrices as orthogonal ones", group=MODEL)
 
+    @property
+    def ngram_orders(self) -> range:
+        """The lengths of the n-grams that have an embedding: 2 to `ngram_embedding`, or none."""
+        return range(2, self.ngram_embedding + 1)
+
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""
         super().__post_init__()
+        self._check_ngrams()
         if self.tied and self.embedding_size != self.hidden_size:
             raise UsageError(
                 f"`tied` needs `embedding_size` ({self.embedding_size}) to equal "
@@ -98,4 +129,19 @@ class ModelConfig(Checked):
             raise UsageError(
                 f"`adaptive` needs at least 8 symbols, and there are {self.vocab_size}.",
                 "Leave it out.",
+            )
+
+    def _check_ngrams(self) -> None:
+        if self.ngram_embedding == 1:
+            raise UsageError(
+                "`ngram_embedding` must be 0 or at least 2, not 1: each symbol has an embedding "
+                "without it."
+            )
+        numbers = len(self.ngram_orders) * self.ngram_rows * self.embedding_size
+        if numbers > MAX_TABLES:
+            raise UsageError(
+                f"The tables of `ngram_embedding` {self.ngram_embedding} with `ngram_rows` "
+                f"{self.ngram_rows:,} and `embedding_size` {self.embedding_size} hold {numbers:,} "
+                f"numbers; at most {MAX_TABLES:,} are allowed.",
+                "Give fewer `ngram_rows`.",
             )

@@ -1,8 +1,8 @@
 """Default settings that suit a text, a time budget and a machine.
 
-A preset is a time budget. What fits into it depends on the machine, so the settings come in two
-steps: the budget decides the shape of the model, and once the speed is known, so is the number of
-epochs, which decides the dropout: the more epochs, the more dropout it takes against overfitting.
+A preset is a time budget. What fits into it depends on the machine: the measured speed decides the
+width of the model (see `charrnn.training.width`) and the number of epochs, and that decides the
+dropout: the more epochs, the more dropout it takes against overfitting.
 `tests/benchmarks/RESULTS.md` lists what the presets reach.
 """
 
@@ -22,27 +22,27 @@ class Preset:
     Attributes:
         meaning: How long it takes, in words.
         seconds: Time for the whole command.
-        hidden_size: Width of the model, if the text is long enough.
-        batch_size: Sequences per batch, if the text is long enough.
     """
 
     meaning: str
     seconds: float
-    hidden_size: int
-    batch_size: int
 
 
 PRESETS = {
-    "quick": Preset(meaning="a minute or so", seconds=74, hidden_size=256, batch_size=32),
-    "standard": Preset(meaning="five minutes at most", seconds=330, hidden_size=256, batch_size=32),
-    "best": Preset(meaning="half an hour at most", seconds=1560, hidden_size=384, batch_size=32),
+    "quick": Preset(meaning="a minute or so", seconds=74),
+    "standard": Preset(meaning="five minutes at most", seconds=330),
+    "best": Preset(meaning="half an hour at most", seconds=1560),
 }
 DEFAULT_PRESET = "standard"
 
-LONG_TEXT = 300_000  # characters from which a preset's own width pays off
+LONG_TEXT = 300_000  # characters from which a width other than the usual one may pay off
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
+# (epochs, dropout of n-gram embeddings)
+NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (6.0, 0.6))
+NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 6  # in more epochs, the tables learn the text by heart
+NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
 
 def find_preset(name: str | None) -> Preset:
@@ -62,13 +62,10 @@ def max_epochs(characters: int, cell: str = "lstm") -> int:
     return 11 if characters >= LONG_TEXT else 20
 
 
-def shape_settings(preset: Preset, characters: int) -> dict[str, Any]:
-    """Return the settings that follow from the budget and the length of the training text."""
-    if characters >= LONG_TEXT:
-        return {"hidden_size": preset.hidden_size, "batch_size": preset.batch_size}
+def shape_settings(characters: int) -> dict[str, Any]:
+    """Return the settings that follow from the length of the training text."""
     # A short text is cut into fewer streams, so that each is long enough to carry context.
-    batch_size = max(1, min(32, characters // 512))
-    return {"hidden_size": min(256, preset.hidden_size), "batch_size": batch_size}
+    return {"hidden_size": 256, "batch_size": max(1, min(32, characters // 512))}
 
 
 def cell_settings(cell: str) -> dict[str, Any]:
@@ -94,6 +91,17 @@ def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) ->
     usual = interpolate(DROPOUT, epochs)
     dropout = usual + 0.06 * math.log2(parameters / characters)
     return round(min(max(0.0, dropout), 2 * usual, MAX_DROPOUT), 3)
+
+
+def suitable_ngrams(tokenizer: str, epochs: float = 0.0) -> int:
+    """Return the highest order of n-gram embeddings that suits a tokenizer and the epochs."""
+    suits = tokenizer in NGRAM_TOKENIZERS and epochs <= MOST_NGRAM_EPOCHS
+    return NGRAM_ORDER if suits else 0
+
+
+def suitable_ngram_dropout(epochs: float) -> float:
+    """Return the dropout probability of n-gram embeddings that suits a number of epochs."""
+    return round(interpolate(NGRAM_DROPOUT, epochs), 3)
 
 
 def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:

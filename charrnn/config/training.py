@@ -148,6 +148,19 @@ class TrainConfig(Checked):
         group=REPORT,
         default_note=CHOSEN,
     )
+    valid_tokens: int | None = option(
+        None,
+        "Score a part of the validation text in each evaluation: about N symbols, spread over it",
+        low=1,
+        group=REPORT,
+        default_note="all, or what takes 5 % of the time",
+    )
+    valid_whole: bool = option(
+        True,
+        "At the end, score the best model on the whole validation text",
+        group=REPORT,
+        default_note="on, unless a time budget is too short",
+    )
     save_every: int | None = option(
         None,
         "Steps between saves of the training state",

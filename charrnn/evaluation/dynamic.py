@@ -77,8 +77,9 @@ class DynamicStep:
     """Updates a model's weights by a segment's gradients; see the equation at the top of this file.
 
     Attributes:
-        parameters: The model's parameters, in its order; each is a view of its part of `weights`.
-        weights: All parameters as one vector.
+        parameters: The parameters that learn, in the model's order: all but the tables of n-grams,
+            of which a segment needs few rows. Each is a view of its part of `weights`.
+        weights: Those parameters as one vector.
         trained: Their values before the first step.
         squares: Sums of squared gradients over the segments so far.
         segments: Number of segments so far.
@@ -86,7 +87,8 @@ class DynamicStep:
 
     def __init__(self, model: CharRNN, config: DynamicConfig) -> None:
         self.config = config
-        self.parameters = list(model.parameters())
+        tables = {id(table) for table in model.tables()}
+        self.parameters = [one for one in model.parameters() if id(one) not in tables]
         self.trained = parameters_to_vector(self.parameters).detach()
         self.weights = self.trained.clone()
         vector_to_parameters(self.weights, self.parameters)

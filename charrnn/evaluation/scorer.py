@@ -17,10 +17,13 @@ from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
 from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
 from charrnn.evaluation.scoring import break_down, token_nats
 from charrnn.evaluation.surprisal import Surprisal, score_lines, surprisals
-from charrnn.model.network import CharRNN
-from charrnn.runtime.device import autocast, choose_device, choose_precision, prepare_cpu
+from charrnn.model.network import from_weights
+from charrnn.runtime.device import autocast, choose_device, prepare_cpu
+from charrnn.runtime.precision import fastest_precision, possible_precisions
 from charrnn.storage.model_file import SavedModel
 from charrnn.version import __version__
+
+MEASURED_ROWS, MEASURED_STEPS = 64, 16  # of a batch with which number formats are compared
 
 
 class Scorer:
@@ -47,12 +50,23 @@ class Scorer:
     ) -> None:
         prepare_cpu(threads)
         chosen = choose_device(device)
-        self.precision = choose_precision(precision, chosen)
         self.tokenizer, self.sha256 = saved.tokenizer, saved.sha256
-        self.network = CharRNN(saved.config)
-        weights = {name: torch.from_numpy(value) for name, value in saved.weights.items()}
-        self.network.load_state_dict(weights)
-        self.network.eval().to(chosen)
+        self.network = from_weights(saved.config, saved.weights).eval().to(chosen)
+        names = possible_precisions(precision, chosen)
+        self.precision = names[0] if len(names) == 1 else self._fastest(names)
+
+    def _fastest(self, names: tuple[str, ...]) -> str:
+        """Return the number format in which this model scores fastest."""
+        ids = torch.arange(MEASURED_ROWS * MEASURED_STEPS).remainder(self.network.start)
+        batch = ids.view(MEASURED_ROWS, MEASURED_STEPS).to(self.network.device)
+
+        @torch.inference_mode()
+        def score(name: str) -> float:
+            with autocast(name, self.network.device):
+                logits, _ = self.network(batch)
+                return float(logits.sum())  # waits for a GPU
+
+        return fastest_precision(names, score).name
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context for the number format."""

@@ -2,6 +2,7 @@
 
     ids (batch, time)
       -> embedding                 (batch, time, embedding_size)
+         + embeddings of the last 2, 3, ... symbols, if there are any
       -> num_layers times: cell    (batch, time, hidden_size)
                            + its input (residual, where both have the same width)
                            -> layer norm
@@ -13,10 +14,12 @@ are 0 .. vocab_size - 1; the id `vocab_size` is the start symbol, the input befo
 symbol, which is never predicted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +30,8 @@ from charrnn.model.attention import Attention
 from charrnn.model.cells.fast import run_layer
 from charrnn.model.cells.layer import RecurrentLayer, State
 from charrnn.model.dropout import Dropout
-from charrnn.model.shapes import state_shapes, tails, weight_shapes
+from charrnn.model.ngram_embedding import NGramEmbedding
+from charrnn.model.shapes import cell_states, state_shapes, tails, weight_shapes
 
 
 class Layer(nn.Module):
@@ -64,6 +68,7 @@ class CharRNN(nn.Module):
         self.config = config
         self.start = config.vocab_size
         self.embedding = nn.Embedding(config.vocab_size + 1, config.embedding_size)
+        self.ngrams = NGramEmbedding(config) if config.ngram_embedding else None
         sizes = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
         self.layers = nn.ModuleList(Layer(size, config) for size in sizes)
         self.attention = Attention(config) if config.attention else None
@@ -89,7 +94,7 @@ class CharRNN(nn.Module):
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
             state: What an earlier call returned, or None at the start of a text: for each layer its
-                cell's tensors (batch, hidden_size), then the attention's memory.
+                cell's tensors (batch, hidden_size), the attention's memory, the last symbols.
 
         Returns:
             Logits (batch, time, vocab_size), and the state after the last step.
@@ -103,16 +108,19 @@ class CharRNN(nn.Module):
         Returns:
             The output layer's input (batch, time, hidden_size), and the state after the last step.
         """
-        states = self.split_state(self.initial_state(len(ids)) if state is None else state)
-        values = self.embedding(ids)
-        carried: State = ()
-        for layer, before in zip(self.layers, states, strict=False):
+        state = self.initial_state(len(ids)) if state is None else state
+        values, carried, codes = self.embedding(ids), (), ()  # type: Tensor, State, State
+        if self.ngrams is not None:
+            sums, last = self.ngrams(ids, state[-1])
+            values, codes = values + sums, (last,)
+        for layer, before in zip(self.layers, self.cell_states(state), strict=True):
             values, after = layer(values, before)
             carried += after
         if self.attention is not None:
-            values, after = self.attention(values, states[-1])
+            end = cell_states(self.config)
+            values, after = self.attention(values, state[end : end + 2])
             carried += after
-        return values, carried
+        return values, (*carried, *codes)
 
     def logits(self, values: Tensor) -> Tensor:
         """Map (..., hidden_size) to logits (..., vocab_size), or log probabilities if adaptive."""
@@ -141,28 +149,39 @@ class CharRNN(nn.Module):
         assert weight is not None
         return functional.linear(values, weight, self.head_bias)
 
-    def set_dropout(self, probability: float) -> None:
-        """Change the dropout probability of all layers."""
-        self.config = replace(self.config, dropout=probability)
+    def tables(self) -> list[nn.Parameter]:
+        """Return the tables of n-gram embeddings, whose gradients are sparse."""
+        return [] if self.ngrams is None else [self.ngrams.weight]
+
+    def set_dropout(self, dropout: float, ngram_dropout: float) -> None:
+        """Change the dropout probability of all layers, and that of n-gram embeddings."""
+        self.config = replace(self.config, dropout=dropout, ngram_dropout=ngram_dropout)
         for module in self.modules():
             if isinstance(module, Dropout):
-                module.probability = probability
+                module.probability = dropout
+        if self.ngrams is not None:
+            self.ngrams.dropout.probability = ngram_dropout
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
         return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
 
-    def split_state(self, state: State) -> list[State]:
-        """Return the model's state as a list: each layer's, then the attention's if it has one."""
+    def cell_states(self, state: State) -> list[State]:
+        """Return each layer's part of a state."""
         size = CELLS[self.config.cell].num_states
-        end = size * self.config.num_layers
-        layers = [state[i : i + size] for i in range(0, end, size)]
-        return [*layers, state[end:]] if self.attention is not None else layers
+        return [state[i : i + size] for i in range(0, cell_states(self.config), size)]
 
 
 def detach(state: Iterable[Tensor]) -> State:
     """Detach a state from its gradient graph: the truncation of truncated BPTT."""
     return tuple(tensor.detach() for tensor in state)
+
+
+def from_weights(config: ModelConfig, weights: Mapping[str, NDArray[Any]]) -> CharRNN:
+    """Return a trained model; `charrnn.model.shapes.weight_shapes` names and shapes its weights."""
+    model = build(config, seed=0)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return model
 
 
 def build(config: ModelConfig, seed: int) -> CharRNN:

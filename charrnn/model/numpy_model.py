@@ -21,6 +21,7 @@ import numpy as np
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
 from charrnn.model.cells import equations
+from charrnn.model.ngram_hash import ngram_rows
 from charrnn.model.numpy_layers import (
     Array,
     Layer,
@@ -33,7 +34,7 @@ from charrnn.model.numpy_layers import (
     prepare_layer,
     prepare_tail,
 )
-from charrnn.model.shapes import state_shapes, tails
+from charrnn.model.shapes import TABLES, cell_states, state_shapes, tails
 from charrnn.tokenizers.base import Ids
 
 # Callers check whether the logits are finite.
@@ -58,13 +59,14 @@ class NumpyModel:
         self._num_states = CELLS[config.cell].num_states
         self._runs = gate_runs(config)
         self._embedding = float32_copy(weights["embedding.weight"])
+        self._ngrams = weights[TABLES] if config.ngram_embedding else None
         self._layers = [prepare_layer(config, weights, n) for n in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = float32_copy(head.T), float32_copy(weights["head_bias"])
         self._attention = prepare_attention(weights) if config.attention else None
         self._tails = [prepare_tail(weights, number) for number in range(len(tails(config)))]
         first = self._layers[0]
-        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT
+        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT and self._ngrams is None
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
     def initial_state(self, batch: int) -> State:
@@ -82,7 +84,10 @@ class NumpyModel:
         Returns:
             Logits (batch, vocab_size) and the state after the step, both new arrays.
         """
-        values, carried = self._embedding[ids], ()  # type: tuple[Array, State]
+        values, carried, codes = self._embedding[ids], (), ()  # type: Array, State, State
+        if self._ngrams is not None:
+            sums, last = self._ngram_sums(ids, state[-1])
+            values, codes = values + sums, (last,)
         for index, layer in enumerate(self._layers):
             before = state[index * self._num_states : (index + 1) * self._num_states]
             gates = self._gates(layer, self._input_product(index, ids, values), before[0])
@@ -90,9 +95,17 @@ class NumpyModel:
             values = layer.finish(after[0], values)
             carried += after
         if self._attention is not None:
-            values, memory = self._attention.step(values, state[-2], state[-1])
+            end = cell_states(self.config)
+            values, memory = self._attention.step(values, *state[end : end + 2])
             carried += memory
-        return self._logits(values), carried
+        return self._logits(values), (*carried, *codes)
+
+    def _ngram_sums(self, ids: Ids, before: Array) -> tuple[Array, Array]:
+        """Return the sum of each stream's n-gram embeddings, and the last codes."""
+        assert self._ngrams is not None
+        codes = np.column_stack([before.astype(np.int64), (ids + 1) % (self.start + 1)])
+        rows = np.concatenate(list(ngram_rows(codes, self.config)), axis=1)
+        return self._ngrams[rows].sum(axis=1), codes[:, 1:].astype(np.float32)
 
     def run(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Step through ids (batch, time).

@@ -12,6 +12,8 @@ from charrnn.config.model import ModelConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
+TABLES = "ngrams.weight"  # embeddings of n-grams, of which a model may have used only some
+
 
 def tails(config: ModelConfig) -> list[tuple[int, int, int]]:
     """Return (first symbol, one past the last, width) of each tail of an adaptive softmax."""
@@ -29,6 +31,8 @@ def weight_shapes(config: ModelConfig) -> Shapes:
     if not config.tied:
         shapes["head_weight"] = (outputs, hidden)
     shapes["embedding.weight"] = (config.vocab_size + 1, config.embedding_size)
+    if config.ngram_embedding:
+        shapes[TABLES] = (len(config.ngram_orders) * config.ngram_rows, config.embedding_size)
     for layer in range(config.num_layers):
         shapes |= _layer_shapes(config, layer)
     if config.attention:
@@ -65,12 +69,31 @@ def cell_shapes(config: ModelConfig, input_size: int) -> Shapes:
 
 
 def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the shapes of a stream's state: the arrays of each cell, then the attention's."""
-    count = config.num_layers * CELLS[config.cell].num_states
-    cells: list[tuple[int, ...]] = [(config.hidden_size,)] * count
-    return [*cells, (config.attention, config.hidden_size), (1,)] if config.attention else cells
+    """Return the shapes of a stream's state: the arrays of each cell, the attention's, n-grams'."""
+    shapes: list[tuple[int, ...]] = [(config.hidden_size,)] * cell_states(config)
+    if config.attention:
+        shapes += [(config.attention, config.hidden_size), (1,)]
+    return [*shapes, (config.ngram_embedding - 1,)] if config.ngram_embedding else shapes
+
+
+def cell_states(config: ModelConfig) -> int:
+    """Return the number of arrays at the beginning of a state that are the cells'."""
+    return config.num_layers * CELLS[config.cell].num_states
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Return the number of parameters of a model of this shape."""
-    return sum(prod(shape) for shape in weight_shapes(config).values())
+    """Return the number of parameters of a model of this shape, without the tables of n-grams."""
+    shapes = weight_shapes(config)
+    return sum(prod(shape) for name, shape in shapes.items() if name != TABLES)
+
+
+def describe_size(config: ModelConfig) -> str:
+    """Return the number of parameters, and that of the tables of n-grams if there are any."""
+    tables = table_size(config)
+    in_tables = f" and {tables:,} in tables of n-grams" if tables else ""
+    return f"{parameter_count(config):,}{in_tables}"
+
+
+def table_size(config: ModelConfig) -> int:
+    """Return the number of parameters in the tables of n-grams."""
+    return prod(weight_shapes(config).get(TABLES, (0,)))

@@ -38,27 +38,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the hardware has instructions for it.
-
-    Raises:
-        UsageError: `name` is not the name of a format.
-        MachineError: fp16 on a CPU, where torch cannot train in it.
-    """
-    TrainConfig(precision=name)  # checks the name
-    if name == "fp16" and device.type == "cpu":
-        hint = "Use `precision` bf16 or fp32 on the CPU."
-        raise MachineError("`precision` fp16 needs a GPU.", hint)
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    # AVX-512 alone has bf16 in torch too, but emulated and slower than fp32.
-    fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-    return "bf16" if fast else "fp32"
-
-
 def prepare_cpu(threads: int | None, processes: int = 1) -> int:
     """Set torch's number of CPU threads and return it; also call `keep_memory`.
 

@@ -15,6 +15,7 @@ from charrnn.errors import DivergedError, ModelFileError, UsageError
 from charrnn.model.shapes import weight_shapes
 from charrnn.storage.atomic import display_path
 from charrnn.storage.container import Arrays, digest, from_bytes, read_file, save
+from charrnn.storage.sparse_rows import pack_rows, unpack_rows
 from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
 
 
@@ -52,7 +53,7 @@ def save_model(path: Path, model: SavedModel) -> None:
         "tokenizer": model.tokenizer.to_dict(),
         "about": model.about,
     }
-    save(path, model.weights, metadata)
+    save(path, pack_rows(model.weights), metadata)
 
 
 def load_model(path: Path) -> SavedModel:
@@ -76,6 +77,7 @@ def load_model(path: Path) -> SavedModel:
         )
     data = read_file(file)
     weights, metadata = from_bytes(data, name)
+    weights = unpack_rows(weights, name)
     about = metadata.get("about")
     if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(about, dict):
         hint = "Give a run folder, or its model.safetensors."

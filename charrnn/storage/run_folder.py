@@ -35,6 +35,7 @@ from charrnn.storage.atomic import (
 from charrnn.storage.container import Arrays, load, to_bytes
 from charrnn.storage.lock import take_lock
 from charrnn.storage.metrics_log import MetricsLog
+from charrnn.storage.sparse_rows import pack_rows, unpack_rows
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class RunFolder:
         # A damaged newest state must not replace the good one before it.
         keep = self.previous if _is_good(self.last) else None
         self.metrics.sync()
-        write_atomic(self.last, to_bytes(arrays, facts), keep=keep)
+        write_atomic(self.last, to_bytes(pack_rows(arrays), facts), keep=keep)
 
     def load_state(self) -> SavedState | None:
         """Return the newest training state that passes every check, or None if none was saved.
@@ -181,7 +182,9 @@ class RunFolder:
             if not os.path.lexists(path):
                 continue
             try:
-                return SavedState(*load(path), tuple(damage))
+                arrays, facts = load(path)
+                arrays = unpack_rows(arrays, display_path(path))
+                return SavedState(arrays, facts, tuple(damage))
             except ModelFileError as error:
                 damage.append(error.message)
         if damage:

@@ -91,7 +91,9 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
     names = [config["activation"]] if other_activation else []
     switches = ("layer_norm", "residual", "tied", "adaptive")
     names += [name.replace("_", " ") for name in switches if config[name]]
-    return names + ([f"attention {config['attention']}"] if config["attention"] else [])
+    names += [f"attention {config['attention']}"] if config["attention"] else []
+    orders = config["ngram_embedding"]
+    return names + ([f"embeddings of up to {orders} symbols"] if orders else [])
 
 
 def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -178,9 +180,11 @@ def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
     shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
     characters, epochs = text.get("train", 0), facts.get("epochs", 0)
+    parameters, tables = f"{facts['parameters']:,}", facts["table_parameters"]
+    parameters += f" and {tables:,} in tables of n-grams" if tables else ""
     rows = [
         ("model", ", ".join([shape, *model_features(config)])),
-        ("parameters", f"{facts['parameters']:,}"),
+        ("parameters", parameters),
         ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
         ("trained on", f"{text.get('name')}, {characters:,} characters, {epochs:g} epochs"),
         ("step", f"{facts.get('step', 0):,}"),

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from charrnn.model.shapes import parameter_count
+from charrnn.model.shapes import describe_size
 from charrnn.terminal.console import stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
@@ -22,6 +22,7 @@ from charrnn.training.events import (
     RunEvent,
     Sampled,
     SaveFailed,
+    ScoredWhole,
     Started,
     TextRead,
     Trained,
@@ -92,6 +93,7 @@ class TrainingProgress:
             Started: self.show_start,
             Trained: self.show_trained,
             Evaluated: self.show_evaluated,
+            ScoredWhole: self.show_scored_whole,
             Rescheduled: self.show_rescheduled,
             Sampled: self.show_sampled,
             SaveFailed: self.show_save_failed,
@@ -125,9 +127,7 @@ class TrainingProgress:
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
-        self.say(
-            f"Model   {', '.join([shape, f'{parameter_count(model):,} parameters', *features])}"
-        )
+        self.say(f"Model   {', '.join([shape, f'{describe_size(model)} parameters', *features])}")
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}")
         start = train.seq_len_start
         seq_len = f"{start} to {train.seq_len}" if start else train.seq_len
@@ -185,6 +185,14 @@ class TrainingProgress:
             f"step {event.step:,}/{self.steps:,}  valid {nats:.4f} nats/token  "
             f"{bits:.3f} bits/char  perplexity {score.perplexity:.3f}/token"
             + ("  (best so far)" if event.best else "")
+        )
+
+    def show_scored_whole(self, event: ScoredWhole) -> None:
+        """Write the best model's score of the whole validation text."""
+        self.say(
+            f"step {event.step:,}, on the whole validation text: "
+            f"valid {event.score.nats_per_token:.4f} nats/token  "
+            f"{event.score.bits_per_char:.3f} bits/char"
         )
 
     def show_sampled(self, event: Sampled) -> None:

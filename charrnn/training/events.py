@@ -100,6 +100,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class ScoredWhole:
+    """The best model, of `step`, was scored on the whole validation text."""
+
+    step: int
+    score: Score
+
+
+@dataclass(frozen=True)
 class Saved:
     """The training state was written to disk."""
 
@@ -144,6 +152,7 @@ RunEvent = (
     | Started
     | Trained
     | Evaluated
+    | ScoredWhole
     | Saved
     | SaveFailed
     | Sampled

@@ -8,7 +8,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.errors import MachineError
 from charrnn.evaluation.scoring import MAX_LOGITS
 from charrnn.model.attention import MIN_BLOCK
-from charrnn.model.shapes import parameter_count
+from charrnn.model.shapes import parameter_count, table_size
 from charrnn.runtime.device import choose_device, free_memory
 
 FLOAT_BYTES = 4
@@ -25,6 +25,7 @@ def memory_bytes(
         scored_tokens: Tokens that are scored at once.
     """
     weights = 4 * parameter_count(model)  # weights, gradients and two moving averages
+    weights += 3 * table_size(model)  # the tables, and copies while they are saved
     # Scoring computes a probability for each symbol, and keeps this many copies of them.
     copies = 5 if model.adaptive else 3
     scoring = copies * min(scored_tokens * model.vocab_size, MAX_LOGITS)

@@ -1,4 +1,4 @@
-"""The optimizers: AdamW, and Muon for the layers' matrices."""
+"""The optimizers: AdamW, Muon for the layers' matrices, row-wise RMSprop for n-gram tables."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,14 @@ from torch import Tensor
 
 from charrnn.config.training import TrainConfig
 from charrnn.model.network import CharRNN
+from charrnn.model.shapes import TABLES
 
 # AdamW. The average of squared gradients is shorter than usual (0.999), because batches are small
 # and epochs few.
 BETA, SQUARE_BETA, EPSILON = 0.9, 0.99, 1e-8
 MOMENTUM = 0.95  # Muon
+# Tables of n-grams: a factor of the learning rate. Rows are seldom needed, so they take long steps.
+TABLE_LR = 2.0
 # Muon: a, b and c of each Newton-Schulz round. The two polynomials are optimal for singular values
 # between 0.01 and 1 in the sense of Amsel et al. (2025, section 3): the first minimises the largest
 # distance from 1 over that interval, the second over the first's image of it. More rounds come
@@ -22,6 +25,9 @@ NEWTON_SCHULZ_ROUNDS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365))
 
 class Optimizer:
     """AdamW for all weights, or Muon for the layers' matrices and AdamW for the rest.
+
+    Of the tables of n-grams, only the rows that have a gradient are updated, so that the size of a
+    table costs nothing; see `update_rows`.
 
     It does not use `torch.optim`: this Muon updates all gates at once, which is faster, and the
     first use of a torch optimizer loads torch's compiler, which takes a second. The tests compare
@@ -42,10 +48,17 @@ class Optimizer:
         self.matrices = [
             name for name, p in self.parameters.items() if p.dim() == 2 and id(p) in in_layers
         ]
-        self.others = [name for name in self.parameters if name not in self.matrices]
+        self.tables = [name for name in self.parameters if name == TABLES]
+        self.others = [
+            name for name in self.parameters if name not in (*self.matrices, *self.tables)
+        ]
         self.steps = torch.zeros((), dtype=torch.int64)
-        self.averages = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.averages = {
+            name: torch.zeros_like(self.parameters[name]) for name in (*self.matrices, *self.others)
+        }
         self.squares = {name: torch.zeros_like(self.parameters[name]) for name in self.others}
+        for name in self.tables:
+            self.squares[name] = self.parameters[name].new_zeros(len(self.parameters[name]), 1)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -69,6 +82,8 @@ class Optimizer:
                     self.hidden_size,
                     self.dtype,
                 )
+        for name in self.tables:
+            update_rows(self.parameters[name], self.squares[name], int(self.steps), TABLE_LR * lr)
 
     @property
     def param_groups(self) -> list[dict[str, list[Tensor]]]:
@@ -117,6 +132,29 @@ def update_adamw(
     square.mul_(SQUARE_BETA).addcmul_(parameter.grad, parameter.grad, value=1 - SQUARE_BETA)
     size = (square / (1 - SQUARE_BETA**step)).sqrt_().add_(EPSILON)
     parameter.mul_(1 - lr * weight_decay).addcdiv_(average, size, value=-lr / (1 - BETA**step))
+
+
+def update_rows(table: Tensor, square: Tensor, step: int, lr: float) -> None:
+    """Update the rows of a table that have a gradient, with RMSprop (Tieleman & Hinton 2012).
+
+    One average of squared gradients per row, (rows, 1), is enough, and neither momentum nor weight
+    decay helped (`tests/benchmarks/RESULTS.md`). An average changes only when its row has a
+    gradient, so that the first steps of a row are the longest, whenever they come.
+
+    Args:
+        table: The parameter; its gradient is sparse and coalesced, or None.
+        square: The averages.
+        step: Counts from 1.
+        lr: Learning rate.
+    """
+    if table.grad is None:
+        return
+    rows, gradient = table.grad.indices()[0], table.grad.values()
+    mean = gradient.square().mean(dim=1, keepdim=True)
+    found = square[rows].lerp_(mean, 1 - SQUARE_BETA)
+    square[rows] = found
+    size = (found / (1 - SQUARE_BETA**step)).sqrt_().add_(EPSILON)
+    table.index_add_(0, rows, gradient / size, alpha=-lr)
 
 
 def update_muon(

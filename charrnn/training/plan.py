@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn.config.model import ModelConfig
-from charrnn.config.presets import cell_settings, suitable_dropout
+from charrnn.config.presets import cell_settings, suitable_dropout, suitable_ngram_dropout
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded
 from charrnn.model.shapes import parameter_count
@@ -36,9 +36,8 @@ class Plan:
             chosen: Settings that were given, which do not change.
         """
         epochs = self.epochs * steps / self.train.steps
-        dropout = dropout_for(epochs, self.model, length, chosen)
-        model, train = replace(self.model, dropout=dropout), replace(self.train, steps=steps)
-        return replace(self, model=model, train=train, epochs=epochs)
+        model = with_dropout(self.model, epochs, length, chosen)
+        return replace(self, model=model, train=replace(self.train, steps=steps), epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,21 @@ def text_length(train: Encoded) -> int:
     return max(train.characters, len(train.ids))
 
 
-def dropout_for(epochs: float, model: ModelConfig, length: int, chosen: Mapping[str, Any]) -> float:
-    """Return the dropout that was given, or else one that suits the cell and the epochs."""
-    suitable = {"dropout": suitable_dropout(epochs, parameter_count(model), length)}
-    return float((suitable | cell_settings(model.cell) | dict(chosen))["dropout"])
+def with_dropout(
+    model: ModelConfig, epochs: float, length: int, chosen: Mapping[str, Any]
+) -> ModelConfig:
+    """Return a model's shape with dropout that suits the cell and the epochs, unless `chosen`.
+
+    Args:
+        model: The shape.
+        epochs: Passes over the training text.
+        length: Length of the training text; see `text_length`.
+        chosen: Settings that were given.
+    """
+    suitable = {
+        "dropout": suitable_dropout(epochs, parameter_count(model), length),
+        "ngram_dropout": suitable_ngram_dropout(epochs) if model.ngram_embedding else 0.0,
+    }
+    settings = suitable | cell_settings(model.cell) | dict(chosen)
+    dropout, ngram_dropout = (float(settings[name]) for name in suitable)
+    return replace(model, dropout=dropout, ngram_dropout=ngram_dropout)

@@ -2,17 +2,19 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
+    LONG_TEXT,
     cell_settings,
     find_preset,
     max_epochs,
     shape_settings,
+    suitable_ngrams,
 )
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
@@ -20,27 +22,33 @@ from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit
 from charrnn.errors import UsageError
 from charrnn.evaluation.scoring import max_tokens
-from charrnn.runtime.device import choose_device, choose_precision, prepare_cpu
+from charrnn.runtime.device import choose_device, prepare_cpu
 from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, memory_bytes
-from charrnn.training.plan import Estimate, Plan, dropout_for, text_length
+from charrnn.training.plan import Estimate, Plan, text_length, with_dropout
+from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
-from charrnn.training.throughput import EVALUATIONS, Throughput, measure_throughput
+from charrnn.training.throughput import Throughput, measure_throughput, validation_settings
 from charrnn.training.time_budget import UNLIMITED, TimeBudget, choose_threads
+from charrnn.training.width import choose_width
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
+DROPOUTS = ("dropout", "ngram_dropout")
+PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan, an estimate of what it takes, and the time budget if the run has one."""
+    """A plan, an estimate of what it takes, the time budget if the run has one, and notes."""
 
     plan: Plan
     estimate: Estimate
     budget: TimeBudget | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_request(
@@ -86,31 +94,89 @@ def make_plan(
         MachineError: The device is not available, or has too little memory.
     """
     model, config = choose_settings(request, data.tokenizer, text_length(data.train), base)
-    precision = choose_precision(config.precision, choose_device(config.device))
     prepare_cpu(config.threads, group.local_size)
     epoch, needed = _workload(model, config, data, group)
-    group.all_or_none(lambda: check_memory(needed * group.local_size, config))
+    precision = _precision_if_it_fits(model, config, needed, group)
     throughput, budget = None, None
+    if request.is_timed and base is None:
+        measure = partial(
+            measure_throughput,
+            config=replace(config, seq_len_start=None),
+            precision=precision.name,
+            data=data,
+            group=group,
+        )
+        model = _with_fitting_width(request, model, text_length(data.train), epoch, measure)
+        epoch, needed = _workload(model, config, data, group)
+        precision = _precision_if_it_fits(model, config, needed, group)
     if request.is_timed or estimate:
-        throughput, config = _measure(model, config, precision, data, group)
+        throughput, config = _measure(model, config, precision.name, data, group)
     if request.is_timed and throughput is not None:
         (elapsed,) = group.max(time.monotonic() - started)
         max_steps = _max_steps(request, data.train, model, epoch)
-        seconds = request.seconds or find_preset(request.preset).seconds
-        budget = TimeBudget(started + seconds, max_steps, throughput.evaluation)
-        steps, evaluations = budget.first_steps(throughput, started + elapsed)
+        budget = TimeBudget(started + _seconds(request), max_steps, throughput.evaluation)
+        steps = budget.first_steps(throughput, started + elapsed)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-        evaluations = EVALUATIONS
-    eval_every = request.settings.get("eval_every", math.ceil(steps / evaluations))
-    config = replace(config, steps=steps, eval_every=eval_every)
-    dropout = dropout_for(steps * epoch, model, text_length(data.train), request.settings)
-    model = replace(model, dropout=dropout)
-    plan = Plan(model=model, train=config, precision=precision, epochs=steps * epoch)
-    training_seconds = throughput.seconds(steps, eval_every) if throughput else None
-    return PlannedRun(
-        plan, Estimate(describe_device(config, group), needed, training_seconds), budget
+    tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
+    validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
+    config = replace(config, steps=steps, **validation)
+    if base is None and "ngram_embedding" not in request.settings:
+        model = replace(model, ngram_embedding=suitable_ngrams(config.tokenizer, steps * epoch))
+    model = with_dropout(model, steps * epoch, text_length(data.train), request.settings)
+    plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
+    share = min(1.0, (config.valid_tokens or whole) / whole)
+    training_seconds = (
+        throughput.seconds(steps, config.eval_every, share) if throughput is not None else None
     )
+    estimated = Estimate(describe_device(config, group), needed, training_seconds)
+    notes = (precision.note,) if precision.note else ()
+    return PlannedRun(plan, estimated, budget, notes)
+
+
+def _precision_if_it_fits(
+    model: ModelConfig, config: TrainConfig, needed: int, group: ProcessGroup
+) -> Precision:
+    """Return the number format to train in, after checking that there is memory for it."""
+    group.all_or_none(lambda: check_memory(needed * group.local_size, config))
+    return choose_precision(model, config, group)
+
+
+def _seconds(request: TrainRequest) -> float:
+    """Return the time budget of a timed run."""
+    return request.seconds or find_preset(request.preset).seconds
+
+
+def _with_fitting_width(
+    request: TrainRequest,
+    model: ModelConfig,
+    length: int,
+    epoch: float,
+    measure: Callable[..., Throughput],
+) -> ModelConfig:
+    """Return the model's shape with a width that suits the characters that it will see.
+
+    A width that was given stays, and so does one that is due to a short text.
+
+    Args:
+        request: What was requested, with a time budget.
+        model: The shape.
+        length: Length of the training text; see `text_length`.
+        epoch: Fraction of an epoch that a step is.
+        measure: Measures the throughput of a shape, within `seconds`.
+    """
+    if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
+        return model
+    budget = _seconds(request)
+
+    def visible(shape: ModelConfig) -> float:
+        speed = measure(shape, seconds=min(PROBE_SECONDS, PROBE_SHARE * budget))
+        epochs = budget / speed.step * epoch
+        if shape.hidden_size > model.hidden_size:  # more epochs than these do not help
+            epochs = min(epochs, max_epochs(length, model.cell))
+        return epochs * length
+
+    return choose_width(model, visible)
 
 
 def _measure(
@@ -160,7 +226,8 @@ def choose_settings(
         length: Length of the training text; see `text_length`.
         base: The model to start from.
     """
-    chosen = shape_settings(find_preset(request.preset), length)
+    find_preset(request.preset)  # checks the name
+    chosen = shape_settings(length)
     chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
     chosen |= request.settings
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
@@ -169,6 +236,7 @@ def choose_settings(
     if base is not None:
         return _shape_of_base(base, request.settings, tokenizer), config
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
+    shape.setdefault("ngram_embedding", suitable_ngrams(tokenizer.kind))
     if "adaptive" not in shape:
         # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
         # characters (the one with an unknown symbol) does not have.
@@ -182,12 +250,13 @@ def _shape_of_base(
 ) -> ModelConfig:
     """Return the shape of a model that starts from `base`, from which only dropout may differ."""
     kept = base.to_dict() | {"vocab_size": tokenizer.size}
+    kept |= {name: given[name] for name in DROPOUTS if name in given}
     for name in given:
-        if name in MODEL_FIELDS - {"dropout"} and kept[name] != given[name]:
+        if name in MODEL_FIELDS and kept[name] != given[name]:
             raise UsageError(
                 f"`{name}` cannot differ from the `init_from` model's, which is {kept[name]}."
             )
-    return ModelConfig(**kept | {"dropout": given.get("dropout", base.dropout)})
+    return ModelConfig(**kept)
 
 
 def mean_length(config: TrainConfig) -> float:

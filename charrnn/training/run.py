@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import DivergedError, InterruptedRun, MachineError
-from charrnn.evaluation.score import bits_per
+from charrnn.evaluation.score import Score
 from charrnn.model.numpy_model import NumpyModel
-from charrnn.model.shapes import parameter_count
 from charrnn.runtime.distributed import ConnectionLost, ProcessGroup
 from charrnn.sampling.generate import Generator
 from charrnn.storage.container import Arrays
@@ -26,16 +25,18 @@ from charrnn.training.events import (
     Sampled,
     Saved,
     SaveFailed,
+    ScoredWhole,
     Started,
     Trained,
 )
-from charrnn.training.facts import check_same_weights
+from charrnn.training.facts import Speed, check_same_weights, summary
 from charrnn.training.plan import Plan, text_length
 from charrnn.training.preview import preview
 from charrnn.training.progress import Progress
 from charrnn.training.time_budget import TimeBudget
 from charrnn.training.trainer import Trainer
 from charrnn.training.validation import ShouldStop, remembered
+from charrnn.training.whole_score import score_best_on_whole
 from charrnn.version import __version__
 
 SECONDS_BETWEEN_SAVES = 60.0
@@ -64,6 +65,7 @@ class Run:
         self.budget = budget
         self.seconds = 0.0
         self.saved: Progress | None = None
+        self.whole: Score | None = None  # of the best model, if evaluations scored a part
         self.saved_at = time.monotonic()
         self._unsaved_model: SavedModel | None = None
         self._written_config: dict[str, Any] = {}
@@ -96,7 +98,18 @@ class Run:
         if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
+        yield from self._score_whole(remembered(should_stop))
         yield Finished(self.summary())
+
+    def _score_whole(self, should_stop: ShouldStop) -> Iterator[ScoredWhole]:
+        """Score the best model on the whole validation text, if only a part was scored so far."""
+        if not self.plan.train.valid_whole or self.trainer.valid is self.data.valid:
+            return
+        self.whole = score_best_on_whole(self.folder, self.trainer, should_stop)
+        if self.whole is None:
+            (stop,) = self.group.max(should_stop() or 0)
+            self._stop(int(stop))
+        yield ScoredWhole(self.trainer.progress.best_step, self.whole)
 
     def _start(self) -> Started:
         progress, train = self.trainer.progress, self.data.train
@@ -143,7 +156,7 @@ class Run:
         steps = self.group.broadcast(self.budget.adjust_to_deadline(config, step))
         if steps != config.steps:
             self.plan = self.plan.with_steps(steps, text_length(self.data.train), self.requested)
-            self.trainer.reschedule(steps, self.plan.model.dropout)
+            self.trainer.reschedule(steps, self.plan.model)
             yield Rescheduled(step, steps)
 
     def _handle(self, event: Trained | Evaluated, *, save: bool) -> Iterator[RunEvent]:
@@ -259,8 +272,8 @@ class Run:
         return SavedModel(self.plan.model, self.data.tokenizer, self._weights(), about)
 
     def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        state = self.trainer.model.state_dict()
-        return {name: value.detach().cpu().numpy() for name, value in state.items()}
+        state = self.trainer.model.state_dict()  # copied: a save that failed is done again
+        return {name: value.cpu().numpy().copy() for name, value in state.items()}
 
     def _text_facts(self) -> dict[str, Any]:
         data = self.data
@@ -275,20 +288,6 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """Return the run's result as JSON values."""
-        progress, train, valid = self.trainer.progress, self.data.train, self.data.valid
-        nats = progress.best_nats * len(valid.ids)
-        speed = progress.tokens / max(1e-9, self.seconds) * train.characters / len(train.ids)
-        return {
-            "out": str(self.folder.path),
-            "step": progress.step,
-            "best_step": progress.best_step,
-            "valid_nats": progress.best_nats,
-            "valid_bits_per_char": bits_per(nats, valid.characters),
-            "parameters": parameter_count(self.plan.model),
-            "epochs": self.plan.epochs,
-            "tokens": progress.tokens,
-            "seconds": round(self.seconds, 3),
-            "chars_per_second": round(speed),
-            "precision": self.plan.precision,
-            "ranks": self.group.size,
-        }
+        speed = Speed(self.seconds, self.group.size)
+        progress = self.trainer.progress
+        return summary(self.folder.path, self.plan, self.data, progress, speed, self.whole)

@@ -11,8 +11,9 @@ from typing import Any
 from charrnn.data.encoding import EncodedSplit, count, unknown_characters
 from charrnn.data.id_cache import encode_cached, encode_uncached
 from charrnn.errors import UsageError
-from charrnn.runtime.device import choose_device, choose_precision
+from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
+from charrnn.runtime.precision import possible_precisions
 from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import SavedState
 from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
@@ -79,7 +80,7 @@ def open_run(
         return (yield from continue_run(inputs, data, shared.saved, group))
     base = inputs.start.config if inputs.start else None
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
-    group.check_same({"The precision": planned.plan.precision}, "Say which one with `precision`.")
+    yield from (Note(note) for note in planned.notes)
     yield Planned(planned.plan, planned.estimate)
     return None if plan_only else begin_run(inputs, data, planned, group)
 
@@ -90,7 +91,7 @@ def prepare_shared(
     """Load the state to continue from, if there is one, and get the tokenizer."""
     settings, folder = request.settings, inputs.folder
     device = choose_device(settings.get("device", "auto"))  # checked before a run is moved aside
-    choose_precision(settings.get("precision", "auto"), device)
+    possible_precisions(settings.get("precision", "auto"), device)
     notes: tuple[str, ...] = ()
     if plan_only:
         saved = None

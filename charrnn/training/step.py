@@ -14,6 +14,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch, shard
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN, detach
+from charrnn.model.shapes import TABLES
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.optimizer import Optimizer
 
@@ -96,9 +97,12 @@ class GradientComputer:
         self.group, self.accumulation_steps = group, accumulation_steps
         self.module: nn.Module = BatchLoss(model)
         if group.size > 1:
-            self.module = nn.parallel.DistributedDataParallel(
-                self.module, gradient_as_bucket_view=True
+            # It would send whole tables; `_gather_rows` sends the rows that have a gradient.
+            parallel = nn.parallel.DistributedDataParallel
+            parallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+                self.module, [f"model.{TABLES}"]
             )
+            self.module = parallel(self.module, gradient_as_bucket_view=True)
 
     def backward(self, batch: Batch, state: State | None) -> tuple[float, State]:
         """Compute the gradients of a batch and leave them in the model's parameters.
@@ -121,6 +125,8 @@ class GradientComputer:
                 self.scaler.scale(loss * factor).backward()
             losses.append(loss.detach())
             carried.append(after)
+        for table in self.model.tables():
+            _gather_rows(table, self.group)
         (total,) = self.group.sum(torch.stack(losses).sum().item())
         return total / tokens, join_rows(carried)
 
@@ -149,6 +155,18 @@ class BatchLoss(nn.Module):
         return loss, detach(carried)
 
 
+def _gather_rows(table: Tensor, group: ProcessGroup) -> None:
+    """Sum the sparse gradients of all processes, as the mean of them scaled by their number is."""
+    assert table.grad is not None
+    own = table.grad.coalesce()
+    if group.size > 1:
+        found = group.all_gather((own.indices().cpu(), own.values().cpu()))
+        rows = torch.cat([rows for rows, _ in found], dim=1)
+        values = torch.cat([values for _, values in found]) / group.size
+        own = torch.sparse_coo_tensor(rows, values, table.shape).coalesce()
+    table.grad = own.to(table.device)
+
+
 def join_rows(states: list[State]) -> State:
     """Concatenate the states of successive rows."""
     if len(states) == 1:
@@ -158,8 +176,14 @@ def join_rows(states: list[State]) -> State:
 
 def clip_gradients(model: CharRNN, config: TrainConfig) -> Tensor:
     """Clip by norm and by value as `config` says, and return the norm before clipping."""
-    parameters = list(model.parameters())
-    norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm or math.inf)
+    found = (parameter.grad for parameter in model.parameters() if parameter.grad is not None)
+    gradients = [one.values() if one.is_sparse else one for one in found]
+    norm = nn.utils.get_total_norm(gradients)
+    if config.clip_norm:
+        scale = (config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale)
     if config.clip_value:
-        nn.utils.clip_grad_value_(parameters, config.clip_value)
+        for gradient in gradients:
+            gradient.clamp_(-config.clip_value, config.clip_value)
     return norm

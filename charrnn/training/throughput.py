@@ -3,7 +3,9 @@
 import math
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.training import TrainConfig
@@ -19,7 +21,9 @@ WARM_STEP = 0.9  # a step's time during a run, as a fraction of the time measure
 # a step's work, over a quarter more tokens because of the warm-up.
 SCORING_COST = 0.42
 EVALUATIONS = 10  # of a run whose length was given
-MAX_EVALUATIONS = 20  # of a run with a time budget, which spends 5 % of it on them
+FEWEST_EVALUATIONS, MOST_EVALUATIONS = 5, 20  # of a run with a time budget
+VALIDATION_SHARE = 0.05  # of a run's time, for all evaluations together
+FEWEST_TOKENS = 4096  # that an evaluation scores, unless the validation text is shorter
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,49 @@ class Throughput:
         """Return the throughput for steps that take `factor` times as long."""
         return replace(self, step=self.step * factor)
 
-    def seconds(self, steps: int, eval_every: int) -> float:
-        """Return the seconds that `steps` steps take, evaluations included."""
-        return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
+    def seconds(self, steps: int, eval_every: int, share: float = 1.0) -> float:
+        """Return the seconds that `steps` steps take, evaluations included.
 
-    def steps_within(self, seconds: float, max_steps: int) -> tuple[int, int]:
-        """Return how many steps, at most `max_steps`, and evaluations fit into a time."""
-        evaluations = max(1, min(MAX_EVALUATIONS, int(0.05 * seconds / self.evaluation)))
-        steps = max(10, int((seconds - evaluations * self.evaluation) / self.step))
-        return min(steps, max_steps), evaluations
+        Args:
+            steps: Steps of the run.
+            eval_every: Steps between evaluations.
+            share: Part of the validation text that each evaluation scores.
+        """
+        evaluations = math.ceil(steps / eval_every) * share + (share < 1)
+        return steps * self.step + evaluations * self.evaluation
+
+    def steps_within(self, seconds: float, max_steps: int) -> int:
+        """Return how many steps, at most `max_steps`, fit into a time with their evaluations."""
+        affordable = VALIDATION_SHARE * seconds
+        validation = min(affordable, MOST_EVALUATIONS * self.evaluation)
+        validation += self.evaluation if self.evaluation <= affordable else 0.0  # at the end
+        return min(max_steps, max(10, int((seconds - validation) / self.step)))
+
+
+def validation_settings(
+    steps: int, step_tokens: float, whole: int, given: Mapping[str, Any], *, timed: bool
+) -> dict[str, Any]:
+    """Return how often and how much to validate, so that it takes a small share of the time.
+
+    Args:
+        steps: Steps of the run.
+        step_tokens: Tokens of a step.
+        whole: Tokens of the validation text.
+        given: Settings that were given.
+        timed: Whether the run has a time budget, which a long validation text would exceed.
+    """
+    affordable = VALIDATION_SHARE * steps * step_tokens / SCORING_COST  # tokens scored
+    evaluations = EVALUATIONS
+    if timed:
+        evaluations = max(FEWEST_EVALUATIONS, min(MOST_EVALUATIONS, int(affordable / whole)))
+    every = given.get("eval_every", math.ceil(steps / evaluations))
+    tokens = max(FEWEST_TOKENS, int(affordable / math.ceil(steps / every)))
+    chosen = {
+        "eval_every": every,
+        "valid_tokens": tokens if tokens < whole else None,
+        "valid_whole": whole <= affordable or not timed,
+    }
+    return {name: given.get(name, value) for name, value in chosen.items()}
 
 
 def measure_throughput(
@@ -50,8 +88,12 @@ def measure_throughput(
     precision: str,
     data: EncodedSplit,
     group: ProcessGroup = ALONE,
+    *,
+    seconds: float = MEASURED_SECONDS,
 ) -> Throughput:
     """Time a few steps of a new model, which is then discarded.
+
+    It takes about `seconds`, but at least three steps.
 
     The result is the median of the second half of the steps, because the first steps are much
     slower and other programs may delay some.
@@ -59,7 +101,7 @@ def measure_throughput(
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
     begin, times, measured = time.monotonic(), list[float](), 0.0
-    while len(times) < 3 or measured < MEASURED_SECONDS:
+    while len(times) < 3 or measured < seconds:
         before = time.monotonic()
         trainer.train_once()
         now = time.monotonic()

@@ -30,8 +30,8 @@ class TimeBudget:
         self.reserved_seconds = SECONDS_TO_SAVE + evaluation
         self._last_check = (time.monotonic(), 0)  # the time, and the steps taken by then
 
-    def first_steps(self, throughput: Throughput, now: float) -> tuple[int, int]:
-        """Return the steps and evaluations that fit into the time at the measured speed."""
+    def first_steps(self, throughput: Throughput, now: float) -> int:
+        """Return the steps that fit into the time at the measured speed, with their evaluations."""
         left = self.deadline - now - SECONDS_TO_SAVE
         return throughput.steps_within(left, self.max_steps)
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.base import shard
 from charrnn.data.encoding import EncodedSplit
+from charrnn.data.subset import spread
 from charrnn.errors import DivergedError
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
@@ -61,6 +63,9 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.config, self.precision = model, data, config, precision
         self.group = group
+        self.valid = data.valid
+        if config.valid_tokens is not None:
+            self.valid = spread(data.valid, config.valid_tokens)
         self.batcher = make_batcher(data.train.ids, config, model.start, data.train.starts)
         if data.train.starts is None:  # batches of records vary in size, and need not be even
             check_shards(self.batcher.batch_size, config, group)
@@ -149,18 +154,24 @@ class Trainer:
         what = "gradient is no longer finite" if loss_is_finite else f"loss became {result.loss}"
         raise DivergedError(f"Training diverged: the {what} at step {self.progress.step + 1}.")
 
-    def reschedule(self, steps: int, dropout: float) -> None:
-        """Change the number of steps and the dropout probability of a run in progress.
+    def reschedule(self, steps: int, model: ModelConfig) -> None:
+        """Change the number of steps and the dropout probabilities of a run in progress.
 
         From then on, the learning rate is that of a run with the new number of steps.
         """
         self.config = replace(self.config, steps=steps)
-        self.model.set_dropout(dropout)
+        self.model.set_dropout(model.dropout, model.ngram_dropout)
 
     def evaluate(self, should_stop: ShouldStop = lambda: None) -> Evaluated | None:
-        """Score the validation text, without any effect on training; None if that was given up."""
-        step, data, group = self.progress.step, self.data, self.group
-        score = score_unless_stopped(self.model, data, self.autocast, group, should_stop)
+        """Score the validation text, or the part of it that `valid_tokens` says.
+
+        It has no effect on training. The result is None if it was given up.
+        """
+        step = self.progress.step
+        tokenizer = self.data.tokenizer
+        score = score_unless_stopped(
+            self.model, tokenizer, self.valid, self.autocast, self.group, should_stop
+        )
         if score is None:
             return None
         if not math.isfinite(score.nats):

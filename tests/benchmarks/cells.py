@@ -41,8 +41,9 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.model.network import build
 from charrnn.model.shapes import parameter_count
-from charrnn.runtime.device import autocast, choose_precision, prepare_cpu
+from charrnn.runtime.device import autocast, prepare_cpu
 from charrnn.training.optimizer import Optimizer
+from charrnn.training.precision import choose_precision
 from charrnn.training.step import GradientComputer, train_step
 
 Row = list[str]
@@ -165,7 +166,7 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
 def stepper(config: ModelConfig, batch: int) -> Callable[[], Any]:
     """Return a function that takes one step of training, with AdamW, on batch x 256 symbols."""
     model, train = build(config, 1), TrainConfig(seq_len=256, batch_size=batch, optimizer="adamw")
-    precision = choose_precision("auto", model.device)
+    precision = choose_precision(config, train).name
     optimizer = Optimizer(model, train, precision)
     ids = torch.randint(
         0, config.vocab_size, (batch, 257), generator=torch.Generator().manual_seed(1)

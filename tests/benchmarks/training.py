@@ -33,8 +33,9 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN
 from charrnn.model.network import build
-from charrnn.runtime.device import choose_device, choose_precision, prepare_cpu
+from charrnn.runtime.device import prepare_cpu
 from charrnn.tokenizers import CharTokenizer
+from charrnn.training.precision import choose_precision
 from charrnn.training.trainer import Trainer
 
 SIZE = 2048  # of the matrices
@@ -195,8 +196,9 @@ def main() -> None:
         print_plain(args)
         return
     prepare_cpu(args.threads)
-    precision = choose_precision(args.precision, choose_device("cpu"))
     tokenizer, text = read(args.text)
+    usual = ModelConfig(vocab_size=tokenizer.size)
+    precision = choose_precision(usual, TrainConfig(precision=args.precision)).name
     print(f"{machine()}; {precision}, {torch.get_num_threads()} threads\n")
     print("| step | chars/s | GFLOP/s | matrix product | ratio | times a plain loop |")
     print("|---|---|---|---|---|---|")

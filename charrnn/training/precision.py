@@ -1,0 +1,61 @@
+"""The number format in which a run trains fastest on this machine."""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch.amp.grad_scaler import GradScaler
+
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
+from charrnn.data.batching.base import Batch
+from charrnn.model.network import CharRNN, build
+from charrnn.model.shapes import parameter_count
+from charrnn.runtime.device import autocast, choose_device
+from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.runtime.precision import Precision, fastest_precision, possible_precisions
+from charrnn.training.step import GradientComputer
+
+# Narrower layers have no products large enough for the format to matter.
+MIN_WIDTH = 96
+# Multiplications in a measured part of a step, which take some 50 ms on one core.
+MEASURED_WORK = 2e9
+
+
+def choose_precision(
+    model: ModelConfig, config: TrainConfig, group: ProcessGroup = ALONE
+) -> Precision:
+    """Return the number format that `config` asks for; `auto` is the one that is fastest here.
+
+    All processes of the group call this at once and get the same answer.
+
+    Raises:
+        MachineError: fp16 on a CPU, where torch cannot train in it.
+    """
+    device = choose_device(config.device)
+    names = possible_precisions(config.precision, device)
+    if len(names) == 1 or model.hidden_size < MIN_WIDTH:
+        return Precision(names[0])
+    # Orthogonal matrices take long to make, and do not matter here.
+    shape = replace(model, orthogonal=False, dropout=0.0)
+    network = build(shape, config.seed).to(device)
+    rows = -(-config.batch_size // (group.size * config.accumulate))
+    steps = int(MEASURED_WORK / (3 * parameter_count(model) * rows))
+    batch = _random_batch(network, rows, min(config.seq_len, max(2, steps)))
+    return fastest_precision(names, partial(compute_gradients, network, batch), group)
+
+
+def _random_batch(network: CharRNN, rows: int, steps: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, network.start, (rows, steps + 1), generator=generator)
+    return Batch(ids[:, :-1], ids[:, 1:], True, steps)
+
+
+def compute_gradients(network: CharRNN, batch: Batch, precision: str) -> None:
+    """Compute the gradients of a batch in a number format, and wait until that is done."""
+    scaler = GradScaler(network.device.type, enabled=False)
+    context = partial(autocast, precision, network.device)
+    GradientComputer(network, scaler, context).backward(batch, None)
+    network.zero_grad()
+    if network.device.type == "cuda":
+        torch.cuda.synchronize(network.device)

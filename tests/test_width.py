@@ -1,0 +1,53 @@
+"""The width of a model follows from what it will see of the text, at made-up speeds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config.cells import CELLS
+from charrnn.config.model import ModelConfig
+from charrnn.model.shapes import parameter_count
+from charrnn.training.width import CHARACTERS_PER_PARAMETER, WIDTHS, choose_width
+
+
+@given(
+    seconds=st.floats(0.01, 1e6),
+    speed=st.floats(1.0, 1e7),
+    growth=st.floats(0.0, 3.0),
+    cell=st.sampled_from(sorted(CELLS)),
+)
+def test_the_width_is_the_largest_that_is_worth_it(
+    seconds: float, speed: float, growth: float, cell: str
+) -> None:
+    asked: list[int] = []
+
+    def visible(shape: ModelConfig) -> float:
+        asked.append(shape.hidden_size)
+        return seconds * speed / (shape.hidden_size / 256) ** growth
+
+    model = ModelConfig(vocab_size=65, cell=cell)
+    chosen = choose_width(model, visible)
+    first_guess, asked = asked, []
+    enough = [
+        width
+        for width in WIDTHS
+        if visible(shape := ModelConfig(vocab_size=65, cell=cell, hidden_size=width))
+        >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
+    ]
+    assert chosen == ModelConfig(vocab_size=65, cell=cell, hidden_size=max([*enough, WIDTHS[0]]))
+    # few widths are measured: neighbours, each once
+    numbers = sorted(WIDTHS.index(width) for width in first_guess)
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert WIDTHS.index(chosen.hidden_size) - 1 <= numbers[0] or numbers[0] == WIDTHS.index(256)
+
+
+@pytest.mark.parametrize(
+    ("characters_per_second", "expected"), [(1e3, 96), (20e3, 192), (60e3, 256), (1e6, 512)]
+)
+def test_a_minute_at_some_speeds(characters_per_second: float, expected: int) -> None:
+    """Speeds at a width of 256; the time of a step grows with the square of the width."""
+
+    def visible(shape: ModelConfig) -> float:
+        return 70 * characters_per_second * (256 / shape.hidden_size) ** 2
+
+    assert choose_width(ModelConfig(vocab_size=65), visible).hidden_size == expected
