@@ -20,11 +20,17 @@ READY := .venv/ready
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## Train two minutes on Python's own documentation, sample, score the held-out tenth
-	$(BIN)/charrnn data python-docs
-	$(BIN)/charrnn train data/python-docs.txt --out checkpoints/python-docs --time 2m --fresh
-	$(BIN)/charrnn sample checkpoints/python-docs "The " --length 400
-	$(BIN)/charrnn eval checkpoints/python-docs data/python-docs.txt --valid-fraction 0.1
+demo: $(READY)  ## Train two minutes on prose about Python, sample, score the held-out tenth
+	$(BIN)/charrnn data python-prose
+	$(BIN)/charrnn train data/python-prose.txt --out checkpoints/demo --time 2m --fresh
+	$(BIN)/charrnn sample checkpoints/demo "The " --length 400 --temperature 0.6
+	$(BIN)/charrnn eval checkpoints/demo data/python-prose.txt --valid-fraction 0.1
+	@echo
+	@echo 'To go on:'
+	@echo '  $(BIN)/charrnn train YOUR-TEXT.txt                        a model of a text of yours'
+	@echo '  $(BIN)/charrnn sample checkpoints/demo --interactive      write in turns with this one'
+	@echo '  $(BIN)/charrnn train --resume checkpoints/demo --time 5m  train it three minutes longer'
+	@echo '  source $(BIN)/activate                                    then charrnn alone will do'
 
 test: $(READY)  ## Run the tests, on all cores: three minutes on two
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
@@ -71,8 +77,10 @@ data/shakespeare.txt: | $(READY)
 # torch comes first and alone, so that its index is asked for nothing else.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("charrnn needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@echo 'Setting up .venv: torch first, about 200 MB, then the rest. It takes a minute or two.'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt torch \
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --constraint constraints.txt torch \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+	@echo 'Ready.'

@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-from charrnn.errors import CharRNNError, UsageError
+from charrnn.errors import CharRNNError
 from charrnn.runtime.machine import refused_by_machine
 from charrnn.runtime.signals import exit_on_signals
 
@@ -61,7 +61,7 @@ def null_stream() -> TextIO:
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code."""
     try:
-        code = call(arguments or ["--help"])
+        code = call(arguments)
         sys.stdout.flush()
     except CharRNNError as error:
         return fail(error)
@@ -88,13 +88,13 @@ def call(arguments: list[str]) -> int:
     import typer
 
     from charrnn.cli import app
+    from charrnn.cli.help import usage_error, with_help
 
     try:
         # Typer returns the code of an Exit (also for Ctrl-C), or None without one
-        return app(arguments, prog_name="charrnn", standalone_mode=False) or 0
+        return app(with_help(arguments), prog_name="charrnn", standalone_mode=False) or 0
     except typer.TyperException as error:
-        hint = "See charrnn --help, or charrnn COMMAND --help."
-        raise UsageError(one_line(error.format_message()), hint) from None
+        raise usage_error(error) from None
     except typer.Abort:
         raise KeyboardInterrupt from None
 
@@ -108,7 +108,7 @@ def fail(error: CharRNNError) -> int:
         show_error(error, with_flags)
     except (ImportError, MemoryError, OSError):  # too little of something even for that
         with suppress(OSError):
-            os.write(2, f"charrnn: {one_line(error.message)}\n".encode())
+            os.write(2, f"charrnn: {' '.join(error.message.split())}\n".encode())
     silence_stdout()
     return error.exit_code
 
@@ -123,12 +123,6 @@ def silence_stdout() -> None:
     """Discard what standard output still holds, so that the flush at exit cannot fail."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def one_line(message: str) -> str:
-    """Return a usage message as one line that ends with a full stop."""
-    line = " ".join(message.split())
-    return line if line.endswith((".", "?", ")")) else f"{line}."
 
 
 def report_bug() -> int:

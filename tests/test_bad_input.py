@@ -89,7 +89,6 @@ MODELS = {
         "{tmp}/flipped.safetensors",
         r".*flipped\.safetensors is damaged: its checksum does not match\.",
     ),
-    "training state": ("{model}/last.safetensors", r".*last\.safetensors is not a model\."),
     "empty": ("{tmp}/empty.txt", r".*empty\.txt is empty\."),
     "device": ("/dev/null", r"/dev/null is a device, not a model file\."),
 }
@@ -111,7 +110,7 @@ VALUES = {
     "--seq-len-start": ("0", r"--seq-len-start must be at least 1 and at most .*, not 0\."),
     "--bptt": ("none", r"--bptt must be one of fixed, random, full, not 'none'\."),
     "--bptt-stride": ("0", r"--bptt-stride must be at least 1 and at most .*, not 0\."),
-    "--optimizer": ("adam", r"--optimizer must be one of adamw, muon, not 'adam'\."),
+    "--optimizer": ("adam", r"--optimizer must be one of adamw, muon, sgd, not 'adam'\."),
     "--lr": ("0", r"--lr must be greater than 0 and at most .*, not 0\.0\."),
     "--lr-floor": ("2", r"--lr-floor must be at least 0 and at most 1, not 2\.0\."),
     "--warmup": ("-0.1", r"--warmup must be at least 0 and at most 1, not -0\.1\."),
@@ -122,7 +121,7 @@ VALUES = {
         r"--clip-value must be at least 0 and at most 1000000000\.0, not 1e\+308\.",
     ),
     "--valid-fraction": ("1", r"--valid-fraction must be .*at most 0\.9, not 1\.0\."),
-    "--steps": ("0", r"--steps must be at least 1 .*, not 0\."),
+    "--steps": ("-1", r"--steps must be at least 0 .*, not -1\."),
     "--patience": ("0", r"--patience must be at least 1, not 0\."),
     "--eval-every": ("1e99999", r".*--eval-every.*'1e99999' is not a whole number\."),
     "--save-every": ("0", r"--save-every must be at least 1, not 0\."),
@@ -171,7 +170,7 @@ TABLE: dict[str, tuple[str, int, str]] = {
         f"train: {option}": (f"train {{text}} {NEW} {option} {value}", 2, line)
         for option, (value, line) in VALUES.items()
     },
-    "no text": ("train", 2, r"Missing argument 'TEXT'\."),
+    "no text": ("train", 2, r"A text is needed to train on\."),
     "two lengths": (
         f"train {{text}} {NEW} --epochs 2",
         2,
@@ -192,11 +191,15 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"--epochs must be greater than 0, not 0\.0\.",
     ),
-    "no duration": (f"train {{text}} {NEW} --time 5x", 2, r".*--time.*'5x' is not a number\."),
+    "no duration": (
+        f"train {{text}} {NEW} --time 5x",
+        2,
+        r".*--time.*'5x' is not a duration; write .*",
+    ),
     "no time": (
         f"train {{text}} {NEW} --time 0s",
         2,
-        r".*--time.*'0s' is not a duration; write 90s, 5m or 1h30m\.",
+        r".*--time.*'0s' is not a duration; write 90s, 5m, .*",
     ),
     "two validations": (
         f"train {{text}} {NEW} --valid {{text}} --valid-fraction 0.2",
@@ -536,13 +539,33 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "data: no such": (
         "data shakespear",
         2,
-        r"There is no dataset 'shakespear'; there are python-docs, shakespeare\.",
+        r"There is no dataset 'shakespear'; there are python-prose, python-docs, shakespeare\.",
     ),
     "no such command": ("trian {text}", 2, r"No such command 'trian'\. Did you mean 'train'\?"),
     "no such option": (
         "train {text} --hiden-size 9",
         2,
-        r"No such option: --hiden-size .*--hidden-size.*",
+        r"There is no option --hiden-size\.",
+    ),
+    "bptt of windows": (
+        f"train {{text}} {NEW} --batcher random --bptt full",
+        2,
+        r"--bptt has no effect with --batcher random, which cuts windows\.",
+    ),
+    "activation of an lstm": (
+        f"train {{text}} {NEW} --cell lstm --activation relu",
+        2,
+        r"--activation has no effect with --cell lstm\.",
+    ),
+    "forget bias of an rnn": (
+        f"train {{text}} {NEW} --cell rnn --forget-bias 2",
+        2,
+        r"--forget-bias has no effect with --cell rnn, which has no such gate\.",
+    ),
+    "a run as a text": (
+        f"train {{model}} {NEW}",
+        3,
+        r".* is the folder of a run, not a text\.",
     ),
     "too much": ("info {model} {model}", 2, r"Got unexpected extra argument.*"),
     "no value": ("sample {model} --top-k", 2, r"Option '--top-k' requires an argument\."),
@@ -559,6 +582,7 @@ HINTS = {
     "sample: strangers": "--unknown skip",
     "cuda": "--device cpu",
     "tied": "--embedding-size 8",
+    "no such option": "Did you mean '--hidden-size'?",
     "vocabulary: of characters": "word, bpe, unigram",
     "vocabulary: too large": "Give --vocab-size",
 }

@@ -20,15 +20,9 @@ from typer.main import get_command
 import charrnn as package
 from charrnn import api
 from charrnn.cli import app
-from charrnn.cli.options import (
-    SETTING,
-    flag,
-    parse_duration,
-    parse_float,
-    parse_int,
-    with_flags,
-)
+from charrnn.cli.options import SETTING, flag, with_flags
 from charrnn.cli.train import with_resume_hint
+from charrnn.cli.values import parse_duration, parse_float, parse_int
 from charrnn.config.cells import CELLS
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.config.fields import declared
@@ -54,6 +48,7 @@ TRAIN_OPTIONS = """
     --adaptive --seq-len-start --threads --config --init-from --vocab-size --dry-run --fresh
     --quiet --json --activation --layer-norm --residual --tied --forget-bias --orthogonal
     --lr-floor --warmup --encoding --help --records --accumulate --backend
+    --resume --help-all --seeds
 """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p "
@@ -76,15 +71,24 @@ OTHER_OPTIONS = {
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["train"], ["sample"], ["eval"], ["compare"], ["novelty"], ["gradients"]],
+    [
+        [],
+        ["train"],
+        ["train", "--help-all"],
+        ["sample"],
+        ["eval"],
+        ["compare"],
+        ["novelty"],
+        ["gradients"],
+    ],
     ids=lambda words: " ".join(words) or "charrnn",
 )
 def test_the_help_is_as_it_was_read_last(command: list[str]) -> None:
     """With UPDATE_SNAPSHOTS=1 the files are written anew: read the difference."""
-    shown = process(CHARRNN, *command, "--help")
+    shown = process(CHARRNN, *command, "--help", env={"COLUMNS": "80"})
     assert (shown.code, shown.err) == (0, "")
     text = "".join(f"{line.rstrip()}\n" for line in shown.out.splitlines())
-    path = SNAPSHOTS / f"{'-'.join(['charrnn', *command])}-help.txt"
+    path = SNAPSHOTS / f"{'-'.join(['charrnn', *(one.strip('-') for one in command)])}-help.txt"
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
@@ -246,7 +250,7 @@ def test_a_finished_run_says_so_and_changes_nothing(
     first = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
     before = results(tmp_path)
     again = charrnn.ok("train", text, "--out", tmp_path, *OPTIONS, "--json")
-    assert "This run is already complete; --fresh starts again." in again.err
+    assert "This run is already complete, at step 14. A longer --time" in again.err
     assert results(tmp_path) == before
     timeless = [
         {key: value for key, value in json.loads(one.out).items() if "second" not in key}
@@ -280,9 +284,11 @@ def test_a_signal_in_the_first_step_lets_it_end_and_saves_it(
     monkeypatch.setattr(sys, "argv", ["charrnn", *map(str, command), "--fresh"])
     outcome = charrnn(*command)
     assert (outcome.code, outcome.out) == (130, "")
-    again = f"Continue with: charrnn {shlex.join(map(str, command))}"
-    assert outcome.err.splitlines()[-2:] == ["charrnn: Stopped and saved at step 1.", f"  {again}"]
-    charrnn.ok(*command)
+    said, hint = outcome.err.splitlines()[-2:]
+    assert said == "charrnn: Stopped and saved at step 1."
+    again, _, sample = hint.removeprefix("  Continue with: charrnn ").partition("   Let it ")
+    assert sample == f"write as it is: charrnn sample {tmp_path}"
+    charrnn.ok(*shlex.split(again))
     assert results(tmp_path) == results(model)
 
 
@@ -294,11 +300,12 @@ def test_how_to_continue_is_said_of_what_can_be_continued(monkeypatch: pytest.Mo
         raise InterruptedRun("Stopped.", signal_number=signal.SIGINT)
 
     monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a b.txt", "--fresh"])
-    started = Started(step=0, steps=9, tokens=0, characters_per_token=1.0)
+    started = Started(0, steps=9, tokens=0, characters_per_token=1, folder="checkpoints/a b")
     for before, hint in {
         (): "",
         (Note("x"),): "",
-        (Note("x"), started): "Continue with: charrnn train 'a b.txt'",
+        (Note("x"), started): "Continue with: charrnn train --resume 'checkpoints/a b'   "
+        "Let it write as it is: charrnn sample 'checkpoints/a b'",
     }.items():
         with pytest.raises(InterruptedRun) as stopped:
             list(with_resume_hint(events(*before)))

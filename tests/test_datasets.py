@@ -17,6 +17,7 @@ from charrnn.data.datasets import (
     python_docs,
     write_dataset,
 )
+from charrnn.data.python_prose import paragraphs
 from charrnn.errors import MachineError, UsageError
 
 PLAY = b"First Citizen:\nBefore we proceed any further, hear me speak.\n"
@@ -54,6 +55,35 @@ def test_python_docs_are_written_with_plain_newlines_and_always_the_same(tmp_pat
     assert b"\r" not in written
     assert written.decode("utf-8") == python_docs()
     assert write_dataset("python-docs", path.parent).read_bytes() == written
+
+
+def test_python_prose_is_sentences_and_nothing_else(tmp_path: Path) -> None:
+    path = write_dataset("python-prose", tmp_path, opener=fail(AssertionError("no network")))
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n\n")[:-1]
+    assert len(text) > 300_000
+    assert len(set(lines)) == len(lines)
+    assert all(line[0].isupper() and line[-1] in ".?!" and len(line) >= 80 for line in lines)
+    assert not set(text) & set("<>{}=|\\#")
+
+
+def test_code_lists_and_marks_are_not_prose() -> None:
+    sentence = "A *long* sentence about ``things`` that goes on until it is long enough to be kept"
+    given = f"""{sentence}
+  over two lines.
+
+>>> print(1)
+
+- {sentence}.
+
+    x = {sentence}
+
+short.
+
+{sentence} and is not ended
+"""
+    plain = "A long sentence about things that goes on until it is long enough to be kept"
+    assert list(paragraphs(given)) == [f"{plain} over two lines."]
 
 
 def test_python_docs_are_in_the_order_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

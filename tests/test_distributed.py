@@ -256,6 +256,7 @@ def test_the_first_rank_alone_writes(undisturbed: tuple[Path, list[Any]]) -> Non
         "metrics.jsonl",
         "model.safetensors",
         "previous.safetensors",
+        "run.json",
         "text.ids",
     ]
 

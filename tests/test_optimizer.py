@@ -23,6 +23,7 @@ from charrnn.training.schedule import learning_rate
 
 HIDDEN = 8
 TORCHS_ROUNDS = ((3.4445, -4.7750, 2.0315),) * 5  # its Muon has the same coefficients in each round
+averaging = pytest.mark.parametrize("kind", [kind for kind in OPTIMIZERS if kind != "sgd"])
 every_optimizer = pytest.mark.parametrize("kind", OPTIMIZERS)
 
 
@@ -142,7 +143,7 @@ def by_hand(model: CharRNN, kind: str, lr: float, weight_decay: float) -> dict[s
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("cell", CELLS)
-@every_optimizer
+@averaging
 def test_three_steps_equal_torchs_own_on_separate_gates(
     kind: str, cell: str, tied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +250,7 @@ def test_a_restored_optimizer_takes_the_same_steps_to_the_bit(kind: str, steps: 
     assert same(twin_optimizer.state(), optimizer.state())
 
 
-@every_optimizer
+@averaging
 def test_a_state_of_something_else_is_refused(kind: str) -> None:
     optimizer = optimizer_of(model_of(), kind)
     with pytest.raises(ValueError, match="does not fit"):
@@ -258,7 +259,7 @@ def test_a_state_of_something_else_is_refused(kind: str) -> None:
         optimizer.restore(optimizer.state() | {"steps": torch.tensor(-1)})
 
 
-@every_optimizer
+@averaging
 def test_the_state_covers_every_weight_once(kind: str) -> None:
     model = model_of()
     optimizer = optimizer_of(model, kind)
@@ -295,3 +296,18 @@ def test_weights_loaded_later_are_the_ones_that_move(kind: str) -> None:
     step(model, optimizer, seed=1)
     step(other, optimizer_of(other, kind), seed=1)
     assert same(weights(model), weights(other))
+
+
+def test_plain_gradient_descent_is_torchs() -> None:
+    model, other = model_of(), model_of()
+    ours = optimizer_of(model, "sgd", weight_decay=0.0)
+    theirs = torch.optim.SGD(other.parameters(), lr=0.3)
+    for seed in range(3):
+        step(model, ours, seed, lr=0.3)
+        parameters = dict(other.named_parameters())
+        for name, gradient in gradients(other, seed):
+            parameters[name].grad = gradient
+        theirs.step()
+    for one, mine in zip(other.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, mine)
+    assert ours.state().keys() == {"steps"}

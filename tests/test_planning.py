@@ -219,7 +219,8 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
     assert widths[-1] == 512
     given = asked(seconds=1000.0, settings={"hidden_size": 100})
     assert plan_of(given, train=long).model.hidden_size == 100
-    assert plan_of(asked(seconds=1e-4)).model.hidden_size == 256
+    short = replace(TRAIN, characters=20_000)
+    assert plan_of(asked(seconds=1e-4), train=short).model.hidden_size == 256
 
 
 @pytest.mark.usefixtures("unmeasured")

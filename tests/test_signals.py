@@ -107,8 +107,8 @@ def test_a_stopped_run_says_so_and_how_to_go_on(
         announced == "Stopping after this step, and saving... (again to stop now, without saving)"
     )
     assert said == f"charrnn: Stopped and saved at step {step}."
-    command = hint.removeprefix("  Continue with: charrnn ")
-    assert shlex.split(command) == ["train", str(text), "--out", str(out), *SETTINGS]
+    command = hint.removeprefix("  Continue with: charrnn ").partition("   ")[0]
+    assert shlex.split(command) == ["train", "--resume", str(out)]
     continued = charrnn.ok(*shlex.split(command))
     assert f"Continuing the run in {out} from step {step}." in continued.err
     assert results(out) == expected

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import CHARRNN, Terminal, start
+from rich.console import Console
 from small_runs import OPTIONS
 
 from charrnn.__main__ import run
@@ -20,7 +21,16 @@ from charrnn.errors import DivergedError, InterruptedRun, MachineError, UsageErr
 from charrnn.evaluation.score import Score
 from charrnn.terminal import console, escape, tables, training_progress
 from charrnn.terminal.training_progress import TrainingProgress
-from charrnn.training.events import Evaluated, Sampled, SaveFailed, Trained
+from charrnn.training.events import (
+    Busy,
+    Evaluated,
+    Note,
+    Rescheduled,
+    Sampled,
+    SaveFailed,
+    Started,
+    Trained,
+)
 
 MOVES = re.compile(r"\x1b\[[\d;?]*[A-HJKfsul]|\r(?!\n)")  # what moves a cursor, hides it or erases
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -101,6 +111,55 @@ def test_a_long_line_stays_one_line(
     monkeypatch.setenv("COLUMNS", "20")
     console.show_error(DivergedError("word " * 100), str)
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_prose_hangs_on_a_terminal_and_no_word_or_command_is_cut() -> None:
+    narrow = Console(file=Screen(), width=20, force_terminal=True)
+    assert console.hanging("one two three four five six", narrow, 4) == (
+        "one two three four\n    five six"
+    )
+    command = "Next: charrnn sample checkpoints/a-long-name"
+    assert console.hanging(command, narrow) == command
+    assert console.hanging("short\nlines", narrow) == "short\nlines"
+    long = "one two three four five six"
+    assert console.hanging(long, Console(file=io.StringIO(), width=20)) == long
+
+
+def test_one_of_a_thing_has_no_plural() -> None:
+    assert [tables.counted(number, "step") for number in (0, 1, 2000)] == [
+        "0 steps",
+        "1 step",
+        "2,000 steps",
+    ]
+
+
+def test_a_terminal_says_what_takes_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with view() as one:
+        one.show(Busy("Measuring the speed of this machine"))
+        one.show(Note("done"))
+        one.show(Started(0, 36, 0, 1.0))
+        one.show(Trained(33, 1.5, 0.01, 0.3, 20_000))
+        one.show(Busy("Validating", 34))
+        assert one.bar is not None
+        one.bar.refresh()
+    shown = COLOURS.sub("", screen.getvalue())
+    assert "Measuring the speed of this machine ..." in shown
+    assert re.search(r"step 33 of 36, 0\.\d s left", shown)
+    assert "validating" in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")
+
+
+def test_a_new_number_of_steps_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    one = view()
+    one.steps = 100
+    one.show(Rescheduled(10, 120))
+    one.show(Rescheduled(20, 90))
+    faster, slower = capsys.readouterr().err.splitlines()
+    assert faster == "The machine is faster than expected: 120 steps now, to end in time."
+    assert slower == "The machine is slower than expected: 90 steps now, to end in time."
 
 
 def test_text_is_written_as_it_is_unless_a_terminal_shows_it(
@@ -239,13 +298,12 @@ def test_events_are_shown_line_by_line_in_a_pipe(
     one.show(Sampled(600, "one\x1b\ntwo"))
     one.show(SaveFailed(600, MachineError("Cannot save x: no room.")))
     lines = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"step 500/1,000  loss 1\.500  [12],\d\d\d char/s  0:10 left", lines[0])
+    assert re.fullmatch(r"step 500 of 1,000, 0:10 left  loss 1\.500  [12],\d\d\d char/s", lines[0])
     bits = f"{2 / math.log(2):.3f}"
     assert lines[1] == (
-        f"step 500/1,000  valid 2.0000 nats/token  {bits} bits/char  perplexity 7.389/token"
-        "  (best so far)"
+        f"step 500 of 1,000  valid 2.0000 nats/token  {bits} bits/char  (best so far)"
     )
-    assert lines[2].startswith("step 600/1,000  valid 2.1000")
+    assert lines[2].startswith("step 600 of 1,000  valid 2.1000")
     assert not lines[2].endswith("(best so far)")
     assert lines[3:] == [
         "--- sample at step 600 ---",
@@ -331,7 +389,7 @@ def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == live, (
         "the cursor is hidden, and comes back"
     )
-    assert "step 3/6  valid" in shown
+    assert "step 3 of 6  valid" in shown
     if environment:
         assert not any(re.search(r"\[[\d;]*3\dm", colour) for colour in COLOURS.findall(shown))
 

@@ -75,8 +75,8 @@ def test_a_file_is_read_as_it_is(write: Write) -> None:
 def test_compressed_files_are_unpacked(
     suffix: str, pack: Callable[[bytes], bytes], write: Write
 ) -> None:
-    plain = read_text([write(b"a\r\nb")])
-    assert read_text([write(pack(b"a\r\nb"), f"notes.txt{suffix}")]) == plain
+    plain = read_text([write(b"a\rb")])
+    assert read_text([write(pack(b"a\rb"), f"notes.txt{suffix}")]) == plain
 
 
 def test_several_files_are_joined_in_the_order_given(write: Write) -> None:
@@ -125,10 +125,40 @@ def test_a_folder_gives_its_text_files_sorted_by_path(write: Write, tmp_path: Pa
     assert text.notes == (
         f"Left out, hidden: '{folder}/.git', '{folder}/.hidden', '{folder}/part/.a' and 1 more"
         " (4 in all).",
+        f"Read: '{folder}/a.txt.gz', '{folder}/part/b.txt', '{folder}/z.txt' and 1 more"
+        " (4 in all).",
         f"Left out, not UTF-8: '{folder}/image.png', '{folder}/latin.txt'.",
         f"Left out, binary: '{folder}/program.exe'.",
         f"Byte order mark dropped from the start: '{folder}/z2.txt'.",
     )
+
+
+def test_runs_are_not_texts(write: Write, tmp_path: Path) -> None:
+    write(b"text", "book/a.txt")
+    write(b"x", "book/run/last.safetensors")
+    write(b"{}", "book/run/config.json")
+    text = read_text([str(tmp_path / "book")])
+    assert whole(text) == "text"
+    assert any("Left out, the folder of a run" in note for note in text.notes)
+    with pytest.raises(TextError, match="is the folder of a run, not a text"):
+        read_text([str(tmp_path / "book" / "run")])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"one\r\ntwo\r\n", "Windows line ends"),
+        (b"{\\rtf1\\ansi Hello}", "Rich text"),
+        (b"  <!DOCTYPE html><p>x", "Mark-up"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>", "Mark-up"),
+        (b"\\documentclass{book}", "LaTeX"),
+        (b"one\r\ntwo\nthree\nfour\n", None),
+        (b"plain <html>", None),
+    ],
+)
+def test_what_is_unusual_is_said(content: bytes, said: str | None, write: Write) -> None:
+    notes = [one for one in read_text([write(content)]).notes if "byte order" not in one.lower()]
+    assert [note.startswith(said or "?") for note in notes] == ([True] if said else [])
 
 
 def test_the_current_folder_has_a_name_too(
@@ -143,8 +173,13 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     give_stdin(monkeypatch, "a\r\nb\u2028".encode())
     text = read_text(["-"])
     assert text == Text(
-        "stdin", hashlib.sha256("a\r\nb\u2028".encode()).hexdigest(), characters=5, bytes=7
+        "stdin",
+        hashlib.sha256("a\r\nb\u2028".encode()).hexdigest(),
+        characters=5,
+        bytes=7,
+        notes=text.notes,
     )
+    assert text.notes[0].startswith("Windows line ends")
     assert [whole(text), whole(text)] == ["a\r\nb\u2028"] * 2
     give_stdin(monkeypatch, b"b")
     assert read_text(["-", write(b"c")]).name == "stdin-and-1-more"

@@ -68,7 +68,7 @@ def test_a_training_tells_what_happens_from_the_text_to_the_result(
     whole: tuple[Path, list[RunEvent]],
 ) -> None:
     out, events = whole
-    between = ["Trained", "Evaluated"] * 3  # after steps 5, 10 and 14
+    between = ["Trained", "Busy", "Evaluated"] * 3  # after steps 5, 10 and 14
     assert kinds(events) == ["TextRead", "Planned", "Started", *between, "Saved", "Finished"]
     read = only(TextRead, events)
     assert (read.name, read.tokenizer, read.records) == ("animals", "char", 0)
@@ -130,7 +130,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("measured")
 def test_a_plan_alone_writes_nothing(text: Path, tmp_path: Path) -> None:
     events = list(training_events(asked(text, tmp_path / "run"), plan_only=True))
-    assert kinds(events) == ["TextRead", "Planned"]
+    assert kinds(events) == ["TextRead", "Busy", "Planned"]
     assert only(Planned, events).estimate.seconds == pytest.approx(STEPS * 0.1 + 3 * 0.1)
     assert names(tmp_path) == []
 
@@ -144,7 +144,7 @@ def test_a_plan_alone_is_of_a_new_run_whatever_is_there(
     before, neighbours = results(out), names(out.parent)
     request = asked(text, out, fresh=fresh, steps=20)
     planned = list(training_events(request, plan_only=True))
-    assert kinds(planned) == ["TextRead", "Planned"]
+    assert kinds(planned) == ["TextRead", "Busy", "Planned"]
     assert only(TextRead, planned) == only(TextRead, events)
     assert only(Planned, planned).plan.train.steps == 20
     assert (results(out), names(out.parent)) == (before, neighbours)
@@ -157,7 +157,7 @@ def test_the_same_again_continues_where_the_run_was_stopped(
     first = interrupted(request, 3)
     assert kinds(first) == ["TextRead", "Planned", "Started", "Trained"]
     events = list(training_events(request))
-    between = ["Trained", "Evaluated"] * 3
+    between = ["Trained", "Busy", "Evaluated"] * 3
     assert kinds(events) == [
         "TextRead",
         "Note",
@@ -184,7 +184,10 @@ def test_a_complete_run_is_not_trained_again(
     files = results(out)
     events = list(training_events(asked(text, out)))
     assert kinds(events) == ["TextRead", "Note", "Finished"]
-    assert only(Note, events).text == "This run is already complete; `fresh` starts again."
+    assert only(Note, events).text == (
+        "This run is already complete, at step 14. A longer `seconds`, `steps` or `epochs` trains "
+        "it further; `fresh` starts again."
+    )
     known = ("valid_nats", "best_step", "tokens", "step", "parameters")
     now, then = only(Finished, events).summary, only(Finished, before).summary
     assert {name: now[name] for name in known} == {name: then[name] for name in known}

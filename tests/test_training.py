@@ -106,9 +106,12 @@ def test_a_short_text_is_learned_by_heart(cell: str, activation: str, batcher: s
     assert "".join(written) == (SENTENCE * 2)[10 : 10 + len(SENTENCE)]
 
 
+RATES = dict.fromkeys(OPTIMIZERS, 0.05) | {"sgd": 1.0}
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_one_character_alone_is_certain_in_the_end(optimizer: str) -> None:
-    one = trainer("a" * 200, optimizer=optimizer, steps=80, lr=0.05, eval_every=80)
+    one = trainer("a" * 200, optimizer=optimizer, steps=80, lr=RATES[optimizer], eval_every=80)
     *_, last = one.run()
     assert isinstance(last, Evaluated)
     assert last.score.perplexity == pytest.approx(1, abs=0.01)
@@ -480,3 +483,11 @@ def test_a_progress_that_cannot_be_is_refused(wrong: dict[str, Any], error: type
     with pytest.raises(error):
         Progress.from_dict(Progress().to_dict() | wrong)
     assert Progress.from_dict(Progress().to_dict()) == Progress()
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(36, [17, 36]), (34, [17, 34]), (40, [17, 34, 40]), (39, [17, 34, 39])]
+)
+def test_nothing_is_validated_just_before_the_end(steps: int, expected: list[int]) -> None:
+    events = trainer(steps=steps, eval_every=17).run()
+    assert [event.step for event in events if isinstance(event, Evaluated)] == expected

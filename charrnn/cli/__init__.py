@@ -14,21 +14,23 @@ from charrnn.cli.compare import compare
 from charrnn.cli.data import data
 from charrnn.cli.eval import evaluate
 from charrnn.cli.gradients import gradients
+from charrnn.cli.help import help_option
 from charrnn.cli.info import info
 from charrnn.cli.novelty import novelty
 from charrnn.cli.options import as_command
 from charrnn.cli.sample import sample
 from charrnn.cli.tokenize import tokenize
-from charrnn.cli.train import train
+from charrnn.cli.train import COMMON, train
 from charrnn.runtime.rendezvous import check_single_process
 from charrnn.version import __version__
 
 app = typer.Typer(
     help="Train recurrent language models on a text, sample from them, and measure how well they "
-    "predict.",
-    epilog="Exit codes: 0 ok, 1 a bug in charrnn, 2 usage, 3 the input text, 4 a model file, 5 the "
+    "predict. Begin with: charrnn train novel.txt",
+    epilog="charrnn help COMMAND tells more about one. Exit codes: 0 ok, 1 a bug in "
+    "charrnn, 2 usage, 3 the input text, 4 a model file, 5 the "
     "machine (disk, permission, device), 6 training diverged, 130 interrupted, 143 terminated.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": []},
     pretty_exceptions_enable=False,
 )
 COMMANDS: dict[str, tuple[Callable[[Any], None], str]] = {
@@ -61,10 +63,10 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], str]] = {
         tokenize,
         'Example: charrnn tokenize checkpoints/shakespeare "To be, or not to be"',
     ),
-    "data": (data, "Example: charrnn data python-docs"),
+    "data": (data, "Example: charrnn data python-prose"),
 }
 for name, (function, example) in COMMANDS.items():
-    app.command(name, epilog=example)(as_command(function))
+    app.command(name, epilog=example)(as_command(function, COMMON if name == "train" else ()))
 
 
 def show_version(wanted: bool) -> None:
@@ -83,6 +85,7 @@ def main(
             "--version", help="Show the version and exit.", callback=show_version, is_eager=True
         ),
     ] = False,
+    help: bool = help_option("help"),
 ) -> None:
     """Refuse to run any command but `train` in several processes."""
     if context.invoked_subcommand not in (None, "train"):

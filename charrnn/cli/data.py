@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.cli.program import program
 from charrnn.config.fields import argument, option
 from charrnn.data.datasets import DATASETS, write_dataset
 from charrnn.terminal.console import show_note, write_text
@@ -24,5 +25,5 @@ def data(options: DataOptions) -> None:
         write_table(list(DATASETS.items()))
         return
     path = write_dataset(options.name, options.folder)
-    show_note(f"Next: charrnn train {shlex.quote(str(path))}")
+    show_note(f"Next: {program()} train {shlex.quote(str(path))}")
     write_text(f"{path}\n")

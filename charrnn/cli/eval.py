@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from charrnn.cli.options import show_notes
+from charrnn.cli.options import note_validation, show_notes
 from charrnn.config.fields import option
 from charrnn.errors import UsageError
 from charrnn.evaluation.report import Evaluation, ScoreReport
@@ -68,6 +68,7 @@ def evaluate(options: EvalOptions) -> None:
     """Score a text: perplexity, bits per character and per byte, compared with baselines."""
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         evaluation = Evaluation(options.request, progress)
+        note_validation(evaluation.saved.about)
         if options.by_line:
             write_lines(evaluation.lines(), as_json=options.json)
             return

@@ -1,16 +1,25 @@
-"""`charrnn info`: what a model file contains."""
+"""`charrnn info`: what a model file contains, and how far its run is."""
 
+import shlex
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from charrnn.api import load
+from charrnn.cli.program import program
 from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.request import MODEL
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import display_path
+from charrnn.storage.lock import holder_of
+from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import write_json
-from charrnn.terminal.tables import info_rows, write_table
+from charrnn.terminal.info_table import info_rows
+from charrnn.terminal.tables import write_table
+
+INVALID_FACTS_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +31,7 @@ class InfoOptions:
 
 
 def info(options: InfoOptions) -> None:
-    """Show what a model contains and how it was trained."""
+    """Show what a model contains, how it was trained, and how to continue."""
     saved = load(options.model).saved
     facts = saved.about | {  # values that were checked come last, so the file cannot replace them
         "config": saved.config.to_dict(),
@@ -30,14 +39,47 @@ def info(options: InfoOptions) -> None:
         "table_parameters": table_size(saved.config),
         "tokenizer": saved.tokenizer.kind,
         "sha256": saved.sha256,
+        "run": {},
     }
-    if options.json:
-        write_json(facts)
-        return
     try:
+        if options.model.is_dir():
+            facts["run"] = run_facts(RunFolder(options.model))
+        if options.json:
+            write_json(facts)
+            return
         rows = info_rows(facts)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except INVALID_FACTS_ERRORS as error:
         name = display_path(options.model)
         message = f"{name} has invalid facts about its training, which charrnn did not write."
         raise ModelFileError(message) from error
     write_table(rows)
+
+
+def run_facts(folder: RunFolder) -> dict[str, Any]:
+    """Return how far a run is, how to continue it, its text, when, how long and with what.
+
+    Returns:
+        JSON values; empty if the folder holds no training state.
+    """
+    state = folder.load_state()
+    if state is None:
+        return {}
+    facts, holder = state.facts, holder_of(folder.path)
+    step = facts["trainer"]["progress"]["step"]
+    sources, sessions = folder.record.sources(), folder.record.sessions()
+    place = shlex.quote(str(folder.path))
+    from_stdin = "-" in sources.get("texts", ())
+    changed = datetime.fromtimestamp(folder.last.stat().st_mtime, UTC)
+    return {
+        "folder": str(folder.path),
+        "state": "training" if holder else "finished" if facts["finished"] else "stopped",
+        "held_by": holder,
+        "step": step,
+        "steps": facts["train"]["steps"],
+        "seconds": folder.record.seconds_at(step),
+        "continue": f"{program()} train {'- ' * from_stdin}--resume {place}",
+        "texts": [*sources.get("texts", ()), *sources.get("valid", ())],
+        "began": sessions[0].get("began") if sessions else None,
+        "saved": changed.isoformat(timespec="seconds"),
+        "sessions": sessions,
+    }

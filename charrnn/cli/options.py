@@ -8,7 +8,7 @@ given.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,17 +16,28 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from charrnn.cli.help import help_option
+from charrnn.cli.values import completion, parser
 from charrnn.config.fields import Setting
 from charrnn.terminal.console import show_note
 from charrnn.training.request import TrainRequest
 
-SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
+def as_command(
+    function: Callable[[Any], None], common: tuple[str, ...] = ()
+) -> Callable[..., None]:
+    """Return a command for Typer: a function with one keyword parameter for each option.
 
-def as_command(function: Callable[[Any], None]) -> Callable[..., None]:
-    """Return a command for Typer: a function with one keyword parameter for each option."""
+    Args:
+        function: What the command does; its only parameter is a dataclass of the options.
+        common: Names of the options that `--help` shows, if not all; `--help-all` shows all.
+    """
     (kind,) = (hint for name, hint in get_type_hints(function).items() if name != "return")
     parameters = list(parameters_of(kind))
+    for name in ("help", "help_all") if common else ("help",):
+        declared = help_option(name, common)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, keyword, default=declared, annotation=bool))
 
     def command(**given: Any) -> None:
         function(build(kind, given))
@@ -101,6 +112,7 @@ def parameter(spec: Field[Any], hint: Any, *, given_only: bool) -> inspect.Param
     info: dict[str, Any] = {"help": help_text(spec, given_only), "show_default": False}
     if kind is not bool:
         info |= {"metavar": metavar(setting, kind), "parser": parser(setting, kind)}
+    info["autocompletion"] = completion(setting)
     if setting.positional:
         declared: Any = typer.Argument(default, **info)
     else:
@@ -122,15 +134,8 @@ def base_type(hint: Any) -> type:
 
 def metavar(setting: Setting, kind: type) -> str:
     """Return the placeholder for a value in the help."""
-    names = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
-    return setting.metavar or "|".join(setting.choices) or names[kind]
-
-
-def parser(setting: Setting, kind: type) -> Callable[[Any], Any] | None:
-    """Return the function that parses a value, or None if Typer does."""
-    if setting.metavar == "TIME":
-        return parse_duration
-    return {int: parse_int, float: parse_float}.get(kind)
+    names = {int: "N", float: "X", str: "NAME" if setting.choices else "TEXT", Path: "PATH"}
+    return setting.metavar or names[kind]
 
 
 def help_text(spec: Field[Any], given_only: bool) -> str:
@@ -140,7 +145,11 @@ def help_text(spec: Field[Any], given_only: bool) -> str:
     shown = "on" if default is True else "off" if default is False and given_only else default
     nothing = default in (None, (), MISSING) or (default is False and not given_only)
     note = setting.default_note or ("" if nothing else f"{shown}")
-    return with_flags(f"{setting.meaning}{f' (default: {note})' if note else ''}.")
+    named = all(one in setting.meaning for one in setting.choices)
+    more = [] if named else [", ".join(setting.choices)]
+    more += [f"default: {note}"] if note else []
+    listed = f" ({'; '.join(more)})" if more else ""
+    return with_flags(f"{setting.meaning}{listed}.")
 
 
 SETTING = re.compile(r"(?<![^\s(])`([a-z][a-z0-9_]*)`(?=[.,:;)?]*(?:\s|$))")
@@ -156,6 +165,13 @@ def with_flags(text: str) -> str:
     return SETTING.sub(lambda found: flag(found[1]), text)
 
 
+def note_validation(about: Mapping[str, Any]) -> None:
+    """Show a note if the facts about a model say that it was not validated."""
+    if about.get("validated", True) is False:
+        step = about.get("step")
+        show_note(f"These are the run's weights at step {step}, which are not validated yet.")
+
+
 def show_notes(notes: Iterable[str]) -> None:
     """Show notes on standard error, with settings as flags."""
     for note in notes:
@@ -165,36 +181,3 @@ def show_notes(notes: Iterable[str]) -> None:
 def flag(name: str) -> str:
     """Return the command-line flag of a setting."""
     return CUSTOM_FLAGS.get(name, f"--{name.replace('_', '-')}")
-
-
-def parse_int(text: str | int) -> int:
-    """Return a whole number, written as 1000, 1_000 or 1e3, or given as a number by a default."""
-    try:
-        return int(text)
-    except ValueError:
-        number = parse_float(text)
-    if not number.is_integer():
-        raise typer.BadParameter(f"{text!r} is not a whole number.")
-    return int(number)
-
-
-def parse_float(text: str | float) -> float:
-    """Return the number that a text stands for."""
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a number.") from None
-
-
-def parse_duration(text: str | float) -> float:
-    """Return a duration in seconds, written as 90, 90s, 5m, 1.5h or 1h30m."""
-    total, number = 0.0, ""
-    given = str(text).strip().lower()
-    for character in given + ("" if given[-1:] in SECONDS_PER_UNIT else "s"):
-        if character in SECONDS_PER_UNIT and number:
-            total, number = total + parse_float(number) * SECONDS_PER_UNIT[character], ""
-        else:
-            number += character
-    if number or total <= 0:
-        raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 5m or 1h30m.")
-    return total

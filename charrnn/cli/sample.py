@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from charrnn.api import Model, load
+from charrnn.cli.options import note_validation
 from charrnn.cli.sample_options import SampleOptions, read_prompt, samples_to_dict
 from charrnn.cli.sample_records import sample_records
 from charrnn.errors import UsageError
@@ -12,6 +13,7 @@ from charrnn.terminal.console import write_json, write_text
 def sample(options: SampleOptions) -> None:
     """Write new text to standard output as it is generated."""
     model = load(options.model)
+    note_validation(model.about)
     prompt = read_prompt(options.prompt, options.prompt_file)
     if model.format.separator is not None:
         sample_records(model, prompt, options)

@@ -3,21 +3,29 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charrnn.cli.config_file import read_config
 from charrnn.cli.options import with_flags
+from charrnn.cli.program import program
+from charrnn.cli.seeds import in_common, requests_for
 from charrnn.config.fields import option
-from charrnn.config.training import REPORT
-from charrnn.errors import InterruptedRun
+from charrnn.config.training import LEARN, REPORT
+from charrnn.errors import InterruptedRun, UsageError
 from charrnn.model.shapes import describe_size, parameter_count, table_size
 from charrnn.runtime.rendezvous import group_from
 from charrnn.runtime.signals import stop_requests
-from charrnn.terminal.console import write_json
-from charrnn.terminal.tables import format_duration, format_megabytes, write_table
+from charrnn.terminal.console import show_note, write_json
+from charrnn.terminal.tables import (
+    counted,
+    format_duration,
+    format_megabytes,
+    model_features,
+    write_table,
+)
 from charrnn.terminal.training_progress import TrainingProgress
 from charrnn.training.events import Finished, Note, Planned, RunEvent, Started
 from charrnn.training.request import TrainRequest
@@ -39,12 +47,54 @@ class TrainOptions:
     quiet: bool = option(
         False, "Show warnings and errors only", group=REPORT, flags=("--quiet", "-q")
     )
+    seeds: int | None = option(
+        None,
+        "Train this many runs that differ in their seed, in NAME/seed-0, NAME/seed-1 and so on",
+        group=LEARN,
+    )
     json: bool = option(False, "At the end, write the result as one JSON object", group=REPORT)
+
+
+# What `--help` shows; `--help-all` shows all.
+COMMON = (
+    "preset",
+    "seconds",
+    "steps",
+    "resume",
+    "fresh",
+    "out",
+    "init_from",
+    "valid",
+    "tokenizer",
+    "records",
+    "cell",
+    "num_layers",
+    "hidden_size",
+    "lr",
+    "dry_run",
+)
 
 
 def train(options: TrainOptions) -> None:
     """Train a model on a text, or continue a run that was interrupted."""
     request = with_config(options.request, options.config)
+    if options.seeds is None:
+        train_one(request, options, show=True)
+        return
+    if options.dry_run:
+        raise UsageError("`seeds` cannot be used with `dry_run`.", "Leave one out.")
+    summaries = []
+    for number, one in enumerate(requests_for(request, options.seeds), 1):
+        if not options.quiet:
+            show_note(f"--- run {number} of {options.seeds}: seed {one.settings['seed']} ---")
+        last = train_one(one, options, show=False)
+        assert isinstance(last, Finished)
+        summaries.append(last.summary)
+    show_seeds(in_common(summaries), options)
+
+
+def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> RunEvent | None:
+    """Train one model, and return the last event; `show` its result."""
     main = group_from(os.environ).is_main
     with (
         TrainingProgress(quiet=options.quiet, silent=not main) as view,
@@ -54,15 +104,29 @@ def train(options: TrainOptions) -> None:
             request, should_stop=stop, on_progress=view.reading, plan_only=options.dry_run
         )
         last = None
-        for event in with_resume_hint(events):
+        for event in with_resume_hint(events, several=options.seeds is not None):
             if isinstance(event, Started):
                 stop()  # from now on, a signal lets the step end and saves it
-            view.show(event)
+            if not (options.dry_run and isinstance(event, Planned)):  # shown as a table below
+                view.show(event)
             last = event
     if main and isinstance(last, Finished):
-        show_result(last, view, as_json=options.json)
+        show_result(last, view, as_json=options.json and show)
     elif main and isinstance(last, Planned):
         show_dry_run(last, as_json=options.json)
+    return last
+
+
+def show_seeds(common: Mapping[str, Any], options: TrainOptions) -> None:
+    """Show what several runs have in common, and what to type next."""
+    bits, runs = common["valid_bits_per_char"], len(common["runs"])
+    spread = "" if bits["std"] is None else f", standard deviation {bits['std']:.4f}"
+    if not options.quiet:
+        texts = shlex.join(options.request.texts)
+        show_note(f"{counted(runs, 'run')}: mean {bits['mean']:.4f} bits per character{spread}")
+        show_note(f"Next: {program()} compare {shlex.quote(common['out'])} {texts}")
+    if options.json:
+        write_json(common)
 
 
 def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:
@@ -77,23 +141,38 @@ def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:
     return replace(request, settings=settings)
 
 
-def with_resume_hint(events: Iterator[RunEvent]) -> Iterator[RunEvent]:
+def with_resume_hint(events: Iterator[RunEvent], *, several: bool = False) -> Iterator[RunEvent]:
     """Yield events as the command line shows them; if interrupted, add how to continue the run.
 
     A run that is interrupted before its first step has nothing that could be continued.
+
+    Args:
+        events: The events.
+        several: It is one of several runs, which the same command continues.
     """
-    has_started = False
+    folder = None
     try:
         for event in events:
-            has_started = has_started or isinstance(event, Started)
+            folder = event.folder if isinstance(event, Started) else folder
             yield note_with_flags(event)
     except InterruptedRun as interruption:
-        if not has_started:
+        if folder is None:
             raise
-        again = [word for word in sys.argv[1:] if word != "--fresh"]
         start = "the same torchrun, and " if group_from(os.environ).size > 1 else ""
-        interruption.hint = f"Continue with: {start}{shlex.join(['charrnn', *again])}"
+        place = shlex.quote(folder)
+        interruption.hint = (
+            f"Continue with: {start}{resume_command(place, several)}   "
+            f"Let it write as it is: {program()} sample {place}"
+        )
         raise
+
+
+def resume_command(folder: str, several: bool) -> str:
+    """Return the command that continues the run in a folder; standard input is given again."""
+    if several:
+        return shlex.join([program(), *(word for word in sys.argv[1:] if word != "--fresh")])
+    from_stdin = any(word == "-" for word in sys.argv[1:])
+    return f"{program()} train {'- ' * from_stdin}--resume {folder}{' < TEXT' * from_stdin}"
 
 
 def note_with_flags(event: RunEvent) -> RunEvent:
@@ -109,7 +188,7 @@ def show_result(event: Finished, view: TrainingProgress, *, as_json: bool) -> No
         f"validation {summary['valid_nats']:.4f} nats per token, "
         f"{summary['valid_bits_per_char']:.3f} bits per character"
     )
-    view.say(f"Next: charrnn sample {shlex.quote(summary['out'])}")
+    view.say(f"Next: {program()} sample {shlex.quote(summary['out'])}")
     if as_json:
         write_json(summary)
 
@@ -128,10 +207,16 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
     if as_json:
         write_json(facts | {"model": plan.model.to_dict(), "train": plan.train.to_dict()})
         return
+    model, train = plan.model, plan.train
+    shape = f"{model.cell} {model.num_layers} x {model.hidden_size}, dropout {model.dropout:g}"
+    batches = f"{train.batch_size} x {train.seq_len}, {train.optimizer}, learning rate {train.lr:g}"
     rows = [
+        ("model", ", ".join([shape, *model_features(vars(model))])),
+        ("training", batches),
+        ("device", f"{estimate.device}, {plan.precision}"),
         ("parameters", describe_size(plan.model)),
         ("memory", f"about {format_megabytes(estimate.memory_bytes or 0)} besides torch itself"),
-        ("steps", f"{plan.train.steps:,}, {plan.epochs:.1f} epochs"),
+        ("steps", f"{train.steps:,}, {plan.epochs:.1f} epochs"),
         ("time", f"about {format_duration(estimate.seconds or 0)}"),
     ]
     write_table(rows, "Nothing was trained or written. The run would have:")

@@ -14,7 +14,7 @@ from charrnn.errors import UsageError
 
 BATCHERS = ("sequential", "random")
 BPTT_MODES = ("fixed", "random", "full")
-OPTIMIZERS = ("adamw", "muon")
+OPTIMIZERS = ("adamw", "muon", "sgd")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BACKENDS = ("auto", "gloo", "nccl")
@@ -93,11 +93,18 @@ class TrainConfig(Checked):
     )
     optimizer: str = option(
         "muon",
-        "Muon for the layers' matrices and AdamW for the rest, or AdamW for all",
+        "Muon for the layers' matrices and AdamW for the rest, AdamW for all, or plain SGD for all",
         choices=OPTIMIZERS,
         group=LEARN,
     )
-    lr: float = option(8e-3, "Peak learning rate", above=0, high=1e9, group=LEARN)
+    lr: float = option(
+        8e-3,
+        "Peak learning rate",
+        above=0,
+        high=1e9,
+        group=LEARN,
+        default_note="0.008; 1 for sgd",
+    )
     lr_floor: float = option(
         0.05, "Final learning rate as a fraction of the peak", low=0, high=1, group=LEARN
     )
@@ -105,7 +112,12 @@ class TrainConfig(Checked):
         0.03, "Fraction of the steps in which the learning rate rises", low=0, high=1, group=LEARN
     )
     weight_decay: float = option(
-        0.1, "Decoupled weight decay of matrices and embeddings", low=0, high=10, group=LEARN
+        0.1,
+        "Decoupled weight decay of matrices and embeddings",
+        low=0,
+        high=10,
+        group=LEARN,
+        default_note="0.1; 0 for sgd",
     )
     clip_norm: float = option(
         1.0,
@@ -122,7 +134,7 @@ class TrainConfig(Checked):
         group=LEARN,
     )
     steps: int = option(
-        1000, "Optimizer steps", low=1, high=1 << 40, group=LENGTH, default_note=CHOSEN
+        1000, "Optimizer steps", low=0, high=1 << 40, group=LENGTH, default_note=CHOSEN
     )
     patience: int | None = option(
         None, "Stop after this many evaluations without improvement", low=1, group=LENGTH

@@ -1,4 +1,4 @@
-"""Two sample texts: one that comes with Python, and one that is a common benchmark."""
+"""Sample texts: two that come with Python, and one that is a common benchmark."""
 
 import hashlib
 from collections.abc import Callable
@@ -7,10 +7,13 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
+from charrnn.data.python_prose import python_prose
 from charrnn.errors import MachineError, UsageError
 from charrnn.storage.atomic import io_error, write_atomic
 
 DATASETS = {
+    "python-prose": "Sentences about Python, from the documentation that comes with it: about "
+    "500,000 characters; no network needed.",
     "python-docs": "The Python language reference, which comes with Python: 465,000 characters; "
     "no network needed.",
     "shakespeare": "Tiny Shakespeare: 1,115,394 characters of the plays; downloaded once and "
@@ -61,7 +64,8 @@ def write_dataset(name: str, folder: Path, *, opener: Opener = open_url) -> Path
             return path
     except OSError as error:
         raise io_error("use", path, error) from None
-    write_atomic(path, python_docs().encode() if name == "python-docs" else _download(path, opener))
+    local = {"python-docs": python_docs, "python-prose": python_prose}
+    write_atomic(path, local[name]().encode() if name in local else _download(path, opener))
     return path
 
 

@@ -36,6 +36,20 @@ class NotTextError(TextError):
         self.what = what
 
 
+def unusual(start: str) -> tuple[str, ...]:
+    """Return what is unusual about a text, by its first `HEAD` characters, and what to do."""
+    found, head = list[str](), start.lstrip().lower()
+    if start.count("\r\n") > start.count("\n") // 2:
+        found.append("Windows line ends, learned as they are: better save it with Unix ones (LF)")
+    if head.startswith("{\\rtf"):
+        found.append("Rich text, whose codes are learned too: save it as plain text first")
+    elif head.startswith(("<!doctype", "<html", "<?xml", "<tei", "<body")):
+        found.append("Mark-up, which is learned too: save it as plain text first")
+    elif head.startswith(("\\documentclass", "%pdf")):
+        found.append("LaTeX, whose commands are learned too (pandoc -t plain removes them)")
+    return tuple(found)
+
+
 def display_name(path: str) -> str:
     """Return the name of a path for messages."""
     return "standard input" if path == "-" else repr(path)

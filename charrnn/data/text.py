@@ -116,7 +116,7 @@ def read_text(
         names = _listed([display_name(path) for path in paths])
         raise TextError(f"There is {what} in {names}.", " ".join(notes))
     sha256 = size.digest.hexdigest()
-    name, files = _name(paths), tuple(used)
+    name, files = text_name(paths), tuple(used)
     return Text(name, sha256, size.characters, size.bytes, notes, files, on_progress)
 
 
@@ -145,6 +145,10 @@ def _add_file(
             raise
         remarks[f"Left out, {error.what}"].append(name)
         return None
+    if file.in_folder:
+        remarks["Read"].append(name)
+    for remark in found.remarks if not found.blank else ():
+        remarks[remark].append(name)
     if found.has_nul:
         remarks["NUL characters, so perhaps UTF-16 or binary"].append(name)
     if found.has_bom:
@@ -169,7 +173,18 @@ def check_encoding(encoding: str) -> None:
 def _text_files(path: str, encoding: str, remarks: Remarks) -> list[TextFile]:
     if path == "-" or not _is_folder(path):
         return [TextFile(path, encoding)]
+    if _is_run(path):
+        raise TextError(
+            f"{display_name(path)} is the folder of a run, not a text.",
+            f"Name the text that is meant; to continue the run: charrnn train `resume` {path}",
+        )
     return [TextFile(str(file), encoding, in_folder=True) for file in _files_below(path, remarks)]
+
+
+def _is_run(folder: str) -> bool:
+    """Return whether a folder is that of a run, which holds models, not texts."""
+    files = ("model.safetensors", "last.safetensors")
+    return any(os.path.lexists(os.path.join(folder, name)) for name in files)  # noqa: PTH118
 
 
 def _is_folder(path: str) -> bool:
@@ -185,7 +200,9 @@ def _files_below(folder: str, remarks: Remarks) -> list[Path]:
             hidden = sorted(name for name in [*folders, *names] if name.startswith("."))
             remarks["Left out, hidden"] += [display_name(str(Path(parent, n))) for n in hidden]
             # os.walk descends into the folders that are left in this list.
-            folders[:] = sorted(name for name in folders if name not in hidden)
+            runs = [name for name in folders if _is_run(str(Path(parent, name)))]
+            remarks["Left out, the folder of a run"] += [str(Path(parent, name)) for name in runs]
+            folders[:] = sorted(name for name in folders if name not in {*hidden, *runs})
             files += [Path(parent, name) for name in names if name not in hidden]
         return sorted(path for path in files if path.is_file())
     except OSError as error:
@@ -202,7 +219,8 @@ def _total_bytes(groups: Iterable[Iterable[TextFile]]) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _name(paths: Sequence[str]) -> str:
+def text_name(paths: Sequence[str]) -> str:
+    """Return the short name of a text, which is also that of a run."""
     if paths[0] == "-":
         first = "stdin"
     else:

@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from charrnn.data.not_text import HEAD, NotTextError, display_name, undecodable
+from charrnn.data.not_text import HEAD, NotTextError, display_name, undecodable, unusual
 from charrnn.errors import MachineError, TextError, UsageError
 from charrnn.tokenizers.base import to_bytes
 
@@ -49,6 +49,7 @@ class FileScan:
         blank: Whether it is nothing but white space.
         has_bom: Whether it starts with a byte order mark, which is not part of the text.
         has_nul: Whether it contains a NUL character.
+        remarks: What is unusual about it, and what to do.
     """
 
     characters: int
@@ -56,6 +57,7 @@ class FileScan:
     blank: bool
     has_bom: bool
     has_nul: bool
+    remarks: tuple[str, ...] = ()
 
 
 class TextFile:
@@ -116,15 +118,17 @@ class TextFile:
         first = next(texts, "")
         if self.in_folder and "\0" in first[:HEAD]:
             raise NotTextError(self.path, "binary")
-        characters, size, blank, has_nul = 0, 0, True, False
+        characters, size, blank, has_nul, head = 0, 0, True, False, ""
         for text in chain([first.removeprefix(BYTE_ORDER_MARK)], texts):
+            head += text[: HEAD - len(head)]
             data = to_bytes(text, before=before + characters)
             digest.update(data)
             characters, size = characters + len(text), size + len(data)
             blank = blank and (not text or text.isspace())
             has_nul = has_nul or "\0" in text
             on_bytes(size)
-        return FileScan(characters, size, blank, first.startswith(BYTE_ORDER_MARK), has_nul)
+        has_bom = first.startswith(BYTE_ORDER_MARK)
+        return FileScan(characters, size, blank, has_bom, has_nul, unusual(head))
 
     def _decoded(self) -> Iterator[str]:
         decoder, taken = None, 0

@@ -44,6 +44,23 @@ def take_lock(folder: Path) -> int:
         raise io_error("lock", folder, error) from error
 
 
+def holder_of(folder: Path) -> str:
+    """Return who holds a folder's lock, as its error message says it; empty if nobody does."""
+    if fcntl is None:
+        return ""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _read_holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
 def _try_lock(descriptor: int, path: Path) -> bool:
     if fcntl is None:
         return True

@@ -60,23 +60,21 @@ def load_model(path: Path) -> SavedModel:
     """Read a model and check that its parts agree.
 
     Args:
-        path: A model file, or a run folder, whose `model.safetensors` is read.
+        path: A model file, or a run folder, whose `model.safetensors` is read. Before the first
+            validation there is none; then, and if it is given itself, `last.safetensors` is read,
+            the newest weights.
 
     Raises:
         ModelFileError: The file is missing, damaged, foreign, of a newer format, contradictory, or
             of a model that diverged.
         MachineError: See `charrnn.storage.container.read_file`.
     """
-    is_folder = os.path.isdir(path)  # noqa: PTH112 (this one never raises)
-    file = path / "model.safetensors" if is_folder else path
+    file = _model_in(path) if os.path.isdir(path) else path  # noqa: PTH112 (never raises)
     name = display_path(file)
-    if is_folder and not os.path.lexists(file):
-        raise ModelFileError(
-            f"{display_path(path)} holds no model.safetensors: training has not saved a model "
-            "there yet."
-        )
     data = read_file(file)
     weights, metadata = from_bytes(data, name)
+    if "trainer" in metadata:
+        weights, metadata = _model_of_state(weights, metadata)
     weights = unpack_rows(weights, name)
     about = metadata.get("about")
     if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(about, dict):
@@ -85,6 +83,32 @@ def load_model(path: Path) -> SavedModel:
     config, tokenizer = _config_and_tokenizer(metadata, name)
     weights = _checked_weights(weights, config, name)
     return SavedModel(config, tokenizer, weights, about, digest(data))
+
+
+def _model_in(folder: Path) -> Path:
+    """Return the file of a run's best model, or that of its training state before there is one."""
+    for name in ("model.safetensors", "last.safetensors"):
+        if os.path.lexists(folder / name):
+            return folder / name
+    raise ModelFileError(
+        f"{display_path(folder)} holds no model.safetensors: training has not saved a model there "
+        "yet."
+    )
+
+
+def _model_of_state(weights: Arrays, state: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+    """Return the weights and the metadata of the model in a training state, not validated."""
+    trainer = state["trainer"] if isinstance(state["trainer"], dict) else {}
+    progress = trainer.get("progress")
+    step = progress.get("step") if isinstance(progress, dict) else None
+    about = {name: state[name] for name in ("text", "train", "charrnn") if name in state}
+    model = {
+        name.removeprefix("model."): array
+        for name, array in weights.items()
+        if name.startswith("model.")
+    }
+    metadata = {"config": state.get("model"), "tokenizer": state.get("tokenizer")}
+    return model, metadata | {"about": about | {"step": step, "validated": False}}
 
 
 def _config_and_tokenizer(metadata: Mapping[str, Any], name: str) -> tuple[ModelConfig, Tokenizer]:

@@ -6,6 +6,7 @@
       previous.safetensors   the one before it, in case the newest is damaged
       metrics.jsonl          one line for each log entry and each evaluation
       config.json            the settings, for users and for --config
+      run.json               when, where and from which text it was trained
       text.ids               the text as ids, so that a continued run need not encode it again
       .lock                  the process that is writing here
 
@@ -35,6 +36,7 @@ from charrnn.storage.atomic import (
 from charrnn.storage.container import Arrays, load, to_bytes
 from charrnn.storage.lock import take_lock
 from charrnn.storage.metrics_log import MetricsLog
+from charrnn.storage.run_record import RunRecord
 from charrnn.storage.sparse_rows import pack_rows, unpack_rows
 
 
@@ -64,6 +66,7 @@ class RunFolder:
         config: The settings, as JSON.
         ids: The text as ids, a cache; see `charrnn.data.id_cache`.
         metrics: The metrics log.
+        record: When, where and from what it was trained.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,6 +77,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.ids = path / "text.ids"
         self.metrics = MetricsLog(path / "metrics.jsonl")
+        self.record = RunRecord(path / "run.json")
         self._lock: int | None = None  # descriptor of the lock file, while the lock is held
 
     def prepare(self) -> None:

@@ -6,9 +6,11 @@ NO_COLOR and TERM=dumb are respected. Text from a model or a file is never inter
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from charrnn.errors import CharRNNError
@@ -45,6 +47,33 @@ def stdout_console() -> Console:
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def hanging(text: str, console: Console, indent: int = 2) -> str:
+    """Return text for a console: on a terminal, no word is cut, and lines after the first hang.
+
+    A line that names a command stays whole, so that it can be copied. In a pipe all do.
+
+    Args:
+        text: One line or several.
+        console: Where it will be shown.
+        indent: Spaces before the lines that continue one.
+    """
+    if not console.is_terminal:
+        return text
+    return "\n".join(
+        line
+        if "charrnn " in line or cell_len(line) <= console.width
+        else textwrap.fill(
+            line,
+            max(20, console.width),
+            subsequent_indent=" " * indent,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+            replace_whitespace=False,
+        )
+        for line in text.splitlines()
+    )
+
+
 def show_error(error: CharRNNError, rename_settings: Callable[[str], str]) -> None:
     """Write an error's message and hint, one line each.
 
@@ -54,14 +83,16 @@ def show_error(error: CharRNNError, rename_settings: Callable[[str], str]) -> No
     """
     console = stderr_console()
     style = "bold red" if error.exit_code < 128 else "bold"
-    console.print(f"charrnn: {visible_message(rename_settings(error.message))}", style=style)
+    message = visible_message(rename_settings(error.message))
+    console.print(hanging(f"charrnn: {message}", console, 9), style=style)
     if error.hint:
-        console.print(f"  {visible_message(rename_settings(error.hint))}")
+        console.print(hanging(f"  {visible_message(rename_settings(error.hint))}", console))
 
 
 def show_note(text: str) -> None:
     """Write a message for the user that is not part of the result."""
-    stderr_console().print(visible(text))
+    console = stderr_console()
+    console.print(hanging(visible(text), console))
 
 
 def write_json(value: Any) -> None:

@@ -71,6 +71,11 @@ def _width() -> int:
     return Console(file=sys.stdout).width if sys.stdout.isatty() else UNLIMITED
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in "1 step" and "2,000 steps"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as 4.2 s, 1:05 or 2:03:04."""
     if seconds < 10:
@@ -173,25 +178,3 @@ def write_novelty(columns: Mapping[str, "Copied"]) -> None:
         shown = ("-" if share is None else f"{share:.2%}" for share in shares)
         rows.append([f"substrings of {size} that are copied", *shown])
     write_columns(["", *columns], rows)
-
-
-def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows of the table that describes a model file."""
-    config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
-    shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
-    characters, epochs = text.get("train", 0), facts.get("epochs", 0)
-    parameters, tables = f"{facts['parameters']:,}", facts["table_parameters"]
-    parameters += f" and {tables:,} in tables of n-grams" if tables else ""
-    rows = [
-        ("model", ", ".join([shape, *model_features(config)])),
-        ("parameters", parameters),
-        ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
-        ("trained on", f"{text.get('name')}, {characters:,} characters, {epochs:g} epochs"),
-        ("step", f"{facts.get('step', 0):,}"),
-    ]
-    if records := facts.get("train", {}).get("records"):
-        rows.append(("records", f"{records}, each from zero state"))
-    if valid:
-        nats, bits = valid["nats_per_token"], valid["bits_per_char"]
-        rows.append(("validation", f"{nats:.4f} nats per token, {bits:.3f} bits per character"))
-    return [*rows, ("made by", f"charrnn {facts.get('charrnn')}"), ("SHA-256", facts["sha256"])]

@@ -7,14 +7,17 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.status import Status
+from rich.table import Column
 
 from charrnn.model.shapes import describe_size
-from charrnn.terminal.console import stderr_console
+from charrnn.terminal.console import hanging, stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import format_duration, model_features
+from charrnn.terminal.tables import counted, format_duration, model_features
 from charrnn.training.events import (
+    Busy,
     Evaluated,
     Note,
     Planned,
@@ -29,6 +32,7 @@ from charrnn.training.events import (
 )
 
 SECONDS_BETWEEN_LINES = 5.0
+INDENT = 8  # of the lines that continue one about the text or the plan
 STOPPING = b"\nStopping after this step, and saving... (again to stop now, without saving)\n"
 
 
@@ -48,6 +52,7 @@ class TrainingProgress:
         self.quiet, self.silent = quiet or silent, silent
         self.reading = ReadingProgress(self.console, quiet=self.quiet)
         self.bar: Progress | None = None
+        self.spinner: Status | None = None
         self.started = Started(0, 0, 0, 1.0)
         self.steps = 0
         self.valid = ""
@@ -65,19 +70,28 @@ class TrainingProgress:
     ) -> None:
         """Remove all bars."""
         self.reading.hide()
+        self.hide_spinner()
         if self.bar is not None:
             with suppress(OSError):
                 self.bar.stop()
 
-    def say(self, text: str) -> None:
-        """Write a line above the bar."""
+    def hide_spinner(self) -> None:
+        """Remove what says that something is being done."""
+        spinner, self.spinner = self.spinner, None
+        if spinner is not None:
+            with suppress(OSError):
+                spinner.stop()
+
+    def say(self, text: str, indent: int = 2) -> None:
+        """Write text above the bar; lines that have to be continued are indented."""
         if not self.quiet:
-            self.console.print(visible(text))
+            self.console.print(hanging(visible(text), self.console, indent))
 
     def warn(self, text: str) -> None:
         """Write a warning, also if quiet."""
         if not self.silent:
-            self.console.print(f"warning: {visible(text)}", style="yellow")
+            warning = hanging(f"warning: {visible(text)}", self.console)
+            self.console.print(warning, style="yellow")
 
     def announce_stop(self) -> None:
         """Acknowledge a signal; it may arrive while drawing, so this writes directly to stderr."""
@@ -94,11 +108,13 @@ class TrainingProgress:
             Trained: self.show_trained,
             Evaluated: self.show_evaluated,
             ScoredWhole: self.show_scored_whole,
+            Busy: self.show_busy,
             Rescheduled: self.show_rescheduled,
             Sampled: self.show_sampled,
             SaveFailed: self.show_save_failed,
         }
         self.reading.hide()
+        self.hide_spinner()
         if type(event) in handlers:
             with suppress(OSError):
                 handlers[type(event)](event)
@@ -110,16 +126,18 @@ class TrainingProgress:
     def show_text(self, event: TextRead) -> None:
         """Write the size of the text that was read."""
         self.say(
-            f"Text    {event.name}: {event.characters:,} characters to train on, "
+            f"Text    {event.name}: {counted(event.characters, 'character')} to train on, "
             f"{event.valid_characters:,} to validate; "
-            f"{event.vocab_size:,} {event.tokenizer} symbols"
+            f"{counted(event.vocab_size, f'{event.tokenizer} symbol')}",
+            INDENT,
         )
         if event.records:
-            counts = f"{event.records:,} records to train on, {event.valid_records:,} to validate"
-            self.say(f"        {counts}")
+            records = counted(event.records, "record")
+            self.say(f"{'':8}{records} to train on, {event.valid_records:,} to validate", INDENT)
         if event.unknown:
-            what = "characters of the validation text do not occur in the training text"
-            self.say(f"        {event.unknown:,} {what}")
+            what = counted(event.unknown, "character")
+            where = "of the validation text not in the training text"
+            self.say(f"{'':8}{what} {where}", INDENT)
 
     def show_plan(self, event: Planned) -> None:
         """Write what will be trained, and how."""
@@ -127,35 +145,58 @@ class TrainingProgress:
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
-        self.say(f"Model   {', '.join([shape, f'{describe_size(model)} parameters', *features])}")
-        self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}")
+        parameters = f"{describe_size(model)} parameters"
+        self.say(f"Model   {', '.join([shape, parameters, *features])}", INDENT)
+        self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)
         start = train.seq_len_start
         seq_len = f"{start} to {train.seq_len}" if start else train.seq_len
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
         seconds = event.estimate.seconds
         needed = f", about {format_duration(seconds)}" if seconds else ""
         self.say(
-            f"Train   {train.steps:,} steps of {train.batch_size} x {seq_len}, "
+            f"Train   {counted(train.steps, 'step')} of {train.batch_size} x {seq_len}, "
             f"{plan.epochs:.1f} epochs, {batches}, {train.optimizer}, "
-            f"learning rate {train.lr:g}{needed}"
+            f"learning rate {train.lr:g}{needed}",
+            INDENT,
         )
 
     def show_start(self, event: Started) -> None:
         """Start to show progress."""
         self.started, self.steps = event, event.steps
         self.began = self.last_line = time.monotonic()
-        if self.console.is_interactive and self.console.is_terminal and not self.quiet:
-            self.bar = Progress(
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-                BarColumn(),
-                TextColumn("{task.description}", markup=False),
-                TimeRemainingColumn(compact=True),
-                console=self.console,
-                transient=True,
-                refresh_per_second=4,
-            )
-            self.task = self.bar.add_task("", total=event.steps, completed=event.step)
+        if self._is_live():
+            self.bar = self._new_bar()
+            words = self.position(event.step)
+            self.task = self.bar.add_task(words, total=event.steps, status="")
+            self.bar.update(self.task, completed=event.step)
             self.bar.start()
+
+    def _is_live(self) -> bool:
+        return self.console.is_interactive and self.console.is_terminal and not self.quiet
+
+    def _new_bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True)),
+            console=self.console,
+            transient=True,
+            refresh_per_second=4,
+            expand=True,
+        )
+
+    def position(self, step: int, left: float | None = None) -> str:
+        """Return how far a run is, in words; `left` is the time left in seconds."""
+        remaining = "" if left is None else f", {format_duration(left)} left"
+        return f"step {step:,} of {self.steps:,}{remaining}"
+
+    def show_busy(self, event: Busy) -> None:
+        """Say on a terminal what is being done until the next event."""
+        if self.bar is not None:
+            self.bar.update(self.task, status=event.what.lower())
+        elif self._is_live():
+            self.spinner = self.console.status(f"{event.what} ...", spinner="line")
+            self.spinner.start()
 
     def show_trained(self, event: Trained) -> None:
         """Update the bar, or write a line every few seconds where there is no bar."""
@@ -163,28 +204,29 @@ class TrainingProgress:
         elapsed = max(1e-9, now - self.began)
         speed = (event.tokens - start.tokens) * start.characters_per_token / elapsed
         status = f"loss {event.loss:.3f}{self.valid}  {speed:,.0f} char/s"
+        left = (self.steps - event.step) * elapsed / max(1, event.step - start.step)
+        position = self.position(event.step, left)
         if self.bar is not None:
-            self.bar.update(self.task, completed=event.step, description=status)
+            self.bar.update(self.task, completed=event.step, description=position, status=status)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            left = (self.steps - event.step) * elapsed / (event.step - start.step)
-            self.say(f"step {event.step:,}/{self.steps:,}  {status}  {format_duration(left)} left")
+            self.say(f"{position}  {status}")
 
     def show_rescheduled(self, event: Rescheduled) -> None:
-        """Change the bar's total to the new number of steps."""
+        """Say that there are more or fewer steps now, and why."""
+        how = "faster" if event.steps > self.steps else "slower"
         self.steps = event.steps
         if self.bar is not None:
             self.bar.update(self.task, total=event.steps)
+        self.say(f"The machine is {how} than expected: {event.steps:,} steps now, to end in time.")
 
     def show_evaluated(self, event: Evaluated) -> None:
         """Write the validation score, with a mark if it is the best so far."""
-        score = event.score
-        nats, bits = score.nats_per_token, score.bits_per_char
-        self.valid = f"  valid {nats:.3f}  {bits:.3f} bits/char"
+        nats, bits = event.score.nats_per_token, event.score.bits_per_char
+        self.valid = f"  valid {nats:.3f}"
+        best = "  (best so far)" if event.best else ""
         self.say(
-            f"step {event.step:,}/{self.steps:,}  valid {nats:.4f} nats/token  "
-            f"{bits:.3f} bits/char  perplexity {score.perplexity:.3f}/token"
-            + ("  (best so far)" if event.best else "")
+            f"{self.position(event.step)}  valid {nats:.4f} nats/token  {bits:.3f} bits/char{best}"
         )
 
     def show_scored_whole(self, event: ScoredWhole) -> None:

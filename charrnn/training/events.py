@@ -63,12 +63,14 @@ class Started:
         steps: Steps of the whole run.
         tokens: Tokens seen before.
         characters_per_token: Mean over the training text.
+        folder: The run's folder.
     """
 
     step: int
     steps: int
     tokens: int
     characters_per_token: float
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,19 @@ class ScoredWhole:
 
     step: int
     score: Score
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Something that may take seconds comes next; it ends with the next event.
+
+    Attributes:
+        what: What it is, as in "Validating".
+        step: Steps taken so far.
+    """
+
+    what: str
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,7 @@ RunEvent = (
     | Trained
     | Evaluated
     | ScoredWhole
+    | Busy
     | Saved
     | SaveFailed
     | Sampled

@@ -1,17 +1,27 @@
-"""What a run says about itself."""
+"""What a run says about itself: in its model file, in its record and at its end."""
 
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from charrnn.data.encoding import EncodedSplit
 from charrnn.evaluation.score import Score, bits_per
 from charrnn.model.shapes import parameter_count, table_size
+from charrnn.runtime.device import prepare_cpu
 from charrnn.runtime.distributed import ConnectionLost, ProcessGroup
 from charrnn.storage.container import Arrays
+from charrnn.training.events import Evaluated
 from charrnn.training.plan import Plan
 from charrnn.training.progress import Progress
+from charrnn.version import __version__
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,61 @@ class Speed:
 
     seconds: float
     ranks: int
+
+
+def describe_machine(plan: Plan, device: torch.device, group: ProcessGroup) -> dict[str, Any]:
+    """Return what a run is computed with, as JSON values; none of them depends on the time."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    facts = {
+        "device": device.type,
+        "gpu": gpu,
+        "processor": processor_name(),
+        "threads": prepare_cpu(plan.train.threads, group.local_size),
+        "ranks": group.size,
+        "precision": plan.precision,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def session(step: int, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return when and with what a process begins to train a run at a step, as JSON values."""
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"began": began, "step": step, "charrnn": __version__, **machine}
+
+
+def processor_name() -> str:
+    """Return the processor's name and the number of its cores."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def text_facts(data: EncodedSplit) -> dict[str, Any]:
+    """Return what identifies a text, and the characters of both of its parts."""
+    sizes = {"train": data.train.characters, "valid": data.valid.characters}
+    return {"name": data.name, "sha256": data.sha256, **sizes}
+
+
+def model_facts(
+    plan: Plan, data: EncodedSplit, event: Evaluated, machine: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the facts that a model file holds about its training, as JSON values."""
+    return {
+        "step": event.step,
+        "epochs": round(plan.epochs * event.step / max(1, plan.train.steps), 3),
+        "valid": event.score.to_dict(),
+        "text": text_facts(data),
+        "train": plan.train.to_dict(),
+        "machine": dict(machine),
+        "charrnn": __version__,
+    }
 
 
 def summary(

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charrnn.data.formats import text_format
 from charrnn.data.split import TextSplit, split_text
 from charrnn.data.text import OnProgress, read_text
-from charrnn.errors import UsageError
+from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.runtime.distributed import ProcessGroup
+from charrnn.storage.atomic import display_path
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
+from charrnn.training.changes import LENGTHS, is_extended
 from charrnn.training.request import TrainRequest
 from charrnn.version import __version__
+
+OWN_FIELDS = ("preset", "epochs", "seconds")  # of a request, besides its settings
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,50 @@ def read_inputs(
     start = load_model(request.init_from) if request.init_from else None
     requested = request.requested(start.sha256 if start else None)
     return RunInputs(folder, requested, start, split, notes)
+
+
+def resumed(request: TrainRequest) -> TrainRequest:
+    """Return the whole request of a run that is continued by its folder alone.
+
+    Raises:
+        UsageError: The new options contradict each other.
+        TextError: It is not known which text the run is of.
+        ModelFileError: There is no run in the folder, or its saved states are damaged.
+    """
+    if request.resume is None:
+        return request
+    folder = RunFolder(request.resume)
+    saved = folder.load_state()
+    if saved is None:
+        message = f"{display_path(folder.path)} holds no run that could be continued."
+        raise ModelFileError(message, "Give the folder of a run: `resume` checkpoints/NAME")
+    then, sources = saved.facts.get("request"), folder.record.sources()
+    if not isinstance(then, dict):
+        raise ModelFileError(f"The training state in {folder.path} has no list of options.")
+    if not request.texts and not sources:
+        message = f"It is not recorded which text the run in {display_path(folder.path)} is of."
+        raise TextError(message, f"Name it: charrnn train TEXT `resume` {folder.path}")
+    own, settings = _completed(then, request.requested())
+    return replace(
+        request,
+        texts=request.texts or tuple(sources["texts"]),
+        valid=request.valid or tuple(sources.get("valid", ())),
+        encoding=sources.get("encoding", request.encoding),
+        out=request.resume,
+        resume=None,
+        settings=settings,
+        **own,
+    )
+
+
+def _completed(then: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields and the settings of a run's request, with new options in their places."""
+    values = then | now
+    if is_extended(then, now):  # one of the lengths replaces another
+        values = {name: one for name, one in values.items() if name not in LENGTHS or name in now}
+    own = {name: values.pop(name, None) for name in OWN_FIELDS}
+    values.pop("init_from", None)
+    return own, values
 
 
 def read_split(request: TrainRequest, on_progress: OnProgress) -> tuple[TextSplit, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""The optimizers: AdamW, Muon for the layers' matrices, row-wise RMSprop for n-gram tables."""
+"""The optimizers: AdamW, Muon for the layers' matrices, row-wise RMSprop for n-gram tables, SGD."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ NEWTON_SCHULZ_ROUNDS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365))
 
 
 class Optimizer:
-    """AdamW for all weights, or Muon for the layers' matrices and AdamW for the rest.
+    """AdamW for all weights, Muon for the layers' matrices and AdamW for the rest, or plain SGD.
 
     Of the tables of n-grams, only the rows that have a gradient are updated, so that the size of a
     table costs nothing; see `update_rows`.
@@ -53,10 +53,11 @@ class Optimizer:
             name for name in self.parameters if name not in (*self.matrices, *self.tables)
         ]
         self.steps = torch.zeros((), dtype=torch.int64)
-        self.averages = {
-            name: torch.zeros_like(self.parameters[name]) for name in (*self.matrices, *self.others)
-        }
-        self.squares = {name: torch.zeros_like(self.parameters[name]) for name in self.others}
+        self.plain = config.optimizer == "sgd"  # it has no averages
+        averaged = () if self.plain else (*self.matrices, *self.others)
+        squared = () if self.plain else self.others
+        self.averages = {name: torch.zeros_like(self.parameters[name]) for name in averaged}
+        self.squares = {name: torch.zeros_like(self.parameters[name]) for name in squared}
         for name in self.tables:
             self.squares[name] = self.parameters[name].new_zeros(len(self.parameters[name]), 1)
 
@@ -68,6 +69,9 @@ class Optimizer:
             parameter = self.parameters[name]
             if parameter.grad is not None:
                 decay = self.weight_decay if parameter.dim() > 1 else 0.0
+                if self.plain:
+                    parameter.mul_(1 - lr * decay).add_(parameter.grad, alpha=-lr)
+                    continue
                 update_adamw(
                     parameter, self.averages[name], self.squares[name], int(self.steps), lr, decay
                 )

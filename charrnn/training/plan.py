@@ -9,6 +9,7 @@ from charrnn.config.presets import cell_settings, suitable_dropout, suitable_ngr
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded
 from charrnn.model.shapes import parameter_count
+from charrnn.training.changes import REPORTING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,11 @@ class Plan:
         epochs = self.epochs * steps / self.train.steps
         model = with_dropout(self.model, epochs, length, chosen)
         return replace(self, model=model, train=replace(self.train, steps=steps), epochs=epochs)
+
+    def with_reporting(self, request: Mapping[str, Any]) -> "Plan":
+        """Return the plan with those options of a request that change no step of the training."""
+        chosen = {name: request[name] for name in REPORTING & request.keys()}
+        return replace(self, train=replace(self.train, **chosen))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from charrnn.config.presets import (
     cell_settings,
     find_preset,
     max_epochs,
+    optimizer_settings,
     shape_settings,
     suitable_ngrams,
 )
@@ -121,7 +122,8 @@ def make_plan(
     tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
     config = replace(config, steps=steps, **validation)
-    if base is None and "ngram_embedding" not in request.settings:
+    plain = config.optimizer == "sgd"  # whose learning rate does not suit tables
+    if base is None and not plain and "ngram_embedding" not in request.settings:
         model = replace(model, ngram_embedding=suitable_ngrams(config.tokenizer, steps * epoch))
     model = with_dropout(model, steps * epoch, text_length(data.train), request.settings)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
@@ -229,6 +231,7 @@ def choose_settings(
     find_preset(request.preset)  # checks the name
     chosen = shape_settings(length)
     chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
+    chosen |= optimizer_settings(request.settings.get("optimizer", TrainConfig().optimizer))
     chosen |= request.settings
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
     # With `init_from`, the tokenizer is that model's.
@@ -253,10 +256,13 @@ def _shape_of_base(
     kept |= {name: given[name] for name in DROPOUTS if name in given}
     for name in given:
         if name in MODEL_FIELDS and kept[name] != given[name]:
-            raise UsageError(
-                f"`{name}` cannot differ from the `init_from` model's, which is {kept[name]}."
-            )
+            raise other_than_base(name, kept[name])
     return ModelConfig(**kept)
+
+
+def other_than_base(name: str, value: Any) -> UsageError:
+    """Return the error for a setting that differs from that of the model to start from."""
+    return UsageError(f"`{name}` cannot differ from the `init_from` model's, which is {value}.")
 
 
 def mean_length(config: TrainConfig) -> float:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from charrnn.config.cells import CELLS
 from charrnn.config.fields import Checked, argument, option, settings_of
 from charrnn.config.model import MODEL, ModelConfig
-from charrnn.config.presets import PRESETS
+from charrnn.config.presets import PRESET_MEANINGS, PRESETS
 from charrnn.config.training import DATA, LENGTH, REPORT, TrainConfig, check_settings
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
@@ -23,7 +24,7 @@ class TrainRequest(Checked):
         settings: The fields of `ModelConfig` and `TrainConfig` that were given.
     """
 
-    texts: tuple[str, ...] = argument(TEXTS, "TEXT")
+    texts: tuple[str, ...] = argument(TEXTS, "TEXT", ())
     out: Path | None = option(
         None,
         "Run folder",
@@ -32,7 +33,10 @@ class TrainRequest(Checked):
         default_note="checkpoints/NAME",
     )
     preset: str | None = option(
-        None, "Settings that fit a time budget", choices=tuple(PRESETS), group=LENGTH
+        None,
+        f"Settings that fit a time budget: {PRESET_MEANINGS}",
+        choices=tuple(PRESETS),
+        group=LENGTH,
     )
     epochs: float | None = option(None, "Passes over the training text", above=0, group=LENGTH)
     seconds: float | None = option(
@@ -50,6 +54,13 @@ class TrainRequest(Checked):
         (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"
     )
     encoding: str = option("utf-8", "Encoding of the text", group=DATA, metavar="NAME")
+    resume: Path | None = option(
+        None,
+        "Continue the run in this folder, with its own text and options; a longer `seconds`, "
+        "`steps` or `epochs` extends it",
+        group=REPORT,
+        metavar="FOLDER",
+    )
     fresh: bool = option(
         False, "Start again; a run that is in the folder is moved aside", group=REPORT
     )
@@ -59,6 +70,13 @@ class TrainRequest(Checked):
         """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""
         super().__post_init__()
         check_settings(self.settings)
+        if not self.texts and self.resume is None:
+            hint = "As in: charrnn train novel.txt. `resume` FOLDER continues a run without it."
+            raise UsageError("A text is needed to train on.", hint)
+        for name in ("out", "fresh", "init_from", "preset") if self.resume else ():
+            if getattr(self, name):
+                message = f"`{name}` cannot be used with `resume`, which continues a run as it is."
+                raise UsageError(message, "Leave one out.")
         lengths = {
             "steps": self.settings.get("steps"),
             "epochs": self.epochs,
@@ -68,9 +86,28 @@ class TrainRequest(Checked):
         if len(given) > 1:
             message = f"{' and '.join(given[:2])} both say how long to train."
             raise UsageError(message, "Give one of them.")
+        self._refuse_ignored()
         if self.valid and "valid_fraction" in self.settings:
             message = "`valid` and `valid_fraction` both say what is held out."
             raise UsageError(message, "Give one of them.")
+
+    def _refuse_ignored(self) -> None:
+        """Raise `UsageError` if a setting would have no effect together with another one.
+
+        Defaults are accepted, since the configuration of a run, which may be given again, has all.
+        """
+        given = self.settings
+        cell = given.get("cell", "lstm")
+        spec = CELLS[cell]
+        ignored = {
+            "bptt": given.get("batcher") == "random" and "`batcher` random, which cuts windows",
+            "activation": "activation" not in spec.gates.values() and f"`cell` {cell}",
+            "forget_bias": not spec.forget_bias and f"`cell` {cell}, which has no such gate",
+        }
+        defaults = vars(ModelConfig()) | vars(TrainConfig())
+        for name, other in ignored.items():
+            if other and given.get(name, defaults[name]) != defaults[name] and not self.init_from:
+                raise UsageError(f"`{name}` has no effect with {other}.", "Leave one out.")
 
     @classmethod
     def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:
@@ -83,7 +120,7 @@ class TrainRequest(Checked):
         """
         names = {spec.name for spec in fields(cls)} - {"settings", "texts"}
         own = {name: value for name, value in options.items() if name in names}
-        for name in own.keys() & {"out", "init_from"}:
+        for name in own.keys() & {"out", "init_from", "resume"}:
             own[name] = None if own[name] is None else Path(own[name])
         if "valid" in own:
             own["valid"] = _paths(own["valid"])

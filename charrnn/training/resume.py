@@ -1,6 +1,7 @@
 """Start a run: from scratch, from another model's weights, or from a saved state."""
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.split import TextSplit
-from charrnn.errors import CharRNNError, ModelFileError, TextError, UsageError
+from charrnn.errors import CharRNNError, ModelFileError, UsageError
 from charrnn.model.network import build
 from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
@@ -23,9 +24,13 @@ from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder, SavedState
 from charrnn.tokenizers import Tokenizer, tokenizer_from_dict
+from charrnn.training.changes import check_same_run, is_extended, merged
+from charrnn.training.extension import Point, extend
 from charrnn.training.plan import Plan
 from charrnn.training.planning import PlannedRun
+from charrnn.training.progress import Progress
 from charrnn.training.run import Run
+from charrnn.training.schedule import Stage
 from charrnn.training.trainer import Trainer
 
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -85,8 +90,18 @@ def resume(
     data: EncodedSplit,
     saved: SavedState,
     group: ProcessGroup = ALONE,
+    started: float | None = None,
 ) -> Run:
     """Continue a run from its saved state; all processes call this at once.
+
+    Args:
+        folder: The run's folder.
+        requested: The options; see `charrnn.training.changes` for those that may have changed.
+        data: The text.
+        saved: The state.
+        group: The processes that train together.
+        started: `time.monotonic()` when the command started, from which a time budget counts; None
+            is now.
 
     Raises:
         UsageError: The options differ from those that the run was started with.
@@ -94,12 +109,28 @@ def resume(
         ModelFileError: The state contradicts itself, although its checksum is right.
     """
     with _inconsistency_errors(folder):
-        check_same_run(folder, requested, data, saved.facts)
-        plan = saved_plan(saved.facts, saved.arrays, data.tokenizer)
-        run = Run(folder, saved.facts["request"], plan, _new_trainer(plan, data, group))
-        run.trainer.restore(saved.arrays, saved.facts["trainer"])
+        facts = saved.facts
+        check_same_run(folder.path, requested, data, facts)
+        plan = saved_plan(facts, saved.arrays, data.tokenizer)
+        progress, now = (
+            Progress.from_dict(facts["trainer"]["progress"]),
+            merged(facts["request"], requested),
+        )
+        seconds = group.on_main(lambda: _rewind_log(folder, progress))
+        extension = None
+        if is_extended(facts["request"], requested):
+            stage = Stage.restored(facts["trainer"], plan.train)
+            began = time.monotonic() if started is None else started
+            point = Point(plan, progress, stage, seconds)
+            extension = extend(point, now, data, started=began, group=group)
+            plan = extension.plan
+        plan = plan.with_reporting(now)
+        run = Run(folder, now, plan, _new_trainer(plan, data, group))
+        run.seconds = seconds
+        run.trainer.restore(saved.arrays, facts["trainer"])
         run.saved = replace(run.trainer.progress)
-    group.all_or_none(lambda: _rewind_log(run) if group.is_main else None)
+        if extension is not None:
+            run.extend(extension.stage, extension.budget, extension.note)
     return run
 
 
@@ -129,11 +160,13 @@ def _problem_with(folder: RunFolder) -> str:
     return ""
 
 
-def _rewind_log(run: Run) -> None:
-    """Cut the metrics log back to the saved state, and restore the elapsed time from it."""
-    progress, metrics = run.trainer.progress, run.folder.metrics
-    metrics.cut(progress.step, progress.evaluated_step)
-    run.seconds = metrics.seconds()
+def _rewind_log(folder: RunFolder, progress: Progress) -> float:
+    """Cut the metrics log back to the saved state, and return the seconds that the run has taken.
+
+    Those are in its record, or in the log if the record is missing or older.
+    """
+    folder.metrics.cut(progress.step, progress.evaluated_step)
+    return max(folder.metrics.seconds(), folder.record.seconds_at(progress.step))
 
 
 def saved_tokenizer(
@@ -144,8 +177,18 @@ def saved_tokenizer(
     The check comes before anything is learned or encoded. The errors are those of `resume`.
     """
     with _inconsistency_errors(folder):
-        check_same_run(folder, requested, text, saved.facts)
+        check_same_run(folder.path, requested, text, saved.facts)
         return tokenizer_from_dict(saved.facts["tokenizer"])
+
+
+def is_untouched(
+    folder: RunFolder, requested: dict[str, Any], text: TextSplit, saved: SavedState
+) -> bool:
+    """Return whether a saved run has not trained a step, and another one is wanted now."""
+    with _inconsistency_errors(folder):
+        facts = saved.facts
+        same = facts["request"] == requested and facts["text"]["sha256"] == text.sha256
+        return not same and Progress.from_dict(facts["trainer"]["progress"]).step == 0
 
 
 @contextmanager
@@ -159,45 +202,6 @@ def _inconsistency_errors(folder: RunFolder) -> Iterator[None]:
             "right: charrnn did not write it.",
             "Restore it from a copy, or start again with `fresh`, which moves it aside.",
         ) from error
-
-
-def check_same_run(
-    folder: RunFolder,
-    requested: dict[str, Any],
-    text: TextSplit | EncodedSplit,
-    facts: dict[str, Any],
-) -> None:
-    """Check that a run is continued with the same options and the same text.
-
-    Raises:
-        UsageError: The options differ; the message names every difference.
-        TextError: The text differs.
-    """
-    then = facts["request"]
-    names = [name for name in sorted(then | requested) if then.get(name) != requested.get(name)]
-    if names:
-        changes = [
-            f"`{name}` was {_printable(then, name)} and is now {_printable(requested, name)}"
-            for name in names
-        ]
-        raise UsageError(
-            f"The run in {folder.path} was started with other options: {', '.join(changes)}.",
-            "Give the same options to continue it, or add `fresh` to start again; the old run is "
-            "moved aside, not deleted.",
-        )
-    was = facts["text"]["sha256"]
-    if was != text.sha256:
-        raise TextError(
-            f"{text.name} has changed since the run in {folder.path} began "
-            f"(SHA-256 {was[:12]}... then, {text.sha256[:12]}... now).",
-            "Add `fresh` to start again with the new text; the old run is moved aside, not "
-            "deleted.",
-        )
-
-
-def _printable(values: dict[str, Any], name: str) -> str:
-    value = values.get(name, "not given")
-    return str(value) if str(value).isprintable() else repr(value)
 
 
 def saved_plan(facts: dict[str, Any], arrays: Arrays, tokenizer: Tokenizer) -> Plan:

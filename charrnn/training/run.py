@@ -8,16 +8,16 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import DivergedError, InterruptedRun, MachineError
 from charrnn.evaluation.score import Score
 from charrnn.model.numpy_model import NumpyModel
-from charrnn.runtime.distributed import ConnectionLost, ProcessGroup
+from charrnn.runtime.distributed import ConnectionLost
 from charrnn.sampling.generate import Generator
 from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel, save_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.training.events import (
+    Busy,
     Evaluated,
     Finished,
     Rescheduled,
@@ -29,15 +29,23 @@ from charrnn.training.events import (
     Started,
     Trained,
 )
-from charrnn.training.facts import Speed, check_same_weights, summary
+from charrnn.training.facts import (
+    Speed,
+    check_same_weights,
+    describe_machine,
+    model_facts,
+    summary,
+    text_facts,
+)
+from charrnn.training.metrics import metrics_line
 from charrnn.training.plan import Plan, text_length
 from charrnn.training.preview import preview
 from charrnn.training.progress import Progress
+from charrnn.training.schedule import Stage
 from charrnn.training.time_budget import TimeBudget
 from charrnn.training.trainer import Trainer
 from charrnn.training.validation import ShouldStop, remembered
 from charrnn.training.whole_score import score_best_on_whole
-from charrnn.version import __version__
 
 SECONDS_BETWEEN_SAVES = 60.0
 
@@ -62,23 +70,16 @@ class Run:
         budget: TimeBudget | None = None,
     ) -> None:
         self.folder, self.requested, self.plan, self.trainer = folder, requested, plan, trainer
+        self.data, self.group = trainer.data, trainer.group
         self.budget = budget
+        self.machine = describe_machine(plan, trainer.model.device, self.group)
         self.seconds = 0.0
+        self.extension = ""
         self.saved: Progress | None = None
         self.whole: Score | None = None  # of the best model, if evaluations scored a part
         self.saved_at = time.monotonic()
         self._unsaved_model: SavedModel | None = None
         self._written_config: dict[str, Any] = {}
-
-    @property
-    def data(self) -> EncodedSplit:
-        """The text."""
-        return self.trainer.data
-
-    @property
-    def group(self) -> ProcessGroup:
-        """The processes that train together; each has a run with the same arguments."""
-        return self.trainer.group
 
     def train(self, should_stop: ShouldStop = lambda: None) -> Iterator[RunEvent]:
         """Train to the end, log and save during training, and yield events.
@@ -95,11 +96,30 @@ class Run:
         if not self.trainer.finished:
             yield self._start()
             yield from self._train(remembered(should_stop))
+        if self.plan.train.steps == 0 and not self.folder.model.exists():
+            yield from self._validate_untrained(should_stop)
         if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
         yield from self._score_whole(remembered(should_stop))
         yield Finished(self.summary())
+
+    def _validate_untrained(self, should_stop: ShouldStop) -> Iterator[RunEvent]:
+        evaluated = self.trainer.evaluate(should_stop)
+        if evaluated is None:
+            self._stop(int(should_stop() or 0))
+        yield from self._handle(evaluated, save=False)
+
+    def extend(self, stage: Stage, budget: TimeBudget | None, note: str) -> None:
+        """Begin a new stage of the learning rate; the plan is already that of the longer run.
+
+        Args:
+            stage: The stage.
+            budget: The time that is left, if it is limited.
+            note: What the user is told.
+        """
+        self.trainer.stage, self.budget, self.extension = stage, budget, note
+        self.trainer.progress.evaluations_since_best = 0
 
     def _score_whole(self, should_stop: ShouldStop) -> Iterator[ScoredWhole]:
         """Score the best model on the whole validation text, if only a part was scored so far."""
@@ -116,7 +136,8 @@ class Run:
         if self.budget:
             self.budget.start(progress.step)
         characters_per_token = train.characters / len(train.ids)
-        return Started(progress.step, self.plan.train.steps, progress.tokens, characters_per_token)
+        steps, out = self.plan.train.steps, str(self.folder.path)
+        return Started(progress.step, steps, progress.tokens, characters_per_token, out)
 
     def _train(self, should_stop: ShouldStop) -> Iterator[RunEvent]:
         began = time.monotonic() - self.seconds
@@ -129,6 +150,8 @@ class Run:
             yield from self._handle(event, save=bool(save))
             if stop and not self.trainer.finished:
                 self._stop(int(stop))
+            if self.trainer.evaluation_due:
+                yield Busy("Validating", event.step)
         if not self.trainer.finished:  # the evaluation that is due was given up
             (stop,) = self.group.max(should_stop() or 0)
             self._stop(int(stop))
@@ -165,7 +188,7 @@ class Run:
         If a save fails, training continues.
         """
         if self.group.is_main and isinstance(event, Evaluated) and event.best:
-            self._unsaved_model = self._best_model(event)
+            self._unsaved_model = self._model_of(event)
         try:
             self._log(event)
             if isinstance(event, Evaluated):
@@ -199,16 +222,10 @@ class Run:
         """Add a line to the metrics log if one is due."""
         if not self.group.is_main:
             return
-        if isinstance(event, Evaluated):
-            score = event.score
-            values = {"valid": score.nats_per_token, "bits_per_char": score.bits_per_char}
-        elif event.step % self.plan.train.log_every == 0:
-            values = {"loss": event.loss, "lr": event.lr, "grad_norm": event.grad_norm}
-            values["tokens"] = event.tokens
-        else:
-            return
-        line = {"step": event.step} | values | {"seconds": round(self.seconds, 3)}
-        self.folder.metrics.append(line)
+        values = metrics_line(event, self.plan.train.log_every)
+        if values is not None:
+            line = {"step": event.step, **values, "seconds": round(self.seconds, 3)}
+            self.folder.metrics.append(line)
 
     def save(self) -> None:
         """Write the training state, and the best model if that could not be saved before.
@@ -247,12 +264,14 @@ class Run:
             "precision": plan.precision,
             "epochs": plan.epochs,
             "tokenizer": self.data.tokenizer.to_dict(),
-            "text": self._text_facts(),
+            "text": text_facts(self.data),
             "finished": self.trainer.finished,
             "ranks": self.group.size,
             "trainer": trainer,
         }
         self.folder.save_state(arrays, facts)
+        saved = {"step": self.trainer.progress.step, "seconds": round(self.seconds, 3)}
+        self.folder.record.update({"saved": saved})
 
     def _save_best(self) -> None:
         """Write the best model, unless it is already written."""
@@ -260,31 +279,19 @@ class Run:
             save_model(self.folder.model, self._unsaved_model)
             self._unsaved_model = None
 
-    def _best_model(self, event: Evaluated) -> SavedModel:
-        about = {
-            "step": event.step,
-            "epochs": round(self.plan.epochs * event.step / self.plan.train.steps, 3),
-            "valid": event.score.to_dict(),
-            "text": self._text_facts(),
-            "train": self.plan.train.to_dict(),
-            "charrnn": __version__,
-        }
-        return SavedModel(self.plan.model, self.data.tokenizer, self._weights(), about)
+    def _model_of(self, event: Evaluated) -> SavedModel:
+        about = model_facts(self.plan, self.data, event, self.machine)
+        return SavedModel(self.plan.model, self.data.tokenizer, self.weights(), about)
 
-    def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        state = self.trainer.model.state_dict()  # copied: a save that failed is done again
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return copies of the current weights by name: a save that failed is done again."""
+        state = self.trainer.model.state_dict()
         return {name: value.cpu().numpy().copy() for name, value in state.items()}
-
-    def _text_facts(self) -> dict[str, Any]:
-        data = self.data
-        sizes = {"train": data.train.characters, "valid": data.valid.characters}
-        return {"name": data.name, "sha256": data.sha256, **sizes}
 
     def sample(self) -> str:
         """Return a short text from the current model, without any effect on training."""
-        model = NumpyModel(self.plan.model, self._weights())
-        separator, seed = self.data.format.separator, self.plan.train.seed
-        return preview(Generator(model, self.data.tokenizer, separator), seed)
+        model, separator = NumpyModel(self.plan.model, self.weights()), self.data.format.separator
+        return preview(Generator(model, self.data.tokenizer, separator), self.plan.train.seed)
 
     def summary(self) -> dict[str, Any]:
         """Return the run's result as JSON values."""

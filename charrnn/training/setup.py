@@ -4,7 +4,8 @@ In a group of processes, the main process loads the saved state and makes the to
 both to the others.
 """
 
-from collections.abc import Generator, Mapping
+import os
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +18,22 @@ from charrnn.runtime.precision import possible_precisions
 from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import SavedState
 from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
-from charrnn.training.events import Note, Planned, RunEvent, TextRead
+from charrnn.training.events import Busy, Note, Planned, RunEvent, TextRead
+from charrnn.training.facts import session
 from charrnn.training.inputs import RunInputs
 from charrnn.training.plan import Estimate
-from charrnn.training.planning import PlannedRun, check_request, describe_device, make_plan
+from charrnn.training.planning import (
+    check_request,
+    describe_device,
+    make_plan,
+    other_than_base,
+)
 from charrnn.training.request import TrainRequest
 from charrnn.training.resume import (
     begin,
     extended_weights,
     forget_lost_model,
+    is_untouched,
     resume,
     saved_tokenizer,
 )
@@ -77,12 +85,23 @@ def open_run(
     data = group.main_process_first(lambda: encode(tokenizer, inputs, keep=not plan_only))
     yield text_read(data)
     if shared.saved is not None:
-        return (yield from continue_run(inputs, data, shared.saved, group))
+        run = resume(inputs.folder, inputs.requested, data, shared.saved, group, started)
+        record(request, run)
+        yield from continued(run, shared.saved)
+        return run
     base = inputs.start.config if inputs.start else None
+    if request.is_timed or plan_only:
+        yield Busy("Measuring the speed of this machine")
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
     yield from (Note(note) for note in planned.notes)
     yield Planned(planned.plan, planned.estimate)
-    return None if plan_only else begin_run(inputs, data, planned, group)
+    if plan_only:
+        return None
+    vocab_size = planned.plan.model.vocab_size
+    weights = extended_weights(inputs.start, vocab_size) if inputs.start else None
+    run = begin(inputs.folder, inputs.requested, planned, data, weights, group)
+    record(request, run)
+    return run
 
 
 def prepare_shared(
@@ -100,6 +119,9 @@ def prepare_shared(
         notes = (f"The run that was in {folder.path} is now in {old}.",) if old else ()
     else:
         saved = folder.load_state()
+    if saved is not None and is_untouched(folder, inputs.requested, inputs.text, saved):
+        old, saved = folder.archive() if folder.model.exists() else None, None
+        notes = (f"The untrained model that was in {folder.path} is now in {old}.",) if old else ()
     if saved is not None:
         tokenizer = saved_tokenizer(folder, inputs.requested, inputs.text, saved)
         return SharedSetup(tokenizer.to_dict(), saved)
@@ -129,40 +151,52 @@ def encode(tokenizer: Tokenizer, inputs: RunInputs, *, keep: bool) -> EncodedSpl
     return encode_cached(tokenizer, inputs.text, inputs.folder.ids)
 
 
-def continue_run(
-    inputs: RunInputs, data: EncodedSplit, saved: SavedState, group: ProcessGroup
-) -> RunSetup:
-    """Continue from a saved state."""
+def continued(run: Run, saved: SavedState) -> Iterator[RunEvent]:
+    """Yield what the user is told about a run that is continued from a saved state."""
     for sentence in saved.damage:
         yield Note(f"{sentence} Using the state saved before it.", warning=True)
-    run = resume(inputs.folder, inputs.requested, data, saved, group)
     if problem := forget_lost_model(run):
         yield Note(problem, warning=True)
     if damaged := run.folder.metrics.damaged:
         lines = f"{damaged:,} damaged line{'s' if damaged > 1 else ''}"
         yield Note(f"Left out {lines} of {run.folder.metrics.path}.", warning=True)
+    step = run.trainer.progress.step
     if run.trainer.finished:
-        yield Note("This run is already complete; `fresh` starts again.")
-        return run
-    yield Note(f"Continuing the run in {run.folder.path} from step {run.trainer.progress.step:,}.")
+        yield Note(
+            f"This run is already complete, at step {step:,}. A longer `seconds`, `steps` or "
+            "`epochs` trains it further; `fresh` starts again."
+        )
+        return
+    yield Note(run.extension or f"Continuing the run in {run.folder.path} from step {step:,}.")
     before = saved.facts.get("ranks", 1)
-    if before != group.size:
+    if before != run.group.size:
         processes = f"{before} ranks" if before > 1 else "one process"
         yield Note(
             f"It was started with {processes}. The batch is sharded differently now, so the result "
             "will differ slightly."
         )
-    yield Planned(run.plan, Estimate(describe_device(run.plan.train, group)))
-    return run
+    yield Planned(run.plan, Estimate(describe_device(run.plan.train, run.group)))
 
 
-def begin_run(
-    inputs: RunInputs, data: EncodedSplit, planned: PlannedRun, group: ProcessGroup
-) -> Run:
-    """Start a new run, from the weights of another model if one is given."""
-    start, vocab_size = inputs.start, planned.plan.model.vocab_size
-    weights = extended_weights(start, vocab_size) if start else None
-    return begin(inputs.folder, inputs.requested, planned, data, weights, group)
+def record(request: TrainRequest, run: Run) -> None:
+    """Record which text a run is of, and when and with what this process trains it."""
+    if run.group.is_main:
+        own = session(run.trainer.progress.step, run.machine)
+        before = run.folder.record.sessions()
+        run.folder.record.update(
+            {
+                "sources": {
+                    "texts": [_absolute(path) for path in request.texts],
+                    "valid": [_absolute(path) for path in request.valid],
+                    "encoding": request.encoding,
+                },
+                "sessions": before if before and run.trainer.finished else [*before, own],
+            }
+        )
+
+
+def _absolute(path: str) -> str:
+    return path if path == "-" else os.path.abspath(path)  # noqa: PTH100 (keeps symbolic links)
 
 
 def text_read(data: EncodedSplit) -> TextRead:
@@ -185,9 +219,7 @@ def _check_vocabulary_stays(start: SavedModel, settings: Mapping[str, Any]) -> N
     kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
     for name in kept:
         if settings.get(name) not in (None, kept[name]):
-            raise UsageError(
-                f"`{name}` cannot differ from the `init_from` model's, which is {kept[name]}."
-            )
+            raise other_than_base(name, kept[name])
 
 
 def _extended_tokenizer(start: SavedModel, inputs: RunInputs) -> tuple[Tokenizer, tuple[str, ...]]:

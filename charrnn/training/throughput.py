@@ -72,8 +72,8 @@ def validation_settings(
     evaluations = EVALUATIONS
     if timed:
         evaluations = max(FEWEST_EVALUATIONS, min(MOST_EVALUATIONS, int(affordable / whole)))
-    every = given.get("eval_every", math.ceil(steps / evaluations))
-    tokens = max(FEWEST_TOKENS, int(affordable / math.ceil(steps / every)))
+    every = given.get("eval_every", math.ceil(steps / evaluations) or 1)
+    tokens = max(FEWEST_TOKENS, int(affordable / max(1, math.ceil(steps / every))))
     chosen = {
         "eval_every": every,
         "valid_tokens": tokens if tokens < whole else None,

@@ -28,6 +28,7 @@ class TimeBudget:
     def __init__(self, deadline: float, max_steps: int, evaluation: float) -> None:
         self.deadline, self.max_steps = deadline, max_steps
         self.reserved_seconds = SECONDS_TO_SAVE + evaluation
+        self._begin = 0  # steps taken before the time began
         self._last_check = (time.monotonic(), 0)  # the time, and the steps taken by then
 
     def first_steps(self, throughput: Throughput, now: float) -> int:
@@ -37,11 +38,11 @@ class TimeBudget:
 
     def start(self, step: int) -> None:
         """Measure the speed from now on, after `step` steps."""
-        self._last_check = (time.monotonic(), step)
+        self._begin, self._last_check = step, (time.monotonic(), step)
 
     def is_due(self, step: int, steps: int) -> bool:
         """Return whether it is time to check the speed, after `step` of `steps` steps."""
-        return step - self._last_check[1] >= max(1, steps // CHECKS)
+        return step - self._last_check[1] >= max(1, (steps - self._begin) // CHECKS)
 
     def adjust_to_deadline(self, config: TrainConfig, step: int) -> int:
         """Return the number of steps with which a run in progress ends in time.
@@ -55,7 +56,8 @@ class TimeBudget:
         """
         (then, before), planned, now = self._last_check, config.steps, time.monotonic()
         self._last_check = (now, step)
-        if step > LAST_CHANGE * planned or config.seq_len_start is not None:
+        late = step - self._begin > LAST_CHANGE * (planned - self._begin)
+        if late or config.seq_len_start is not None:
             return planned
         steps_per_second = (step - before) / max(1e-9, now - then)
         left = (self.deadline - self.reserved_seconds - now) * steps_per_second

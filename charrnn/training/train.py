@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from charrnn.data.text import OnProgress, no_progress
+from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.machine import check_address_space
 from charrnn.runtime.rendezvous import process_group
 from charrnn.training.events import Note, RunEvent
-from charrnn.training.inputs import RunInputs, read_inputs
+from charrnn.training.inputs import RunInputs, read_inputs, resumed
 from charrnn.training.request import TrainRequest
+
+SAME = "Give every rank the same options and the same text."
 
 
 def training_events(
-    request: TrainRequest,
+    asked: TrainRequest,
     *,
     should_stop: Callable[[], int | None] = lambda: None,
     on_progress: OnProgress = no_progress,
@@ -24,7 +27,7 @@ def training_events(
     If torchrun has started this process as one of several, they train together.
 
     Args:
-        request: What was requested.
+        asked: What was requested.
         should_stop: Called after every step and during evaluations; returning a signal's
             number saves and ends the run.
         on_progress: Called while the text is read.
@@ -42,13 +45,15 @@ def training_events(
     started = time.monotonic()
     check_address_space()
     with ExitStack() as stack:
-        device, backend = (request.settings.get(name, "auto") for name in ("device", "backend"))
+        device, backend = (asked.settings.get(name, "auto") for name in ("device", "backend"))
         group = stack.enter_context(process_group(device, backend))
+        group.check_same({"`resume`": str(asked.resume)}, SAME)
+        request = asked if asked.resume is None else resumed_by_all(asked, group)
         locks = group.is_main and not plan_only
         inputs = group.run_and_compare(
             lambda: read_inputs(request, group, stack, on_progress, locks=locks),
             RunInputs.fingerprint,
-            "Give every rank the same options and the same text.",
+            SAME,
         )
         yield from (Note(note) for note in inputs.notes)
         from charrnn.training.setup import open_run  # imports torch, so only after cheap checks
@@ -56,3 +61,14 @@ def training_events(
         run = yield from open_run(request, inputs, group, plan_only=plan_only, started=started)
         if run is not None:
             yield from run.train(should_stop)
+
+
+def resumed_by_all(asked: TrainRequest, group: ProcessGroup) -> TrainRequest:
+    """Return the whole request of a run that is continued by its folder, which one process reads.
+
+    Raises:
+        CharRNNError: See `charrnn.training.inputs.resumed`; also if the options of ranks differ.
+    """
+    options = " ".join(f"`{name}` {value}" for name, value in sorted(asked.requested().items()))
+    group.check_same({"The options": options or "none"}, SAME)
+    return group.on_main(lambda: resumed(asked))

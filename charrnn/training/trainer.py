@@ -28,7 +28,7 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.events import Evaluated, Trained
 from charrnn.training.optimizer import Optimizer
 from charrnn.training.progress import Progress
-from charrnn.training.schedule import learning_rate
+from charrnn.training.schedule import Stage, learning_rate
 from charrnn.training.sharding import check_shards, rank_key, seed_dropout
 from charrnn.training.step import GradientComputer, StepResult, join_rows, train_step
 from charrnn.training.validation import ShouldStop, score_unless_stopped
@@ -81,6 +81,7 @@ class Trainer:
         self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None
         self.progress = Progress()
+        self.stage = Stage.whole(config)
         seed_dropout(config.seed, group.rank)
 
     def run(self, should_stop: ShouldStop = lambda: None) -> Iterator[Trained | Evaluated]:
@@ -108,9 +109,12 @@ class Trainer:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether an evaluation is due after the last step, and has not been done yet."""
-        step = self.progress.step
-        wanted = step == self.config.steps or step % self.config.eval_every == 0
+        """Whether an evaluation is due after the last step, and has not been done yet.
+
+        Just before the end none is due, since there is one at the end.
+        """
+        step, steps, every = self.progress.step, self.config.steps, self.config.eval_every
+        wanted = step == steps or (step % every == 0 and 4 * (steps - step) >= every)
         return wanted and step > self.progress.evaluated_step
 
     @property
@@ -126,7 +130,7 @@ class Trainer:
         """Take one step."""
         progress = self.progress
         batch = self.batcher.next_batch()
-        lr = learning_rate(progress.step, self.config)
+        lr = learning_rate(progress.step, self.config, self.stage)
         state = None if batch.starts_stream else self.carried
         scale = self.scaler.get_scale()
         result = train_step(self.gradients, self.optimizer, batch, state, self.config, lr)
@@ -204,6 +208,8 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "batcher": self.batcher.position(),
         }
+        if self.stage.begin:
+            facts["stage"] = vars(self.stage)
         return arrays | self._carried_arrays() | self._generator_arrays(), facts
 
     def _carried_arrays(self) -> Arrays:
@@ -242,6 +248,7 @@ class Trainer:
         self.optimizer.restore(_with_prefix("optimizer.", tensors))
         self._restore_generators(tensors)
         self.progress = Progress.from_dict(facts["progress"])
+        self.stage = Stage.restored(facts, self.config)
         self._restore_scaler(facts)
         self.batcher.restore(facts["batcher"])
         self._restore_carried(_with_prefix("carried.", tensors))

@@ -23,6 +23,7 @@ FILES = {
     "metrics.jsonl",
     "model.safetensors",
     "previous.safetensors",
+    "run.json",
     "text.ids",
 }
 VARIANTS = [(cell, batcher) for cell in CELLS for batcher in BATCHERS]

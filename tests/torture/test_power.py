@@ -66,7 +66,7 @@ def newest(folder: Path) -> tuple[int, int]:
     """
     state = RunFolder(folder).load_state()
     try:
-        model = load_model(folder).about["step"]
+        model = load_model(folder / "model.safetensors").about["step"]
     except ModelFileError:
         assert not (folder / "model.safetensors").exists()
         model = -1

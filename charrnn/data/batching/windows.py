@@ -32,7 +32,7 @@ def seq_len_at(step: int, config: TrainConfig) -> int:
     below `seq_len`, which is the length of the second half.
     """
     lengths = curriculum(config)
-    stage = 2 * step * len(lengths) // config.steps
+    stage = 2 * step * len(lengths) // max(1, config.steps)
     return lengths[stage] if stage < len(lengths) else config.seq_len
 
 
