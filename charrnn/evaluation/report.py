@@ -15,8 +15,9 @@ from charrnn.data.id_cache import encode_to_tempfile
 from charrnn.data.lines import line_batches
 from charrnn.data.split import TextPart, split_text
 from charrnn.data.text import OnProgress, no_progress, read_text
-from charrnn.evaluation import baselines, bootstrap
+from charrnn.evaluation import baselines
 from charrnn.evaluation.baselines import BaselineScore
+from charrnn.evaluation.interval import Interval, interval_facts, score_interval
 from charrnn.evaluation.request import EvalRequest, ScoreOptions
 from charrnn.evaluation.score import Score
 from charrnn.runtime.machine import check_address_space
@@ -53,7 +54,7 @@ class ScoreReport:
 
     Attributes:
         score: The model's score.
-        interval: Its 95 % bootstrap interval in bits per character, or None for a short text.
+        interval: Its interval of 95 % in bits per character, or the reason why it has none.
         signature: Everything that the score depends on.
         dynamic: The score of dynamic evaluation and its signature, if requested.
         baselines: The scores of the baselines.
@@ -61,7 +62,7 @@ class ScoreReport:
     """
 
     score: Score
-    interval: list[float] | None
+    interval: Interval | str
     signature: str
     dynamic: tuple[Score, str] | None = None
     baselines: list[BaselineScore] = field(default_factory=list)
@@ -69,7 +70,8 @@ class ScoreReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the notes as JSON values."""
-        facts = self.score.to_dict() | {"interval": self.interval, "signature": self.signature}
+        facts = self.score.to_dict() | interval_facts(self.interval)
+        facts["signature"] = self.signature
         if self.dynamic:
             score, signature = self.dynamic
             facts["dynamic"] = score.to_dict() | {"signature": signature}
@@ -125,14 +127,16 @@ class Evaluation:
         """Return the signature, and the surprisal of each token."""
         encoded = self._encode()
         scorer = open_scorer(self.saved, self.request.options)
-        tokens = scorer.tokens(self.found.text.read(), self.protocol, self.format)
-        return scorer.signature(str(self.protocol), encoded.sha256), tokens
+        protocol = scorer.settled(encoded, self.protocol)
+        tokens = scorer.tokens(self.found.text.read(), protocol, self.format)
+        return scorer.signature(str(protocol), encoded.sha256), tokens
 
     def report(self) -> ScoreReport:
         """Score the text as a whole, with baselines for comparison."""
         request, found, encoded = self.request, self.found, self._encode()
         scorer = open_scorer(self.saved, request.options)
-        breakdown = scorer.score(encoded, self.protocol)
+        protocol = scorer.settled(encoded, self.protocol)
+        breakdown = scorer.score(encoded, protocol)
         dynamic = None
         if request.dynamic:
             learning = request.dynamic_config()
@@ -143,8 +147,8 @@ class Evaluation:
             costs.insert(0, _uniform(self.saved, breakdown.score))
         return ScoreReport(
             score=breakdown.score,
-            interval=bootstrap.bits_per_char_interval(breakdown),
-            signature=scorer.signature(str(self.protocol), encoded.sha256),
+            interval=score_interval(breakdown),
+            signature=scorer.signature(str(protocol), encoded.sha256),
             dynamic=dynamic,
             baselines=costs,
             notes=notes,

@@ -81,23 +81,25 @@ class Score:
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
+PIECE = 100  # tokens of a plain text whose losses are kept as one sum
+
+
 @dataclass(frozen=True)
 class ScoreBreakdown:
     """A score, and the losses of successive pieces of the text.
 
     Attributes:
         score: The score of the whole text.
-        nats: Loss of each piece of `PIECE` tokens, (pieces,), in the order of the text; the last
-            piece may be shorter.
-        tokens: Tokens in each piece, (pieces,).
+        nats: Loss of each piece, (pieces,), in the order of the text. A piece is a record, or
+            `PIECE` tokens of a plain text, of which the last piece may be shorter.
+        characters: Code points that begin in each piece, (pieces,).
+        by_record: Whether the pieces are records.
     """
 
     score: Score
     nats: Nats
-    tokens: Positions
-
-
-PIECE = 100  # tokens; the bootstrap draws blocks of ten pieces
+    characters: Positions
+    by_record: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
 from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
 from charrnn.evaluation.scoring import break_down, token_nats
 from charrnn.evaluation.surprisal import Surprisal, score_lines, surprisals
+from charrnn.evaluation.warm_up import settled
 from charrnn.model.network import from_weights
 from charrnn.runtime.device import autocast, choose_device, prepare_cpu
 from charrnn.runtime.precision import fastest_precision, possible_precisions
@@ -72,9 +73,16 @@ class Scorer:
         """Return the context for the number format."""
         return autocast(self.precision, self.network.device)
 
+    def settled(self, text: Encoded, protocol: ScoringProtocol | None = None) -> ScoringProtocol:
+        """Return the protocol by which a text is scored; see `charrnn.evaluation.warm_up`.
+
+        By default it is that of `ScoringProtocol.of`.
+        """
+        return settled(self.network, text, protocol or ScoringProtocol.of(text))
+
     def score(self, text: Encoded, protocol: ScoringProtocol | None = None) -> ScoreBreakdown:
-        """Score a text as a whole, by default with the protocol of `ScoringProtocol.of`."""
-        chosen = protocol or ScoringProtocol.of(text)
+        """Score a text as a whole, by default with the protocol that `settled` returns."""
+        chosen = protocol or self.settled(text)
         losses = token_nats(self.network, text, chosen, autocast=self.autocast)
         found = break_down(losses, self.tokenizer, text)
         check_finite(found.score.nats)

@@ -101,6 +101,8 @@ def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]
     rows = [("bits per character", f"{score.bits_per_char:.4f}")]
     if facts.get("interval"):
         rows.append(("95 % interval", "{:.4f} to {:.4f}".format(*facts["interval"])))
+    elif facts.get("no_interval"):
+        rows.append(("95 % interval", f"none: {facts['no_interval']}"))
     rows += [
         ("bits per byte", f"{score.bits_per_byte:.4f}"),
         ("nats per token", f"{score.nats_per_token:.4f}"),
