@@ -118,7 +118,7 @@ def half_width(errors: Nats, *, independent: bool = False) -> float:
     if independent:
         return student_t(count - 1) * math.sqrt(errors.var(ddof=1) / count)
     power = cosine_power(errors, max(COEFFICIENTS))
-    return max(student_t(k) * math.sqrt(power[:k].mean() / count) for k in COEFFICIENTS)
+    return max(student_t(k) * math.sqrt(float(power[:k].mean()) / count) for k in COEFFICIENTS)
 
 
 def cosine_power(series: Nats, count: int) -> Nats:
@@ -139,7 +139,7 @@ def student_t(freedom: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+    return z + sum(term / float(freedom) ** (power + 1) for power, term in enumerate(terms))
 
 
 def _seed_half_width(scores: Nats) -> float:
