@@ -151,14 +151,16 @@ class GenerationRequest:
             if all(text.stop.reached for text in texts):
                 break
         columns = zip(texts, pieces, np.transpose(ids), np.transpose(log_probs), strict=True)
-        return [
-            Sample(
-                "".join([*parts, text.flush()]),
-                tuple(symbols[self.tail.spelled_again(symbols) : text.fed].tolist()),
-                tuple(values[self.tail.spelled_again(symbols) : text.fed].tolist()),
-            )
-            for text, parts, symbols, values in columns
-        ]
+        return [self._sample(*column) for column in columns]
+
+    def _sample(
+        self, text: Detokenizer, pieces: list[str], symbols: Ids, log_probs: npt.NDArray[np.float64]
+    ) -> Sample:
+        """Return what a stream wrote, without the symbols that spell the prompt's end again."""
+        ids = symbols[: text.fed].tolist()
+        new = slice(self.tail.spelled_again(self.tokenizer, ids), text.fed)
+        written = "".join([*pieces, text.flush()])
+        return Sample(written, tuple(symbols[new].tolist()), tuple(log_probs[new].tolist()))
 
     def detokenizer(self) -> Detokenizer:
         """Return a detokenizer for one stream."""

@@ -42,12 +42,14 @@ class Tail:
     characters: int = 0
     begin: int = 0
 
-    def spelled_again(self, ids: Sequence[int]) -> int:
+    def spelled_again(self, tokenizer: Tokenizer, ids: Sequence[int]) -> int:
         """Return how many of the symbols that were drawn, `ids`, only spell the tail again."""
-        pairs = zip(ids, self.ids, strict=False)
-        return next(
-            (n for n, (new, own) in enumerate(pairs) if new != own), min(len(ids), len(self.ids))
-        )
+        left = sum(len(tokenizer.spell(id_)) for id_ in self.ids)
+        for count, id_ in enumerate(ids):
+            if left <= 0 or left < len(tokenizer.spell(id_)):
+                return count
+            left -= len(tokenizer.spell(id_))
+        return len(ids)
 
     @cached_property
     def allowed(self) -> list[list[int]]:
