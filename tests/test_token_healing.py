@@ -208,16 +208,18 @@ def test_log_probabilities_are_the_models_own_and_of_what_is_new(kind: str, prom
 
 
 def own_log_probs(model: Any, tokenizer: Tokenizer, prompt: str, new: tuple[int, ...]) -> Any:
-    """Yield the model's log probabilities of new symbols after each part of the prompt's symbols
-    that the first of them may follow: it has to go beyond the prompt.
+    """Yield the model's log probabilities of new symbols, for each way to read the prompt.
+
+    The first of them goes beyond the prompt, whose last symbol may have become bytes.
     """
     ids, whole = tokenizer.encode(prompt).tolist(), prompt.encode()
-    for count in range(len(ids) + 1):
-        text = b"".join(map(tokenizer.spell, ids[:count])) + tokenizer.spell(new[0])
+    ways = [ids[:count] for count in range(len(ids) + 1)]
+    for before in [*ways, [*ids[:-1], *tokenizer.spell(ids[-1])]]:
+        text = b"".join(map(tokenizer.spell, [*before, new[0]]))
         if text.startswith(whole) and text != whole:
-            read = np.array([[model.start, *ids[:count], *new[:-1]]])
+            read = np.array([[model.start, *before, *new[:-1]]])
             logits, _ = model.run(read, model.initial_state(1))
-            yield log_softmax(logits[0, count:])[np.arange(len(new)), list(new)]
+            yield log_softmax(logits[0, len(before) :])[np.arange(len(new)), list(new)]
 
 
 def test_a_detokenizer_skips_the_tail_and_ends_after_the_length() -> None:
