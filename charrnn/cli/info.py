@@ -31,6 +31,8 @@ def info(options: InfoOptions) -> None:
         "tokenizer": saved.tokenizer.kind,
         "sha256": saved.sha256,
     }
+    if isinstance(text := facts.get("text"), dict):
+        facts["text"] = {name: one for name, one in text.items() if name != "sketch"}
     if options.json:
         write_json(facts)
         return

@@ -265,7 +265,7 @@ class Run:
             "step": event.step,
             "epochs": round(self.plan.epochs * event.step / self.plan.train.steps, 3),
             "valid": event.score.to_dict(),
-            "text": self._text_facts(),
+            "text": self._text_facts() | self.data.known,
             "train": self.plan.train.to_dict(),
             "charrnn": __version__,
         }

@@ -32,6 +32,7 @@ from charrnn.training.resume import (
 from charrnn.training.run import Run
 
 MAX_NAMED = 20  # new characters that a note names
+MANY = 0.25  # of the held-out text, from which a note says that it stands in the training text
 
 RunSetup = Generator[RunEvent, None, Run | None]  # yields events and returns the run
 
@@ -78,6 +79,12 @@ def open_run(
     yield text_read(data)
     if shared.saved is not None:
         return (yield from continue_run(inputs, data, shared.saved, group))
+    if (share := data.valid_overlap) >= MANY:
+        yield Note(
+            f"About {share:.0%} of the held-out text also stands in the training text, so that the "
+            "validation will look better than it is.",
+            warning=True,
+        )
     base = inputs.start.config if inputs.start else None
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
     yield from (Note(note) for note in planned.notes)
