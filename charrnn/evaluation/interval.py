@@ -20,7 +20,6 @@ formula, each record as one.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -54,23 +53,25 @@ class Interval:
         return [self.low, self.high]
 
 
-def score_interval(found: ScoreBreakdown) -> Interval | str:
-    """Return the interval of a score, or the reason why there is none."""
-    if found.by_record and len(found.nats) < MIN_RECORDS:
-        return f"the text has {len(found.nats):,} records, and {MIN_RECORDS:,} are needed"
-    if not found.by_record and too_short(found, MIN_CHARACTERS):
-        length = found.score.characters
+def score_interval(*runs: ScoreBreakdown) -> Interval | str:
+    """Return the interval of a score, or the reason why there is none.
+
+    Args:
+        runs: Breakdowns of the same text by a model, one for each seed that it was trained with.
+            The interval is then that of their mean, and the seeds' variance is added.
+    """
+    first = runs[0]
+    if first.by_record and len(first.nats) < MIN_RECORDS:
+        return f"the text has {len(first.nats):,} records, and {MIN_RECORDS:,} are needed"
+    if not first.by_record and too_short(first, MIN_CHARACTERS):
+        length = first.score.characters
         return f"the text has {length:,} characters, and {MIN_CHARACTERS:,} are needed"
-    rate = found.nats.sum() / found.characters.sum()
-    errors = (found.nats - rate * found.characters) / found.characters.mean()
-    return _around(rate, half_width(errors, independent=found.by_record))
-
-
-def interval_facts(interval: Interval | str) -> dict[str, Any]:
-    """Return an interval, or the reason why there is none, as JSON values."""
-    if isinstance(interval, str):
-        return {"interval": None, "no_interval": interval}
-    return {"interval": interval.bounds, "no_interval": None}
+    nats, characters = _parts(runs, by_record=first.by_record)
+    mean = nats.mean(axis=0)
+    rate = mean.sum() / characters.sum()
+    errors = (mean - rate * characters) / characters.mean()
+    half = half_width(errors, independent=first.by_record)
+    return _around(rate, math.hypot(half, _seed_half_width(nats.sum(axis=1) / characters.sum())))
 
 
 def difference_interval(
@@ -92,14 +93,14 @@ def difference_interval(
     short = len(ours[0].nats) < MIN_RECORDS
     if short if by_record else too_short(ours[0], MIN_CHARACTERS_OF_DIFFERENCE):
         return None
-    parts = [[_parts(one, by_record=by_record) for one in group] for group in (ours, theirs)]
-    cells = min(len(one) for group in parts for one in group)
-    first, second = (np.stack([one[:cells] for one in group]) for group in parts)
-    length = ours[0].characters.sum()
-    errors = (first.mean(axis=0) - second.mean(axis=0)) * (cells / length)
-    text = half_width(errors - errors.mean(), independent=by_record)
-    seeds = [_seed_half_width(group.sum(axis=1) / length) for group in (first, second)]
-    return _around(float(errors.mean()), math.hypot(text, *seeds))
+    nats, characters = _parts([*ours, *theirs], by_record=by_record)
+    length = characters.sum()
+    groups = nats[: len(ours)], nats[len(ours) :]
+    difference = groups[0].mean(axis=0) - groups[1].mean(axis=0)
+    rate = difference.sum() / length
+    errors = (difference - rate * characters) / characters.mean()
+    seeds = [_seed_half_width(group.sum(axis=1) / length) for group in groups]
+    return _around(rate, math.hypot(half_width(errors, independent=by_record), *seeds))
 
 
 def too_short(found: ScoreBreakdown, characters: int) -> bool:
@@ -151,13 +152,23 @@ def _seed_half_width(scores: Nats) -> float:
 
 
 def _around(nats: float, half: float) -> Interval:
-    return Interval((nats - half) / LN2, (nats + half) / LN2)
+    return Interval(float(nats - half) / LN2, float(nats + half) / LN2)
 
 
-def _parts(found: ScoreBreakdown, *, by_record: bool) -> Nats:
-    """Return the losses of records, or of cells of `CELL` characters, in the order of the text."""
+def _parts(runs: Sequence[ScoreBreakdown], *, by_record: bool) -> tuple[Nats, Nats]:
+    """Return the losses of the parts of a text, (runs, parts), and their characters, (parts,).
+
+    The parts are records, or cells of `CELL` characters, which are the same for all tokenizers.
+    """
     if by_record:
-        return found.nats
+        return np.stack([one.nats for one in runs]), runs[0].characters.astype(np.float64)
+    rows = [_cells(one) for one in runs]
+    count = min(map(len, rows))
+    return np.stack([row[:count] for row in rows]), np.full(count, float(CELL))
+
+
+def _cells(found: ScoreBreakdown) -> Nats:
+    """Return the losses of successive `CELL` characters, by linear interpolation."""
     ends = np.concatenate([[0], np.cumsum(found.characters)])
-    cells = np.arange(0, ends[-1] + 1, CELL)
-    return np.diff(np.interp(cells, ends, np.concatenate([[0.0], np.cumsum(found.nats)])))
+    losses = np.concatenate([[0.0], np.cumsum(found.nats)])
+    return np.diff(np.interp(np.arange(0, ends[-1] + 1, CELL), ends, losses))

@@ -76,7 +76,13 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and derived figures as JSON values; those not finite are None."""
-        derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
+        derived = (
+            "nats_per_token",
+            "perplexity",
+            "perplexity_known",
+            "bits_per_char",
+            "bits_per_byte",
+        )
         values = vars(self) | {name: getattr(self, name) for name in derived}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
