@@ -12,12 +12,14 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import CHARRNN, Terminal, process, start
 from small_runs import TEXT
 
 from charrnn import api
 from charrnn.data.lines import line_batches
+from charrnn.evaluation.hidden_unit import unit_values
 from charrnn.runtime.precision import Precision
 from charrnn.terminal.heatmap import Heatmap
 
@@ -287,7 +289,7 @@ def test_marks_stand_around_what_surprises_most(
 ) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     heat = Heatmap()
-    for text, bits in (("a", 1), ("b", 7), ("cd", 14), ("ef", 11), ("", 99), ("\n", 6), ("g", 0)):
+    for text, bits in (("a", 1), ("b", 7), ("cd", 7), ("ef", 5.5), ("", 99), ("\n", 6), ("g", 0)):
         heat.add(text, bits)
     heat.finish()
     assert capsys.readouterr().out.partition("\n\n")[2] == "a[bcd]ef[\u21b5\n]g\n"
@@ -420,3 +422,26 @@ def test_a_long_evaluation_shows_how_far_it_is(
     told = charrnn.ok("eval", model, tmp_path / "long.txt", "--dynamic").err
     for what in ("Scoring", "Learning while scoring", "Baselines"):
         assert re.search(rf"{what} \.\.\. \d+%", told), what
+
+
+def test_a_text_is_coloured_by_a_hidden_unit(model: Path, text: Path, charrnn: Terminal) -> None:
+    """Against the network in torch, whose state after each symbol holds the unit."""
+    import torch
+
+    one = api.load(model)
+    found = unit_values(one.saved, TEXT[:60], 3)
+    network, ids = one.scorer().network, one.tokenizer.encode(TEXT[:60]).astype(int)
+    state, values = None, []
+    with torch.no_grad():
+        for symbol in [network.start, *ids.tolist()]:
+            _, state = network(torch.tensor([[symbol]]), state)
+            values.append(float(state[0][0, 3]))
+    expected = np.array(values[1:]) / np.quantile(np.abs(values[1:]), 0.99)
+    assert "".join(piece for piece, _ in found) == TEXT[:60]
+    assert [value for _, value in found] == pytest.approx(expected.tolist(), abs=1e-4)
+    shown = charrnn.ok("eval", model, text, "--show", "--unit", 3).out
+    assert shown.startswith("[...]: 0.5 or more value of the unit")
+    assert re.sub(r"[\[\]\u21b5]", "", shown.partition("\n\n")[2]).strip("\n") == TEXT.strip("\n")
+    for wrong in (("--unit", 3), ("--show", "--unit", 8), ("--show", "--unit", 1, "--layer", 2)):
+        assert charrnn("eval", model, text, *wrong).code == 2
+    assert charrnn("eval", model, text, "--show", "--layer", 1).code == 2

@@ -14,7 +14,7 @@ from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import is_live, json_line, stderr_console, write_json, write_text
 from charrnn.terminal.escape import visible_line
-from charrnn.terminal.heatmap import Heatmap
+from charrnn.terminal.heatmap import SURPRISAL, UNIT, Heatmap, Scale
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_score
 
@@ -43,6 +43,12 @@ class EvalOptions:
         False, "Write each token with its bits, its rank and the entropy", group=DETAIL
     )
     show: bool = option(False, "Show the text coloured by its surprisal", group=DETAIL)
+    unit: int | None = option(
+        None, "With `show`: colour by the value of this hidden unit, from 0 on", group=DETAIL
+    )
+    layer: int | None = option(
+        None, "The unit's layer, from 1 on", group=DETAIL, default_note="the top layer"
+    )
     tsv: bool = option(
         False,
         "With `by_line`: a header line, and lines without tabs or newlines of their own",
@@ -64,6 +70,10 @@ class EvalOptions:
             unusable["exact"] = request.exact
             unusable["reset_every"] = request.reset_every is not None
             unusable["valid_fraction"] = score.valid_fraction is not None
+        if self.unit is not None and not self.show:
+            raise UsageError("`unit` needs `show`.", "Add `show` to see the text in colours.")
+        if self.layer is not None and self.unit is None:
+            raise UsageError("`layer` needs `unit`.")
         if self.tsv and (not self.by_line or self.json):
             raise UsageError("`tsv` needs `by_line`, without `json`.")
         if self.by_line and not request.texts:
@@ -82,6 +92,10 @@ def evaluate(options: EvalOptions) -> None:
             write_lines(evaluation.lines(), options, progress)
             return
         show_notes(evaluation.found.notes)
+        if options.unit is not None:
+            values = evaluation.unit_values(options.unit, options.layer)
+            write_heatmap(values, UNIT)
+            return
         if options.by_token or options.show:
             signature, tokens = evaluation.tokens()
         else:
@@ -138,14 +152,20 @@ def write_tokens(signature: str, tokens: "Iterable[Surprisal]", options: EvalOpt
     plain = options.json or options.show
     show_notes((signature,) if plain else (TOKEN_COLUMNS, signature))
     if options.show:
-        heatmap = Heatmap()
-        for token in tokens:
-            heatmap.add(token.text, token.bits)
-        heatmap.finish()
+        each = ((token.text, token.bits / max(1, len(token.text))) for token in tokens)
+        write_heatmap(each, SURPRISAL)
         return
     write = token_as_json if options.json else token_as_columns
     for token in tokens:
         sys.stdout.write(write(token))
+
+
+def write_heatmap(pieces: Iterable[tuple[str, float]], scale: Scale) -> None:
+    """Write a text in the colours of its values."""
+    heatmap = Heatmap(scale)
+    for text, value in pieces:
+        heatmap.add(text, value)
+    heatmap.finish()
 
 
 def token_as_columns(token: "Surprisal") -> str:

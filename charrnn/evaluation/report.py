@@ -16,6 +16,7 @@ from charrnn.data.lines import line_batches
 from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.baselines import BaselineScore
+from charrnn.evaluation.hidden_unit import unit_values
 from charrnn.evaluation.model_score import ModelScore, open_scorer, score_model
 from charrnn.evaluation.overlap import training_overlap
 from charrnn.evaluation.request import EvalRequest
@@ -122,6 +123,10 @@ class Evaluation:
         tokens = scorer.tokens(self.found.read(), protocol, self.format)
         overlap = training_overlap(self.saved, encoded)
         return scorer.signature(str(protocol), encoded.sha256, overlap=overlap), tokens
+
+    def unit_values(self, unit: int, layer: int | None) -> list[tuple[str, float]]:
+        """Return the text in pieces, with the values of a hidden unit; see `hidden_unit`."""
+        return unit_values(self.saved, self.found.read(), unit, layer)
 
     def report(self) -> ScoreReport:
         """Score the text as a whole, with baselines for comparison."""
