@@ -18,7 +18,8 @@ from charrnn.evaluation.request import MODEL
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import write_novelty, write_table
+from charrnn.terminal.tables import write_novelty, write_table, write_words
+from charrnn.terminal.words import novelty_words
 
 MAX_SHOWN = 300  # characters of a passage that are shown
 
@@ -77,6 +78,7 @@ def novelty(options: NoveltyOptions) -> None:
     write_novelty(columns)
     passages = [(name, one.passage[:MAX_SHOWN]) for name, one in columns.items()]
     write_table([(f"copied in the {name}", repr(passage)) for name, passage in passages])
+    write_words(novelty_words(columns))
 
 
 def write_sample(

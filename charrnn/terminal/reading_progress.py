@@ -13,6 +13,7 @@ from charrnn.terminal.tables import format_duration
 SECONDS_BEFORE_LINES = 1.0
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_UPDATES = 0.1
+MIN_ELAPSED = 0.5  # seconds, from which the time left is estimated
 
 
 class ReadingProgress:
@@ -25,7 +26,7 @@ class ReadingProgress:
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
-        self.what, self.done, self.next_line, self.began = "", 0, 0.0, 0.0
+        self.what, self.done, self.next_line, self.began, self.first = "", 0, 0.0, 0.0, 0
         self.bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -64,7 +65,7 @@ class ReadingProgress:
         """
         kind = what.split()[0]
         if kind != self.what or done <= self.done:
-            self.what, self.began = kind, time.monotonic()
+            self.what, self.began, self.first = kind, time.monotonic(), done
             self.next_line = self.began + SECONDS_BEFORE_LINES
         self.done = done
         if done == total:
@@ -99,7 +100,8 @@ class ReadingProgress:
 
     def time_left(self, done: int, total: int | None) -> str:
         """Return about how long it will still take, in words; empty if that is not known."""
-        if not total or not 0 < done < total:
+        elapsed = time.monotonic() - self.began
+        if elapsed < MIN_ELAPSED or not total or not self.first < done < total:
             return ""
-        seconds = (time.monotonic() - self.began) * (total - done) / done
+        seconds = elapsed * (total - done) / (done - self.first)
         return f"{format_duration(seconds)} left"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charrnn.terminal.escape import visible
-from charrnn.terminal.words import comparison_words, novelty_words, score_words
+from charrnn.terminal.words import comparison_words, score_words
 
 if TYPE_CHECKING:
     from charrnn.evaluation.novelty import Copied
@@ -201,7 +201,6 @@ def write_novelty(columns: Mapping[str, "Copied"]) -> None:
         shown = ("-" if share is None else f"{share:.2%}" for share in shares)
         rows.append([f"substrings of {size} that are copied", *shown])
     write_columns(["", *columns], rows)
-    write_words(novelty_words(columns))
 
 
 def info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
