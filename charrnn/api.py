@@ -88,6 +88,13 @@ class Model:
         self.saved = saved
         self.format: TextFormat = saved_format(saved.about)
 
+    def __repr__(self) -> str:
+        config, facts = self.config, self.about.get("text")
+        shape = f"{config.cell} {config.num_layers} x {config.hidden_size}"
+        name = f", trained on {facts.get('name')!r}" if isinstance(facts, dict) else ""
+        kind = f"{self.tokenizer.kind} tokenizer of {self.tokenizer.size:,} symbols"
+        return f"<charrnn.Model {shape}, {kind}{name}>"
+
     @property
     def config(self) -> ModelConfig:
         """The shape of the network."""
@@ -168,7 +175,7 @@ class Model:
                 raise UsageError(
                     f"`beam` draws nothing, so `{name}` cannot be used with it.", "Leave one out."
                 )
-        return search(self.generator, prompt, SamplingConfig(**settings), beam=beam, num=num)
+        return search(self.generator, prompt, SamplingConfig.of(settings), beam=beam, num=num)
 
     def records(
         self,
@@ -213,13 +220,13 @@ class Model:
         if self.format.separator is None:
             hint = "Train one with `records` lines."
             raise UsageError("This model was not trained on records.", hint)
-        config = SamplingConfig(**settings)
+        config = SamplingConfig.of(settings)
         return generate_records(self.generator, prompt, config, seed=seed, num=num, known=known)
 
     def _request(
         self, prompt: str, settings: dict[str, Any], *, seed: int, num: int
     ) -> GenerationRequest:
-        config = SamplingConfig(**settings)
+        config = SamplingConfig.of(settings)
         return GenerationRequest(self.generator, prompt, config, seed=seed, num=num)
 
     def score(
@@ -246,11 +253,15 @@ class Model:
         Raises:
             TextError: The text is empty, or has unknown characters and `unknown` is "error".
         """
-        encoded = self.encode(text, unknown=unknown) if isinstance(text, str) else text
+        encoded = text if isinstance(text, Encoded) else self.encode(text, unknown=unknown)
         return self.scorer(device=device, precision=precision).score(encoded, protocol).score
 
     def encode(self, text: str, *, unknown: str = "charge") -> Encoded:
         """Return a text as ids; arguments and errors are those of `score`."""
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            hint = "Decode bytes first: data.decode()" if isinstance(text, bytes) else ""
+            raise UsageError(f"The text must be a string or ids, not of type {kind}.", hint)
         if not text:
             raise TextError("There is no text to score: it is empty.")
         if unknown == "error":
@@ -269,7 +280,7 @@ class Model:
             UsageError: `lags` is out of range.
             TextError: The text is too short.
         """
-        encoded = self.encode(text) if isinstance(text, str) else text
+        encoded = text if isinstance(text, Encoded) else self.encode(text)
         return self.scorer().gradient_flow(encoded, lags)
 
     def scorer(

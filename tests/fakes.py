@@ -1,6 +1,6 @@
 """A tokenizer and models whose every prediction is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,15 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.sampling import SamplingConfig
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import weight_shapes
-from charrnn.sampling.generate import GenerationRequest, Generator
+from charrnn.sampling.decoding import (
+    DecodedStep,
+    decode,
+    prefill,
+    text_start,
+    uniform_numbers,
+)
+from charrnn.sampling.generate import GenerationRequest, Generator, memory_rules
+from charrnn.sampling.token_healing import Tail
 from charrnn.tokenizers.char import CharDecoder
 
 LETTERS = "abcdef"
@@ -110,3 +118,20 @@ def request(
 def written(*arguments: Any, **options: Any) -> str:
     """Return the first text of a request."""
     return "".join(request(*arguments, **options).pieces(0))
+
+
+def generate_ids(
+    model: Any,
+    prompt_ids: Sequence[int],
+    config: SamplingConfig,
+    *,
+    seed: int,
+    streams: range,
+    banned: Sequence[int] = (),
+) -> Iterator[DecodedStep]:
+    """Draw `config.length` symbols in each of `streams` after a prompt, without text."""
+    ids = np.array(prompt_ids, np.int64)
+    before = prefill(model, text_start(model), ids).select([0] * len(streams))
+    rules = memory_rules(Tail(), config, ids, len(streams))
+    numbers = uniform_numbers(seed, streams)
+    yield from decode(model, before, config, numbers, rules=rules, banned=banned)

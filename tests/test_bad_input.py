@@ -642,7 +642,7 @@ def test_one_character_over_and_over_is_learned(tmp_path: Path, charrnn: Termina
     )
     score = charrnn.ok("eval", tmp_path / "run", tmp_path / "a.txt", "--json")
     assert '"unknown": 0' in score.out
-    perplexity = json.loads(score.out)["perplexity"]
+    perplexity = json.loads(score.out)["score"]["perplexity"]
     assert perplexity == pytest.approx(1, abs=0.01)
     assert charrnn.ok("sample", tmp_path / "run", "a", "-n", 20, "--seed", 1).out == "a" * 21 + "\n"
 

@@ -667,8 +667,8 @@ def test_a_score_is_a_table_or_json(model: Path, text: Path, charrnn: Terminal) 
         re.split(r"  +", line.strip(), maxsplit=1)
         for line in table.partition("\n\n")[0].splitlines()
     )
-    assert rows["bits per character"] == f"{score['bits_per_char']:.4f}"
-    assert rows["perplexity per token"] == f"{score['perplexity']:.4f}"
+    assert rows["bits per character"] == f"{score['score']['bits_per_char']:.4f}"
+    assert rows["perplexity per token"] == f"{score['score']['perplexity']:.4f}"
     assert rows["characters"] == rows["bytes"] == str(len(TEXT))
     assert rows["signature"] == score["signature"]
     assert score["signature"].startswith(

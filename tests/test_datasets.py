@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import json
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import URLError
 
 import pytest
+from command_line import Terminal
 
 from charrnn.data import datasets
 from charrnn.data.datasets import (
@@ -177,3 +179,15 @@ def test_an_unknown_name_gets_a_suggestion(tmp_path: Path) -> None:
     ):
         write_dataset("shakespear", tmp_path)
     assert all(meaning.endswith(".") for meaning in DATASETS.values())
+
+
+def test_what_was_written_is_told_as_json(tmp_path: Path, charrnn: Terminal) -> None:
+    told = json.loads(charrnn.ok("data", "python-docs", "--folder", tmp_path, "--json").out)
+    data = Path(told["path"]).read_bytes()
+    assert told["text"] == {
+        "name": "python-docs",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "characters": len(data.decode()),
+        "bytes": len(data),
+    }
+    assert "python-docs" in json.loads(charrnn.ok("data", "--json").out)["texts"]

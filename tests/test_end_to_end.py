@@ -41,6 +41,7 @@ def test_from_a_text_to_a_model_a_sample_and_a_score(
     assert sampled.err == ""
 
     score = json.loads(charrnn.ok("eval", run, text, "--valid-fraction", 0.1, "--json").out)
+    score = score["score"]
     assert score["characters"] == 56
     # what training measured on the part that it held out, measured again from the file
     assert score["nats_per_token"] == pytest.approx(summary["valid_nats"], rel=1e-5)

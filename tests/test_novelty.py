@@ -96,7 +96,8 @@ def test_the_command_compares_a_sample_and_the_held_out_text(
         0.5,
         None,
     )
-    assert told["model"] == load(model).saved.sha256
+    assert told["model"]["sha256"] == load(model).saved.sha256
+    assert told["model"]["path"] == str(model)
 
 
 def test_the_command_shows_a_table(model: Path, text: Path, charrnn: Terminal) -> None:

@@ -92,6 +92,7 @@ def test_validation_in_training_and_eval_score_the_same_names_from_zero_state(
     score = json.loads(charrnn.ok("eval", model, names, "--valid-fraction", 0.1, "--json").out)
     assert "|state:records|" in score["signature"]
     assert "lines, each from zero state" in charrnn.ok("info", model).out
+    score = score["score"]
     assert score["nats"] == pytest.approx(best["nats"], rel=1e-5)
     records = names.read_text(encoding="utf-8").splitlines(keepends=True)
     index = index_records(records, "\n", "names")
@@ -224,7 +225,7 @@ def test_every_tokenizer_takes_records(
     score = json.loads(
         charrnn.ok("eval", tmp_path / "run", names, "--valid-fraction", 0.1, "--json").out
     )
-    assert score["nats_per_token"] == pytest.approx(trained["valid_nats"], rel=1e-5)
+    assert score["score"]["nats_per_token"] == pytest.approx(trained["valid_nats"], rel=1e-5)
     written = charrnn.ok(
         "sample", tmp_path / "run", "ma", "--num", 4, "--length", 20, "--seed", 1
     ).out.split("\n")
@@ -265,7 +266,7 @@ def test_documents_train_score_and_are_written_with_their_separator(
     assert sum(map(int, found.groups())) == 40
     summary = json.loads(trained.out)
     score = json.loads(charrnn.ok("eval", out, text, "--valid-fraction", 0.1, "--json").out)
-    assert score["nats_per_token"] == pytest.approx(summary["valid_nats"], rel=1e-5)
+    assert score["score"]["nats_per_token"] == pytest.approx(summary["valid_nats"], rel=1e-5)
     written = charrnn.ok("sample", out, "--num", 3, "--length", 40, "--seed", 1).out
     assert written.count(end) >= 3
     assert written.endswith("\n")

@@ -11,6 +11,7 @@ from fakes import (
     FakeTokenizer,
     RowModel,
     TableModel,
+    generate_ids,
     random_table,
     request,
     small_numpy_model,
@@ -24,7 +25,7 @@ from charrnn.config.sampling import SamplingConfig
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.sampling import generate
 from charrnn.sampling.beam_search import search
-from charrnn.sampling.decoding import DecodedStep, generate_ids
+from charrnn.sampling.decoding import DecodedStep
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample, encode_prompt
 from charrnn.sampling.logits import (
     apply_min_p,

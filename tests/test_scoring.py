@@ -22,7 +22,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN
 from charrnn.evaluation import scoring
-from charrnn.evaluation.score import Score, ScoringProtocol
+from charrnn.evaluation.score import PIECE, Score, ScoringProtocol
 from charrnn.evaluation.scoring import break_down, evaluate, max_tokens, segments, token_nats
 from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer
@@ -250,9 +250,21 @@ def test_the_pieces_of_a_breakdown_hold_what_their_tokens_cost(
     found = break_down(token_nats(model_of(), text, protocol), TOKENIZER, text)
     nats = np.array(nats_one_by_one(model_of(), text.ids, protocol))
     nats += (text.ids == TOKENIZER.unknown) * TOKENIZER.unknown_nats
-    cuts = range(scoring.PIECE, length, scoring.PIECE)
+    cuts = range(PIECE, length, PIECE)
     np.testing.assert_allclose(found.nats, [part.sum() for part in np.split(nats, cuts)], rtol=1e-5)
-    assert found.tokens.tolist() == [len(part) for part in np.split(nats, cuts)]
+    assert found.characters.tolist() == [len(part) for part in np.split(nats, cuts)]
+    assert not found.by_record
+
+
+def test_records_are_pieces_whatever_order_they_are_scored_in() -> None:
+    text = replace(text_of(60), starts=np.array([0, 5, 7, 40]))
+    found = break_down(token_nats(model_of(), text, ScoringProtocol.records()), TOKENIZER, text)
+    places, nats = zip(*token_nats(model_of(), text, ScoringProtocol.records()), strict=True)
+    losses = np.zeros(60)
+    losses[np.concatenate(places)] = np.concatenate(nats)
+    expected = [losses[begin:end].sum() for begin, end in ((0, 5), (5, 7), (7, 40), (40, 60))]
+    np.testing.assert_allclose(found.nats, expected)
+    assert (found.characters.tolist(), found.by_record) == ([5, 2, 33, 20], True)
 
 
 def test_a_long_text_has_longer_segments_so_that_less_is_warm_up() -> None:

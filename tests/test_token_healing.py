@@ -16,8 +16,9 @@ from charrnn.config.sampling import SamplingConfig
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import weight_shapes
 from charrnn.sampling.conversation import Conversation
+from charrnn.sampling.logits import log_softmax
 from charrnn.sampling.stopping import Detokenizer
-from charrnn.sampling.token_healing import ConstrainedModel, open_tail
+from charrnn.sampling.token_healing import open_tail
 from charrnn.tokenizers import KINDS, CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
 
 VERSE = "What was that? Whatever: that cat sat on the mat, the hat, the chat.\n" * 8
@@ -195,13 +196,30 @@ def test_what_the_model_did_not_go_on_from_is_read_as_it_is() -> None:
     ]
 
 
-def test_a_constrained_model_leaves_the_state_that_it_is_given() -> None:
-    tail = open_tail(WORDS, WORDS.encode("What wa"))
-    model = ConstrainedModel(MODELS["word"], tail)
-    state = model.initial_state(2)
-    before = [part.copy() for part in state]
-    model.step(np.array([WORDS.size, WORDS.size]), state)
-    assert all((old == new).all() for old, new in zip(before, state, strict=True))
+@pytest.mark.parametrize("kind", HEALED)
+@pytest.mark.parametrize("prompt", ["What wa", "the \u00e9", "Whatever: th", "What"])
+def test_log_probabilities_are_the_models_own_and_of_what_is_new(kind: str, prompt: str) -> None:
+    """Against the model, which reads from the start symbol on what no rule has touched."""
+    model, tokenizer = MODELS[kind], TOKENIZERS[kind]
+    rules = SamplingConfig(length=6, temperature=2.0, no_repeat=3, top_k=5)
+    for sample in request(model, prompt, rules, num=4, tokenizer=tokenizer).all_samples():
+        candidates = list(own_log_probs(model, tokenizer, prompt, sample.ids))
+        assert any(np.allclose(sample.log_probs, own, atol=1e-4) for own in candidates)
+
+
+def own_log_probs(model: Any, tokenizer: Tokenizer, prompt: str, new: tuple[int, ...]) -> Any:
+    """Yield the model's log probabilities of new symbols, for each way to read the prompt.
+
+    The first of them goes beyond the prompt, whose last symbol may have become bytes.
+    """
+    ids, whole = tokenizer.encode(prompt).tolist(), prompt.encode()
+    ways = [ids[:count] for count in range(len(ids) + 1)]
+    for before in [*ways, [*ids[:-1], *tokenizer.spell(ids[-1])]]:
+        text = b"".join(map(tokenizer.spell, [*before, new[0]]))
+        if text.startswith(whole) and text != whole:
+            read = np.array([[model.start, *before, *new[:-1]]])
+            logits, _ = model.run(read, model.initial_state(1))
+            yield log_softmax(logits[0, len(before) :])[np.arange(len(new)), list(new)]
 
 
 def test_a_detokenizer_skips_the_tail_and_ends_after_the_length() -> None:

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
-from command_line import CHARRNN, Terminal, process
+from command_line import CHARRNN, Terminal, process, start
 from small_runs import OPTIONS, TEXT
 
 from charrnn.api import load
@@ -49,9 +50,10 @@ def test_each_kind_trains_writes_and_scores(
     assert written.startswith("the ca")
     assert len(written) == len("the ca") + 40 + 1
     score = json.loads(charrnn.ok("eval", runs / kind, text, "--json").out)
+    assert score["signature"].startswith(f"tokenizer:{kind}-")
+    score = score["score"]
     assert (score["characters"], score["bytes"], score["unknown"]) == (len(TEXT), len(TEXT), 0)
     assert score["bits_per_char"] == pytest.approx(score["nats"] / 0.6931471805599453 / len(TEXT))
-    assert score["signature"].startswith(f"tokenizer:{kind}-")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,3 +172,37 @@ def test_on_a_terminal_neighbours_differ_in_colour_unless_it_has_none(
     assert "\\n\x1b[0m\n" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in charrnn.ok("tokenize", model, "cat").out
+
+
+@pytest.mark.parametrize("kind", ["char", *KINDS])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["lines", "json"])
+def test_a_long_text_is_answered_as_it_is_read(
+    kind: str, options: list[str], runs: Path, model: Path
+) -> None:
+    path = model if kind == "char" else runs / kind
+    with start(CHARRNN, "tokenize", path, "-", *options, stdin=-1) as running:
+        answered = Event()
+
+        def give() -> None:
+            assert running.stdin is not None
+            running.stdin.write("the cat sat on the mat. " * 8000)
+            running.stdin.flush()
+            assert answered.wait(60)
+            running.stdin.close()
+
+        writer = Thread(target=give, daemon=True)
+        writer.start()
+        assert running.stdout is not None
+        assert running.stdout.read(20), "before the text has ended"
+        answered.set()
+        rest = running.stdout.read()
+        writer.join(60)
+        assert running.wait(60) == 0
+        assert rest.endswith("]\n" if options else "\n")
+
+
+def test_what_is_typed_in_another_encoding_is_refused(model: Path) -> None:
+    program = f"import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'ca\\xff'));{CHARRNN}"
+    outcome = process(program, "tokenize", model)
+    assert outcome.code == 3
+    assert "is not UTF-8: byte 0xff" in outcome.err

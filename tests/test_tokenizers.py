@@ -81,6 +81,14 @@ def test_every_text_comes_back_also_through_json(kind: str, text: str) -> None:
     assert read_back.decode(tokenizer.encode(text)) == text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS)
+def test_the_characters_that_symbols_begin_add_up_to_the_texts(kind: str, text: str) -> None:
+    tokenizer = trained(kind, "")
+    assert tokenizer.characters_begun.shape == (tokenizer.size,)
+    assert tokenizer.characters_begun[tokenizer.encode(text)].sum() == len(text)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "char"])
 @given(text=TEXTS)
 def test_to_all_kinds_but_char_nothing_is_unknown(kind: str, text: str) -> None:

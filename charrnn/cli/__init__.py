@@ -16,6 +16,7 @@ from charrnn.cli.eval import evaluate
 from charrnn.cli.gradients import gradients
 from charrnn.cli.help import help_option
 from charrnn.cli.info import info
+from charrnn.cli.next import likeliest
 from charrnn.cli.novelty import novelty
 from charrnn.cli.options import as_command
 from charrnn.cli.sample import sample
@@ -53,6 +54,7 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], str]] = {
         "Example: charrnn compare checkpoints/chars checkpoints/words held_out.txt --train "
         "train.txt",
     ),
+    "next": (likeliest, 'Example: charrnn next checkpoints/shakespeare "To be, or not to "'),
     "novelty": (novelty, "Example: charrnn novelty checkpoints/shakespeare shakespeare.txt"),
     "gradients": (
         gradients,

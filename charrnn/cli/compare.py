@@ -7,6 +7,7 @@ from charrnn.cli.options import show_notes
 from charrnn.config.fields import argument, option
 from charrnn.errors import UsageError
 from charrnn.evaluation.comparison import compare_models, read_comparison
+from charrnn.evaluation.report import is_model
 from charrnn.evaluation.request import ScoreOptions
 from charrnn.runtime.signals import exit_at_once
 from charrnn.storage.atomic import display_path
@@ -22,7 +23,8 @@ class CompareOptions:
     """The options of `charrnn compare`."""
 
     paths: tuple[str, ...] = argument(
-        "Models (run folders or model files) and, last, the text", "MODEL... TEXT"
+        "Run folders, model files, or folders of runs with several seeds; last, the text",
+        "MODEL... TEXT",
     )
     score: ScoreOptions
     json: bool = option(False, "Write the result as one JSON object")
@@ -37,22 +39,15 @@ class CompareOptions:
             raise UsageError(f"No model is given, only the text {text}.", f"Use {USAGE}.")
 
 
-def is_model(path: str) -> bool:
-    """Return whether a path is a run folder or is named like a model file."""
-    return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
-
-
 def compare(options: CompareOptions) -> None:
-    """Score models side by side on one text that none of them was trained on."""
+    """Score models side by side on one text, and tell which differences are more than noise."""
     *models, text = options.paths
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         inputs = read_comparison(models, text, options.score, progress)
         show_notes(inputs.found.notes)
-        comparison = compare_models(inputs, options.score)
+        comparison = compare_models(inputs, options.score, progress)
     show_notes(comparison.notes)
-    rows = [model.to_dict() for model in comparison.models]
-    costs = [cost.to_dict() for cost in comparison.baselines]
     if options.json:
-        write_json({"models": rows, "baselines": costs})
+        write_json(comparison.to_dict())
     else:
-        write_comparison(rows, costs)
+        write_comparison(comparison.to_dict())

@@ -1,5 +1,6 @@
 """`charrnn data`: write a sample text to train on."""
 
+import hashlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from charrnn.cli.program import program
 from charrnn.config.fields import argument, option
 from charrnn.data.datasets import DATASETS, write_dataset
-from charrnn.terminal.console import show_note, write_text
+from charrnn.terminal.console import show_note, write_json, write_text
 from charrnn.terminal.tables import write_table
 
 
@@ -17,13 +18,23 @@ class DataOptions:
 
     name: str | None = argument("Which text; without it, list the names", "NAME", None)
     folder: Path = option(Path("data"), "Where to write it", metavar="FOLDER")
+    json: bool = option(False, "Write the result as one JSON object")
 
 
 def data(options: DataOptions) -> None:
     """Write a sample text for training to data/."""
     if options.name is None:
-        write_table(list(DATASETS.items()))
+        if options.json:
+            write_json({"texts": DATASETS})
+        else:
+            write_table(list(DATASETS.items()))
         return
     path = write_dataset(options.name, options.folder)
+    if options.json:
+        text = path.read_bytes()
+        facts = {"name": path.stem, "sha256": hashlib.sha256(text).hexdigest()}
+        sizes = {"characters": len(text.decode()), "bytes": len(text)}
+        write_json({"path": str(path), "text": facts | sizes})
+        return
     show_note(f"Next: {program()} train {shlex.quote(str(path))}")
     write_text(f"{path}\n")

@@ -12,9 +12,9 @@ from charrnn.evaluation.report import Evaluation, ScoreReport
 from charrnn.evaluation.request import EvalRequest
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
-from charrnn.terminal.console import json_line, stderr_console, write_json, write_text
+from charrnn.terminal.console import is_live, json_line, stderr_console, write_json, write_text
 from charrnn.terminal.escape import visible_line
-from charrnn.terminal.heatmap import Heatmap
+from charrnn.terminal.heatmap import SURPRISAL, UNIT, Heatmap, Scale
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_score
 
@@ -25,6 +25,7 @@ DETAIL = "Where the text surprises the model"
 ScoredLines = Iterable[tuple[str, list[Score], list[str]]]  # signature, scores, and their lines
 
 LINE_COLUMNS = "columns: nats, bits per character, perplexity per token, line"
+LINE_HEADER = "nats\tbits_per_char\tperplexity\tline\n"
 TOKEN_COLUMNS = "columns: token, bits, rank, entropy in bits"
 
 
@@ -42,6 +43,17 @@ class EvalOptions:
         False, "Write each token with its bits, its rank and the entropy", group=DETAIL
     )
     show: bool = option(False, "Show the text coloured by its surprisal", group=DETAIL)
+    unit: int | None = option(
+        None, "With `show`: colour by the value of this hidden unit, from 0 on", group=DETAIL
+    )
+    layer: int | None = option(
+        None, "The unit's layer, from 1 on", group=DETAIL, default_note="the top layer"
+    )
+    tsv: bool = option(
+        False,
+        "With `by_line`: a header line, and lines without tabs or newlines of their own",
+        group=DETAIL,
+    )
     json: bool = option(False, "Write the result as one JSON object")
 
     def __post_init__(self) -> None:
@@ -58,6 +70,14 @@ class EvalOptions:
             unusable["exact"] = request.exact
             unusable["reset_every"] = request.reset_every is not None
             unusable["valid_fraction"] = score.valid_fraction is not None
+        if self.unit is not None and not self.show:
+            raise UsageError("`unit` needs `show`.", "Add `show` to see the text in colours.")
+        if self.layer is not None and self.unit is None:
+            raise UsageError("`layer` needs `unit`.")
+        if self.tsv and (not self.by_line or self.json):
+            raise UsageError("`tsv` needs `by_line`, without `json`.")
+        if self.by_line and not request.texts:
+            raise UsageError("`by_line` needs a text.", "Name it after the model, or give - .")
         others = views[1:] + [name for name, is_given in unusable.items() if is_given]
         if views and others:
             message = f"`{others[0]}` cannot be used with `{views[0]}`."
@@ -70,9 +90,13 @@ def evaluate(options: EvalOptions) -> None:
         evaluation = Evaluation(options.request, progress)
         note_validation(evaluation.saved.about)
         if options.by_line:
-            write_lines(evaluation.lines(), as_json=options.json)
+            write_lines(evaluation.lines(), options, progress)
             return
         show_notes(evaluation.found.notes)
+        if options.unit is not None:
+            values = evaluation.unit_values(options.unit, options.layer)
+            write_heatmap(values, UNIT)
+            return
         if options.by_token or options.show:
             signature, tokens = evaluation.tokens()
         else:
@@ -89,27 +113,39 @@ def write_report(report: ScoreReport, *, as_json: bool) -> None:
     if as_json:
         write_json(report.to_dict())
     else:
-        write_score(report.score, report.to_dict())
+        write_score(report.to_dict())
 
 
-def write_lines(batches: ScoredLines, *, as_json: bool) -> None:
+def write_lines(batches: ScoredLines, options: EvalOptions, progress: ReadingProgress) -> None:
     """Write the score of each line as it is read."""
-    write, has_header = (line_as_json if as_json else line_as_columns), False
+    write = line_as_json if options.json else line_as_row if options.tsv else line_as_columns
+    done = 0
     for signature, scores, lines in batches:
-        if not has_header:
-            show_notes((signature,) if as_json else (LINE_COLUMNS, signature))
-            has_header = True
+        if not done:
+            show_notes((signature,) if options.json or options.tsv else (LINE_COLUMNS, signature))
+            write_text(LINE_HEADER if options.tsv else "")
         write_text("".join(map(write, scores, lines)))
+        done += len(lines)
+        if not is_live(sys.stdout):  # else the lines show how far it is
+            progress(f"Scored {done:,} lines", done, None)
 
 
 def line_as_columns(score: Score, line: str) -> str:
-    """Return the output of `--by-line` for a line."""
+    """Return the output of `--by-line` for a line; a blank line has a cost but no figures."""
+    if not score.tokens:
+        return f"{score.nats:.4f}\t-\t-\t{line}\n"
     return f"{score.nats:.4f}\t{score.bits_per_char:.4f}\t{score.perplexity:.4f}\t{line}\n"
+
+
+def line_as_row(score: Score, line: str) -> str:
+    """Return the output of `--by-line --tsv` for a line; what a blank line lacks is empty."""
+    bits = (f"{score.bits_per_char:.6f}", f"{score.perplexity:.6f}") if score.tokens else ("", "")
+    return "\t".join([f"{score.nats:.6f}", *bits, visible_line(line)]) + "\n"
 
 
 def line_as_json(score: Score, line: str) -> str:
     """Return the output of `--by-line --json` for a line."""
-    return json_line(score.to_dict() | {"line": line})
+    return json_line({"line": line, "score": score.to_dict()})
 
 
 def write_tokens(signature: str, tokens: "Iterable[Surprisal]", options: EvalOptions) -> None:
@@ -117,14 +153,20 @@ def write_tokens(signature: str, tokens: "Iterable[Surprisal]", options: EvalOpt
     plain = options.json or options.show
     show_notes((signature,) if plain else (TOKEN_COLUMNS, signature))
     if options.show:
-        heatmap = Heatmap()
-        for token in tokens:
-            heatmap.add(token.text, token.bits)
-        heatmap.finish()
+        each = ((token.text, token.bits / max(1, len(token.text))) for token in tokens)
+        write_heatmap(each, SURPRISAL)
         return
     write = token_as_json if options.json else token_as_columns
     for token in tokens:
         sys.stdout.write(write(token))
+
+
+def write_heatmap(pieces: Iterable[tuple[str, float]], scale: Scale) -> None:
+    """Write a text in the colours of its values."""
+    heatmap = Heatmap(scale)
+    for text, value in pieces:
+        heatmap.add(text, value)
+    heatmap.finish()
 
 
 def token_as_columns(token: "Surprisal") -> str:

@@ -11,8 +11,8 @@ from charrnn.config.fields import argument, option
 from charrnn.data.split import TextPart
 from charrnn.data.text import read_text
 from charrnn.errors import UsageError
-from charrnn.evaluation.report import encode_part
 from charrnn.evaluation.request import COMPUTE, TextOptions
+from charrnn.evaluation.scored_text import encode_part
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress

@@ -41,6 +41,8 @@ def info(options: InfoOptions) -> None:
         "sha256": saved.sha256,
         "run": {},
     }
+    if isinstance(text := facts.get("text"), dict):
+        facts["text"] = {name: one for name, one in text.items() if name != "sketch"}
     try:
         if options.model.is_dir():
             facts["run"] = run_facts(RunFolder(options.model))

@@ -10,14 +10,16 @@ from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.training import DATA
 from charrnn.data.split import TextSplit, split_text
-from charrnn.data.text import TEXTS, OnProgress, read_text
+from charrnn.data.text import TEXTS, OnProgress, no_progress, read_text
 from charrnn.errors import TextError, UsageError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.novelty import copied
 from charrnn.evaluation.request import MODEL
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import write_novelty, write_table
+from charrnn.terminal.tables import write_novelty, write_table, write_words
+from charrnn.terminal.words import novelty_words
 
 MAX_SHOWN = 300  # characters of a passage that are shown
 
@@ -59,34 +61,40 @@ def novelty(options: NoveltyOptions) -> None:
         split = read_split(model, options, progress)
         show_notes(split.notes)
         training, held_out = split.train.read(), split.valid.read()
-    sample = write_sample(model, options.seed, settings)
-    if not sample:
-        message = "There is no text to compare: the model's sample is empty."
-        raise TextError(message, "Try another `seed`.")
-    columns = {
-        "sample": copied(sample, training),
-        "held out": copied(held_out[: len(sample)], training),
-    }
+        sample = write_sample(model, options.seed, settings, progress)
+        if not sample:
+            message = "There is no text to compare: the model's sample is empty."
+            raise TextError(message, "Try another `seed`.")
+        columns = {
+            "sample": copied(sample, training, progress),
+            "held out": copied(held_out[: len(sample)], training, progress),
+        }
     if options.json:
         results = {name.replace(" ", "_"): asdict(one) for name, one in columns.items()}
         rules = SamplingConfig(**settings).to_dict()
-        facts = {"seed": options.seed, "settings": rules, "model": model.saved.sha256}
-        write_json(results | facts)
+        facts = {"seed": options.seed, "settings": rules, "text": {"name": split.name}}
+        write_json({"model": model_facts(str(options.model), model.saved)} | facts | results)
         return
     write_novelty(columns)
     passages = [(name, one.passage[:MAX_SHOWN]) for name, one in columns.items()]
     write_table([(f"copied in the {name}", repr(passage)) for name, passage in passages])
+    write_words(novelty_words(columns))
 
 
-def write_sample(model: Model, seed: int, settings: dict[str, Any]) -> str:
+def write_sample(
+    model: Model, seed: int, settings: dict[str, Any], on_progress: OnProgress = no_progress
+) -> str:
     """Return a sample: one text, or as many records as it takes to reach the length."""
-    separator = model.format.separator
+    separator, length, text = model.format.separator, SamplingConfig.of(settings).length, ""
     if separator is None:
-        return model.generate(seed=seed, **settings)
-    length, text = SamplingConfig(**settings).length, ""
-    records = model.records(num=length, seed=seed, **settings)
-    while len(text) < length:
-        text += next(records) + separator
+        pieces = model.stream(seed=seed, **settings)
+    else:
+        pieces = (one + separator for one in model.records(num=length, seed=seed, **settings))
+    for piece in pieces:
+        text += piece
+        on_progress("Writing a sample", len(text), length)
+        if len(text) >= length:
+            break
     return text[:length]
 
 

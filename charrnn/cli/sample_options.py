@@ -130,5 +130,6 @@ def samples_to_dict(
     settings = SamplingConfig(**options.settings).to_dict()
     if options.beam is not None:
         settings = {name: one for name, one in settings.items() if name not in DRAWING_FIELDS}
-    facts = {"prompt": prompt, "samples": values, "model": model.saved.sha256}
+    known = {"path": str(options.model), "sha256": model.saved.sha256}
+    facts = {"model": known, "prompt": prompt, "samples": values}
     return facts | {"settings": settings} | options.beam_or_seed

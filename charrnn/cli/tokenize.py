@@ -1,15 +1,20 @@
 """`charrnn tokenize`: how a model splits a text into symbols."""
 
+import codecs
+import json
 import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charrnn.api import load
-from charrnn.cli.sample_options import read_prompt
 from charrnn.config.fields import argument, option
+from charrnn.data.lines import READ_SIZE
+from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.request import MODEL
-from charrnn.terminal.console import show_note, write_coloured, write_json
+from charrnn.terminal.console import show_note, write_coloured
 from charrnn.terminal.escape import visible_line
 from charrnn.tokenizers import Tokenizer
 
@@ -58,26 +63,81 @@ class Token:
 def tokenize(options: TokenizeOptions) -> None:
     """Show how a model splits a text into symbols."""
     tokenizer = load(options.model).tokenizer
-    text = read_prompt("-" if options.text is None else options.text)
-    tokens = tokens_of(tokenizer, text)
-    if options.json:
-        write_json([token.to_dict() for token in tokens])
+    write = write_as_json if options.json else write_as_lines
+    characters = count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal characters
+        for chunk in chunks_of(options.text):
+            characters += len(chunk)
+            yield chunk
+
+    for tokens in write(tokens_of(tokenizer, counted())):
+        count += len(tokens)
+    show_note(f"{count:,} {tokenizer.kind} symbols for {characters:,} characters")
+
+
+def chunks_of(text: str | None) -> Iterator[str]:
+    """Yield the text that was given, or standard input as it can be read."""
+    if text is not None and text != "-":
+        yield text
         return
-    if not write_coloured([(token.shown(), token.unknown) for token in tokens]):
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed.", "Give the text itself instead of '-'.")
+    decoder, count = codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        stream: Any = sys.stdin.buffer
+        while data := stream.read1(READ_SIZE):
+            yield decoder.decode(data)
+            count += len(data)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} after offset {count:,}"
+        raise TextError(f"The text on standard input is not UTF-8: {byte}.") from None
+
+
+def write_as_json(batches: Iterable[list[Token]]) -> Iterator[list[Token]]:
+    """Write a JSON list of symbols, and yield them."""
+    before = "["
+    for tokens in batches:
         for token in tokens:
-            mark = "  (unknown)" if token.unknown else ""
-            sys.stdout.write(f"{token.id}\t{token.shown()}{mark}\n")
-    show_note(f"{len(tokens):,} {tokenizer.kind} symbols for {len(text):,} characters")
+            sys.stdout.write(before + json.dumps(token.to_dict(), ensure_ascii=False))
+            before = ", "
+        sys.stdout.flush()
+        yield tokens
+    sys.stdout.write("[]\n" if before == "[" else "]\n")
 
 
-def tokens_of(tokenizer: Tokenizer, text: str) -> list[Token]:
-    """Return the symbols of `text`."""
-    tokens = list[Token]()
-    for position, id_ in enumerate(tokenizer.encode(text).tolist()):
-        spelling = tokenizer.spell(id_)
-        if id_ == tokenizer.unknown:  # only a tokenizer with one symbol a character has this one
-            tokens.append(Token(id_, text[position], unknown=True))
-        else:
-            piece = spelling.decode(errors="replace")
-            tokens.append(Token(id_, piece, b"" if piece.encode() == spelling else spelling))
-    return tokens
+def write_as_lines(batches: Iterable[list[Token]]) -> Iterator[list[Token]]:
+    """Write symbols in colours, or else one a line, and yield them."""
+    for tokens in batches:
+        if not write_coloured([(token.shown(), token.unknown) for token in tokens]):
+            for token in tokens:
+                mark = "  (unknown)" if token.unknown else ""
+                sys.stdout.write(f"{token.id}\t{token.shown()}{mark}\n")
+        sys.stdout.flush()
+        yield tokens
+
+
+def tokens_of(tokenizer: Tokenizer, chunks: Iterable[str]) -> Iterator[list[Token]]:
+    """Yield the symbols of a text that comes in pieces, as soon as they are certain."""
+    waiting = deque[str]()  # only a tokenizer with one symbol a character has an unknown one
+
+    def noted() -> Iterator[str]:
+        for chunk in chunks:
+            if tokenizer.unknown is not None:
+                waiting.append(chunk)
+            yield chunk
+
+    for ids in tokenizer.encode_chunks(noted()):
+        text = waiting.popleft() if waiting else ""
+        symbols = enumerate(ids.tolist())
+        yield [_token(tokenizer, id_, text[place : place + 1]) for place, id_ in symbols]
+
+
+def _token(tokenizer: Tokenizer, id_: int, character: str) -> Token:
+    if id_ == tokenizer.unknown:
+        return Token(id_, character, unknown=True)
+    spelling = tokenizer.spell(id_)
+    piece = spelling.decode(errors="replace")
+    return Token(id_, piece, b"" if piece.encode() == spelling else spelling)

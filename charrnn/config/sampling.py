@@ -1,10 +1,20 @@
 """Settings of sampling: how new text is drawn, and where it ends."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from charrnn.config.fields import Checked, Setting, check_field, check_number, option, shorten
+from charrnn.config.fields import (
+    Checked,
+    Setting,
+    check_field,
+    check_names,
+    check_number,
+    declared,
+    option,
+    shorten,
+)
 from charrnn.errors import UsageError
 
 WRITE, RULES = "Writing", "Sampling rules"
@@ -96,6 +106,16 @@ class SamplingConfig(Checked):
             raise UsageError(
                 f"`until` must be a number of lines or sentences, such as 3lines, not {given}."
             )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the configuration of some settings.
+
+        Raises:
+            UsageError: A name is unknown, or a value out of range.
+        """
+        check_names(settings, declared(cls))
+        return cls(**settings)
 
     @property
     def units(self) -> tuple[int, str]:

@@ -5,12 +5,14 @@ import mmap
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.data.formats import PLAIN, TextFormat
+from charrnn.data.sketch import Sketch
 from charrnn.errors import TextError
 from charrnn.sampling.generate import unknown_error
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
@@ -37,6 +39,12 @@ class Encoded:
     starts: NDArray[np.int64] | None = None
     sha256: str = ""
 
+    def blocks(self, overlap: int) -> Iterator[Ids]:
+        """Yield the ids in blocks, each with the first `overlap` ids of the next one."""
+        for begin in range(0, len(self.ids), BLOCK):
+            yield np.array(self.ids[begin : begin + BLOCK + overlap])
+            _release_pages(self.ids)
+
 
 @dataclass(frozen=True)
 class EncodedSplit:
@@ -57,6 +65,21 @@ class EncodedSplit:
     tokenizer: Tokenizer
     train: Encoded
     valid: Encoded
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """A sketch of the training part."""
+        return Sketch.of(self.train.blocks, len(self.train.ids), self.train.characters)
+
+    @property
+    def valid_overlap(self) -> float:
+        """About which fraction of the held-out part also stands in the training part."""
+        return self.sketch.share(self.valid.blocks) or 0.0
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What a model stores to know this text again, as JSON values."""
+        return {"sketch": self.sketch.to_dict(), "valid_sha256": self.valid.sha256}
 
 
 @dataclass(frozen=True)

@@ -107,13 +107,15 @@ class RecordFormat:
 
     Attributes:
         separator: What ends each record.
+        keep_blank: Whether blank records are encoded too.
     """
 
     separator: str
+    keep_blank: bool = False
 
     def units(self, chunks: Iterable[str]) -> Iterator[str]:
         """Yield the records."""
-        return cut_records(chunks, self.separator)
+        return cut_records(chunks, self.separator, keep_blank=self.keep_blank)
 
     def encode_stream(self, tokenizer: Tokenizer, units: Iterable[str]) -> Iterator[EncodedBlock]:
         """Yield the ids of records that are encoded one by one, so that no token spans two."""

@@ -124,7 +124,21 @@ def _trailer(key: str, sizes: Iterable[EncodedSize], checksum: int) -> dict[str,
     return facts | {"crc32": zlib.crc32(json.dumps(facts).encode(), checksum)}
 
 
-def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] | None:
+def encoded_parts(path: Path, tokenizer: Tokenizer) -> list[Encoded] | None:
+    """Return the training part and the held-out part of a run's text, of whatever text it is.
+
+    Args:
+        path: The run's cache file.
+        tokenizer: The tokenizer of the run's model.
+
+    Returns:
+        The two parts, or None if the file is missing or damaged.
+    """
+    found = _load_if_valid(path, None, tokenizer.dtype)
+    return found if found is not None and len(found) == 2 else None
+
+
+def _load_if_valid(path: Path, key: str | None, dtype: np.dtype[Any]) -> list[Encoded] | None:
     """Return the ids of a file, or None unless its last line has this key and matches the rest."""
     try:
         with path.open("rb") as file:
@@ -135,7 +149,8 @@ def _load_if_valid(path: Path, key: str, dtype: np.dtype[Any]) -> list[Encoded] 
             sizes = [_checked_size(EncodedSize(**part)) for part in trailer["parts"]]
             room = sum(_bytes_of(part, dtype) for part in sizes)
             fits = size == room + 1 + len(line)
-            if fits and trailer == _trailer(key, sizes, _checksum(file, room)):
+            wanted = trailer["key"] if key is None else key
+            if fits and trailer == _trailer(wanted, sizes, _checksum(file, room)):
                 return _map_ids(file, dtype, sizes)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass

@@ -43,14 +43,16 @@ def separator_of(records: str) -> str:
     return re.sub(r"\\([nrtf0\\])", lambda found: ESCAPES[found[1]], records)
 
 
-def cut_records(chunks: Iterable[str], separator: str) -> Iterator[str]:
-    """Yield the records of a text that are not blank, each with its separator.
+def cut_records(
+    chunks: Iterable[str], separator: str, *, keep_blank: bool = False
+) -> Iterator[str]:
+    """Yield the records of a text, each with its separator, without blank ones if not wanted.
 
     The result does not depend on where the text was cut into chunks, and cutting the joined records
     again yields the same records.
     """
     contents = (content for content, _ in _contents(chunks, separator))
-    return (content + separator for content in contents if not is_blank(content))
+    return (content + separator for content in contents if keep_blank or not is_blank(content))
 
 
 def is_blank(content: str) -> bool:

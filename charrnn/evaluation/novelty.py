@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.data.text import OnProgress, no_progress
+
 Lengths = npt.NDArray[np.int64]
 SIZES = (5, 10, 20, 50)  # characters
 PART = 1 << 20  # characters of the training text that are sorted at once, which bounds the memory
@@ -32,9 +34,9 @@ class Copied:
     shares: dict[int, float | None]
 
 
-def copied(text: str, training: str) -> Copied:
+def copied(text: str, training: str, on_progress: OnProgress = no_progress) -> Copied:
     """Return how much of `text` occurs in `training`."""
-    lengths = matches(text, training)
+    lengths = matches(text, training, on_progress)
     start = int(lengths.argmax()) if text else 0
     shares = {size: copied_fraction(lengths, size) for size in SIZES}
     return Copied(len(text), text[start : start + int(lengths[start])] if text else "", shares)
@@ -46,14 +48,17 @@ def copied_fraction(lengths: Lengths, size: int) -> float | None:
     return float((substrings >= size).mean()) if len(substrings) else None
 
 
-def matches(text: str, training: str) -> Lengths:
+def matches(text: str, training: str, on_progress: OnProgress = no_progress) -> Lengths:
     """Return the length of the longest match in `training` for each position in `text`.
 
     A match is a passage that starts at the position and occurs in `training`.
     """
-    lengths = np.zeros(len(text), np.int64)
+    lengths, done = np.zeros(len(text), np.int64), 0
+    on_progress("Comparing with the training text", done, len(training))
     for part in overlapping_parts(training, len(text)):
         np.maximum(lengths, _matches(text, part), out=lengths)
+        done = min(len(training), done + len(part))
+        on_progress("Comparing with the training text", done, len(training))
     return lengths
 
 

@@ -4,47 +4,35 @@ torch is imported only after the text has been read, so that errors in names are
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.data.encoding import Encoded, refuse_unknown
-from charrnn.data.formats import TextFormat, saved_format
-from charrnn.data.id_cache import encode_to_tempfile
+from charrnn.data.formats import saved_format
 from charrnn.data.lines import line_batches
-from charrnn.data.split import TextPart, split_text
-from charrnn.data.text import OnProgress, no_progress, read_text
-from charrnn.evaluation import baselines, bootstrap
+from charrnn.data.text import OnProgress, no_progress
+from charrnn.errors import ModelFileError
 from charrnn.evaluation.baselines import BaselineScore
-from charrnn.evaluation.request import EvalRequest, ScoreOptions
+from charrnn.evaluation.hidden_unit import unit_values
+from charrnn.evaluation.model_score import ModelScore, open_scorer, score_model
+from charrnn.evaluation.overlap import training_overlap
+from charrnn.evaluation.request import EvalRequest
 from charrnn.evaluation.score import Score
-from charrnn.runtime.machine import check_address_space
+from charrnn.evaluation.scored_text import (
+    ScoredText,
+    baseline_scores,
+    blank_note,
+    held_out_text,
+    read_scored,
+    text_facts,
+)
 from charrnn.storage.model_file import SavedModel, load_model
 
 if TYPE_CHECKING:
-    from charrnn.evaluation.scorer import Scorer
     from charrnn.evaluation.surprisal import Surprisal
-
-MAX_DEFAULT_LENGTH = 4_000_000  # characters, for which the baselines take a few seconds
-NO_BASELINES = (
-    "No baselines: they take a while for texts of this length. Add `baselines` to score them."
-)
-
-
-@dataclass(frozen=True)
-class ScoredText:
-    """The text to score, and the text that baselines are trained on.
-
-    Attributes:
-        text: The text to score.
-        train: The text that the baselines are trained on, if there is one.
-        notes: Messages for the user.
-    """
-
-    text: TextPart
-    train: TextPart | None
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -52,27 +40,26 @@ class ScoreReport:
     """The scores of a model and of baselines on a text.
 
     Attributes:
-        score: The model's score.
-        interval: Its 95 % bootstrap interval in bits per character, or None for a short text.
-        signature: Everything that the score depends on.
-        dynamic: The score of dynamic evaluation and its signature, if requested.
+        model: The model's score.
+        text: What identifies the text, as JSON values.
+        dynamic: The score of dynamic evaluation, its protocol and its signature, if requested.
         baselines: The scores of the baselines.
         notes: Messages for the user.
     """
 
-    score: Score
-    interval: list[float] | None
-    signature: str
-    dynamic: tuple[Score, str] | None = None
+    model: ModelScore
+    text: dict[str, Any]
+    dynamic: tuple[Score, str, str] | None = None
     baselines: list[BaselineScore] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the notes as JSON values."""
-        facts = self.score.to_dict() | {"interval": self.interval, "signature": self.signature}
+        facts = {"text": self.text} | self.model.to_dict()
         if self.dynamic:
-            score, signature = self.dynamic
-            facts["dynamic"] = score.to_dict() | {"signature": signature}
+            score, protocol, signature = self.dynamic
+            learning = {"protocol": protocol, "signature": signature}
+            facts["dynamic"] = learning | {"score": score.to_dict()}
         return facts | {"baselines": [one.to_dict() for one in self.baselines]}
 
 
@@ -81,7 +68,7 @@ class Evaluation:
 
     Args:
         request: What to evaluate and how.
-        on_progress: Called while the text is read.
+        on_progress: Called while the text is read and scored.
 
     Raises:
         ModelFileError: There is no such model, or it is damaged.
@@ -90,7 +77,12 @@ class Evaluation:
 
     def __init__(self, request: EvalRequest, on_progress: OnProgress = no_progress) -> None:
         self.request, self.on_progress = request, on_progress
-        self.saved = load_model(request.model)
+        try:
+            self.saved = load_model(request.model)
+        except ModelFileError as error:
+            if any(is_model(text) for text in request.texts):
+                error.hint = "The model comes first: charrnn eval MODEL TEXT"
+            raise
         self.format = saved_format(self.saved.about)
         self.protocol = request.protocol(self.format)
 
@@ -102,6 +94,8 @@ class Evaluation:
             TextError: It cannot be read or split.
         """
         request = self.request
+        if not request.texts:
+            return held_out_text(request.model, self.saved)
         return read_scored(request.texts, request.options, self.format, self.on_progress)
 
     def lines(self) -> Iterator[tuple[str, list[Score], list[str]]]:
@@ -125,91 +119,48 @@ class Evaluation:
         """Return the signature, and the surprisal of each token."""
         encoded = self._encode()
         scorer = open_scorer(self.saved, self.request.options)
-        tokens = scorer.tokens(self.found.text.read(), self.protocol, self.format)
-        return scorer.signature(str(self.protocol), encoded.sha256), tokens
+        protocol = scorer.settled(encoded, self.protocol)
+        tokens = scorer.tokens(self.found.read(), protocol, self.format)
+        overlap = training_overlap(self.saved, encoded)
+        return scorer.signature(str(protocol), encoded.sha256, overlap=overlap), tokens
+
+    def unit_values(self, unit: int, layer: int | None) -> list[tuple[str, float]]:
+        """Return the text in pieces, with the values of a hidden unit; see `hidden_unit`."""
+        return unit_values(self.saved, self.found.read(), unit, layer)
 
     def report(self) -> ScoreReport:
         """Score the text as a whole, with baselines for comparison."""
         request, found, encoded = self.request, self.found, self._encode()
         scorer = open_scorer(self.saved, request.options)
-        breakdown = scorer.score(encoded, self.protocol)
+        scorer.on_progress = self.on_progress
+        model = score_model(str(request.model), self.saved, encoded, scorer, self.protocol)
         dynamic = None
         if request.dynamic:
             learning = request.dynamic_config()
-            signature = scorer.signature(str(learning), encoded.sha256, "fp32")
-            dynamic = scorer.dynamic_score(encoded, learning), signature
-        costs, notes = baseline_scores(found, request.options.baselines)
-        if costs and not found.train:
-            costs.insert(0, _uniform(self.saved, breakdown.score))
+            signature = scorer.signature(
+                str(learning), encoded.sha256, "fp32", overlap=model.overlap
+            )
+            dynamic = scorer.dynamic_score(encoded, learning), str(learning), signature
+        costs, notes = baseline_scores(found, request.options.baselines, self.on_progress)
+        if costs and not costs[0].is_primed:
+            costs.insert(0, _uniform(self.saved, model.score))
+        notes += blank_note(found, encoded, self.saved)
+        seen = (model.overlap.note,) if model.overlap.note else ()
         return ScoreReport(
-            score=breakdown.score,
-            interval=bootstrap.bits_per_char_interval(breakdown),
-            signature=scorer.signature(str(self.protocol), encoded.sha256),
+            model=model,
+            text=text_facts(found.name, encoded),
             dynamic=dynamic,
             baselines=costs,
-            notes=notes,
+            notes=(*seen, *notes),
         )
 
     def _encode(self) -> Encoded:
-        return encode_part(self.saved, self.found.text, self.request.unknown)
+        return self.found.encode(self.saved, self.request.unknown)
 
 
-def read_scored(
-    paths: Sequence[str], options: ScoreOptions, text_format: TextFormat, on_progress: OnProgress
-) -> ScoredText:
-    """Read the text to score, and the text that the baselines are trained on."""
-    encoding = options.reading.encoding
-    whole = read_text(paths, encoding=encoding, on_progress=on_progress)
-    train, notes = None, whole.notes
-    if options.train:
-        other = read_text(options.train, encoding=encoding, on_progress=on_progress)
-        train, notes = TextPart.whole(other, text_format), (*notes, *other.notes)
-    if options.valid_fraction is None:
-        return ScoredText(TextPart.whole(whole, text_format), train, notes)
-    split = split_text(whole, text_format, options.valid_fraction)
-    return ScoredText(split.valid, train or split.train, (*notes, *split.notes))
-
-
-def encode_part(saved: SavedModel, part: TextPart, unknown: str = "charge") -> Encoded:
-    """Return a part of a text as ids in a memory-mapped file.
-
-    Raises:
-        TextError: It has unknown characters and `unknown` is "error", or it cannot be read.
-    """
-    if unknown == "error":
-        units = part.units("Looking for unknown characters")
-        refuse_unknown(saved.tokenizer, units, "text")
-    return encode_to_tempfile(saved.tokenizer, part, "Encoding")
-
-
-def open_scorer(saved: SavedModel, options: ScoreOptions) -> "Scorer":
-    """Return a scorer for a model, with the device, precision and threads of the options."""
-    check_address_space()
-    from charrnn.evaluation.scorer import Scorer
-
-    device, precision, threads = options.device, options.precision, options.reading.threads
-    return Scorer(saved, device=device, precision=precision, threads=threads)
-
-
-def baseline_scores(
-    found: ScoredText, wanted: bool | None
-) -> tuple[list[BaselineScore], tuple[str, ...]]:
-    """Return the scores of the baselines, and notes.
-
-    Args:
-        found: The texts.
-        wanted: Whether to score baselines; None scores them if the texts are short enough to be
-            fast, and says so in a note otherwise.
-    """
-    parts = [part for part in (found.train, found.text) if part]
-    if wanted is None and sum(part.characters for part in parts) > MAX_DEFAULT_LENGTH:
-        return [], (NO_BASELINES,)
-    if wanted is False:
-        return [], ()
-    text = found.text.read()
-    if found.train is None:
-        return list(baselines.unprimed(text)), ()
-    return list(baselines.primed(found.train.read(), text)), ()
+def is_model(path: str) -> bool:
+    """Return whether a path is a run folder or is named like a model file."""
+    return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
 
 
 def _uniform(saved: SavedModel, score: Score) -> BaselineScore:

@@ -62,7 +62,7 @@ class EvalRequest(Checked):
     """
 
     model: Path = argument(MODEL, "MODEL")
-    texts: tuple[str, ...] = argument(TEXTS, "TEXT")
+    texts: tuple[str, ...] = argument(f"{TEXTS}; without it, what the run held out", "TEXT", ())
     options: ScoreOptions
     reset_every: int | None = option(
         None, "Reset the state after every N tokens, as transformers are often scored"
@@ -89,6 +89,10 @@ class EvalRequest(Checked):
                 if getattr(self, name):
                     message = f"`{name}` carries the state and cannot be used with `reset_every`."
                     raise UsageError(message, "Leave one out.")
+        if not self.texts:
+            for name in ("valid_fraction", "train"):
+                if getattr(self.options, name):
+                    raise UsageError(f"`{name}` needs a text.", "Name it after the model.")
         for name in self.learning:
             if not self.dynamic:
                 raise UsageError(f"`{name}` needs `dynamic`.")

@@ -76,9 +76,18 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and derived figures as JSON values; those not finite are None."""
-        derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
+        derived = (
+            "nats_per_token",
+            "perplexity",
+            "perplexity_known",
+            "bits_per_char",
+            "bits_per_byte",
+        )
         values = vars(self) | {name: getattr(self, name) for name in derived}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+PIECE = 100  # tokens of a plain text whose losses are kept as one sum
 
 
 @dataclass(frozen=True)
@@ -87,17 +96,16 @@ class ScoreBreakdown:
 
     Attributes:
         score: The score of the whole text.
-        nats: Loss of each piece of `PIECE` tokens, (pieces,), in the order of the text; the last
-            piece may be shorter.
-        tokens: Tokens in each piece, (pieces,).
+        nats: Loss of each piece, (pieces,), in the order of the text. A piece is a record, or
+            `PIECE` tokens of a plain text, of which the last piece may be shorter.
+        characters: Code points that begin in each piece, (pieces,).
+        by_record: Whether the pieces are records.
     """
 
     score: Score
     nats: Nats
-    tokens: Positions
-
-
-PIECE = 100  # tokens; the bootstrap draws blocks of ten pieces
+    characters: Positions
+    by_record: bool = False
 
 
 @dataclass(frozen=True)

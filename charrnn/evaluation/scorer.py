@@ -1,7 +1,7 @@
 """A model on its device, ready to score texts."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -11,12 +11,15 @@ import torch
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.data.encoding import Encoded
 from charrnn.data.formats import TextFormat
+from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.dynamic import dynamic_nats
 from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
-from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
+from charrnn.evaluation.overlap import TrainingOverlap
+from charrnn.evaluation.score import Nats, Positions, Score, ScoreBreakdown, ScoringProtocol
 from charrnn.evaluation.scoring import break_down, token_nats
 from charrnn.evaluation.surprisal import Surprisal, score_lines, surprisals
+from charrnn.evaluation.warm_up import settled
 from charrnn.model.network import from_weights
 from charrnn.runtime.device import autocast, choose_device, prepare_cpu
 from charrnn.runtime.precision import fastest_precision, possible_precisions
@@ -32,6 +35,7 @@ class Scorer:
     Attributes:
         network: The model, on its device.
         precision: Number format of the matrix products: fp32, bf16 or fp16.
+        on_progress: Called while a text is scored.
 
     Args:
         saved: The trained model.
@@ -51,6 +55,7 @@ class Scorer:
         prepare_cpu(threads)
         chosen = choose_device(device)
         self.tokenizer, self.sha256 = saved.tokenizer, saved.sha256
+        self.on_progress: OnProgress = no_progress
         self.network = from_weights(saved.config, saved.weights).eval().to(chosen)
         names = possible_precisions(precision, chosen)
         self.precision = names[0] if len(names) == 1 else self._fastest(names)
@@ -72,13 +77,30 @@ class Scorer:
         """Return the context for the number format."""
         return autocast(self.precision, self.network.device)
 
+    def settled(self, text: Encoded, protocol: ScoringProtocol | None = None) -> ScoringProtocol:
+        """Return the protocol by which a text is scored; see `charrnn.evaluation.warm_up`.
+
+        By default it is that of `ScoringProtocol.of`.
+        """
+        return settled(self.network, text, protocol or ScoringProtocol.of(text))
+
     def score(self, text: Encoded, protocol: ScoringProtocol | None = None) -> ScoreBreakdown:
-        """Score a text as a whole, by default with the protocol of `ScoringProtocol.of`."""
-        chosen = protocol or ScoringProtocol.of(text)
+        """Score a text as a whole, by default with the protocol that `settled` returns."""
+        chosen = protocol or self.settled(text)
         losses = token_nats(self.network, text, chosen, autocast=self.autocast)
-        found = break_down(losses, self.tokenizer, text)
+        found = break_down(self._watched(losses, "Scoring", text), self.tokenizer, text)
         check_finite(found.score.nats)
         return found
+
+    def _watched(
+        self, losses: Iterable[tuple[Positions, Nats]], what: str, text: Encoded
+    ) -> Iterator[tuple[Positions, Nats]]:
+        """Yield losses, and report progress."""
+        done, total = 0, len(text.ids)
+        for positions, nats in losses:
+            yield positions, nats
+            done += len(positions)
+            self.on_progress(what, done, total)
 
     def warm_up(self, text: Encoded, tokens: int) -> None:
         """Score the first `tokens` tokens of a text, so that later scoring can be timed."""
@@ -88,7 +110,8 @@ class Scorer:
     def dynamic_score(self, text: Encoded, config: DynamicConfig) -> Score:
         """Score a text while a copy of the model learns from it, in float32."""
         losses = dynamic_nats(self.network, text.ids, config)
-        return break_down(losses, self.tokenizer, text).score
+        watched = self._watched(losses, "Learning while scoring", text)
+        return break_down(watched, self.tokenizer, text).score
 
     def lines(self, lines: Sequence[str]) -> list[Score]:
         """Score each line by itself, from the start symbol."""
@@ -118,18 +141,27 @@ class Scorer:
         check_finite(*flow.norms, *flow.singular_values.values(), what="gradients")
         return flow
 
-    def signature(self, state: str, sha256: str = "", precision: str = "") -> str:
+    def signature(
+        self,
+        state: str,
+        sha256: str = "",
+        precision: str = "",
+        overlap: TrainingOverlap | None = None,
+    ) -> str:
         """Return the signature of a score: everything that it depends on.
 
         Args:
             state: The protocol's name.
             sha256: SHA-256 of the text; empty for lines that are read one by one.
             precision: Number format, if it is not the scorer's own.
+            overlap: How much of the text was seen in training.
         """
         kind, size = self.tokenizer.kind, self.tokenizer.size
         parts = [f"tokenizer:{kind}-{size}", state, f"precision:{precision or self.precision}"]
         if sha256:
             parts.append(f"text:{sha256[:12]}")
+        if overlap is not None:
+            parts.append(str(overlap))
         return "|".join([*parts, f"model:{self.sha256[:12]}", f"charrnn:{__version__}"])
 
 

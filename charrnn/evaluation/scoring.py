@@ -96,19 +96,30 @@ def break_down(
         text: The ids, and the characters and bytes that they stand for.
     """
     total = unknown_nats = 0.0
-    unknown, pieces = 0, np.zeros(-(-len(text.ids) // PIECE))
+    unknown, by_record = 0, text.starts is not None
+    pieces = np.zeros(-(-len(text.ids) // PIECE) if text.starts is None else len(text.starts))
+    characters = np.zeros(len(pieces), np.int64)
     for positions, nats in losses:
+        symbols = take(text.ids, positions)
+        is_unknown = symbols == tokenizer.unknown
         total += float(nats.sum())
-        is_unknown = take(text.ids, positions) == tokenizer.unknown
         unknown_nats += float(nats[is_unknown].sum())
         unknown += int(is_unknown.sum())
-        np.add.at(pieces, positions // PIECE, nats + is_unknown * tokenizer.unknown_nats)
+        piece = piece_of(text, positions)
+        np.add.at(pieces, piece, nats + is_unknown * tokenizer.unknown_nats)
+        np.add.at(characters, piece, tokenizer.characters_begun[symbols])
     charge = unknown * tokenizer.unknown_nats
     charged = unknown_nats + charge if unknown else 0.0
-    tokens, characters = len(text.ids), text.characters
-    score = Score(total + charge, tokens, characters, text.bytes, unknown, charged)
-    ends = np.minimum(np.arange(len(pieces) + 1) * PIECE, tokens)
-    return ScoreBreakdown(score, pieces, np.diff(ends))
+    tokens = len(text.ids)
+    score = Score(total + charge, tokens, text.characters, text.bytes, unknown, charged)
+    return ScoreBreakdown(score, pieces, characters, by_record)
+
+
+def piece_of(text: Encoded, positions: Positions) -> Positions:
+    """Return the index of the piece, a record or `PIECE` tokens, that each position is in."""
+    if text.starts is None:
+        return positions // PIECE
+    return np.searchsorted(text.starts, positions, side="right").astype(np.int64) - 1
 
 
 def token_nats(

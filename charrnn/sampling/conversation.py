@@ -17,9 +17,14 @@ from charrnn.sampling.decoding import (
     text_start,
     uniform_numbers,
 )
-from charrnn.sampling.generate import banned_symbols, encode_prompt, max_symbols
+from charrnn.sampling.generate import (
+    banned_symbols,
+    encode_prompt,
+    max_symbols,
+    memory_rules,
+)
 from charrnn.sampling.stopping import Detokenizer
-from charrnn.sampling.token_healing import ConstrainedModel, Tail, open_tail
+from charrnn.sampling.token_healing import Tail, open_tail
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
@@ -102,17 +107,16 @@ class Conversation:
         If the caller stops early, the text ends with what was written so far. A stop string is not
         yielded, but it is part of the text that the next turn continues.
         """
-        (last, state), past, tail = self._turn
+        before, past, tail = self._turn
         text = Detokenizer(self.tokenizer, self.config, tail.characters)
-        model = ConstrainedModel(self.model, tail)
-        before = DecoderState(last, model.constrained(state, tail.begin))
         steps = len(tail.ids) + max_symbols(self.tokenizer, self.config.length)
         config, banned = replace(self.config, length=steps), banned_symbols(self.tokenizer)
-        for step in decode(model, before, config, self._numbers, past=past, banned=banned):
+        rules = memory_rules(tail, config, past, 1)
+        for step in decode(self.model, before, config, self._numbers, rules=rules, banned=banned):
             past = np.append(past[-MAX_PAST:], step.ids)
             piece = text.feed(int(step.ids[0]))
             if not text.skip:  # the tail has been spelled
-                self._turn = Turn(DecoderState(step.ids, step.after.state[:-1]), past)
+                self._turn = Turn(step.after, past)
             yield piece
             if text.stop.reached:
                 return

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from charrnn.config.sampling import SamplingConfig
 from charrnn.sampling.logits import Logits, ban, draw, log_softmax
-from charrnn.sampling.no_repeat import NoRepeat
 from charrnn.tokenizers.base import Ids
 
 BLOCK = 64  # random numbers generated at once for a stream; does not change the numbers
@@ -99,13 +98,25 @@ def uniform_numbers(seed: int, streams: range) -> Iterator[npt.NDArray[np.float6
         yield from np.stack([rng.random(BLOCK) for rng in rngs], axis=1)
 
 
+class Rule(Protocol):
+    """A rule about what may be drawn that depends on what was drawn before."""
+
+    def forbid(self, logits: Logits) -> Logits:
+        """Remove what must not be drawn next from logits (num, vocab_size)."""
+        ...
+
+    def append(self, ids: Ids) -> None:
+        """Take the symbols that were drawn, (num,)."""
+        ...
+
+
 def decode(
     model: StepModel,
     before: DecoderState,
     config: SamplingConfig,
     numbers: Iterator[npt.NDArray[np.float64]],
     *,
-    past: Sequence[int] | Ids = (),
+    rules: Sequence[Rule] = (),
     banned: Sequence[int] = (),
 ) -> Iterator[DecodedStep]:
     """Draw `config.length` symbols in each stream, yielding each step as it is drawn.
@@ -113,44 +124,19 @@ def decode(
     Args:
         model: The model that predicts.
         before: The streams' state.
-        config: The rules; `stop`, `until` and `unknown` concern text and are ignored.
+        config: The other rules; `no_repeat` is one of `rules`, and `stop`, `until` and `unknown`
+            concern text.
         numbers: From `uniform_numbers`; each step uses one per stream, whatever the rules.
-        past: The symbols before in all streams, for `no_repeat`.
+        rules: Rules that remember what was drawn, in the order in which they apply.
         banned: Ids that are never drawn.
     """
     current = before
-    memory = NoRepeat(config.no_repeat, past, len(current.ids)) if config.no_repeat else None
     for uniform in islice(numbers, config.length):
         logits, state = model.step(*current)
         allowed = ban(logits, banned)
-        if memory:
-            allowed = memory.forbid(allowed)
+        for rule in rules:
+            allowed = rule.forbid(allowed)
         current = DecoderState(draw(allowed, config, uniform), state)
-        if memory:
-            memory.append(current.ids)
+        for rule in rules:
+            rule.append(current.ids)
         yield DecodedStep(current, logits)
-
-
-def generate_ids(
-    model: StepModel,
-    prompt_ids: Sequence[int] | Ids,
-    config: SamplingConfig,
-    *,
-    seed: int,
-    streams: range,
-    banned: Sequence[int] = (),
-) -> Iterator[DecodedStep]:
-    """Draw `config.length` symbols in each of `streams` after a prompt.
-
-    Args:
-        model: The model that predicts.
-        prompt_ids: What all streams begin with, after the start symbol; read once, not yielded.
-        config: The rules; see `decode`.
-        seed: At least 0.
-        streams: The streams' numbers; what a stream draws depends on its number, not on the other
-            streams.
-        banned: Ids that are never drawn.
-    """
-    before = prefill(model, text_start(model), prompt_ids).select([0] * len(streams))
-    numbers = uniform_numbers(seed, streams)
-    yield from decode(model, before, config, numbers, past=prompt_ids, banned=banned)

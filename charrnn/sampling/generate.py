@@ -12,14 +12,16 @@ from charrnn.errors import TextError, UsageError
 from charrnn.sampling.decoding import (
     DecodedStep,
     DecoderState,
+    Rule,
     StepModel,
     decode,
     prefill,
     text_start,
     uniform_numbers,
 )
+from charrnn.sampling.no_repeat import NoRepeat
 from charrnn.sampling.stopping import Detokenizer
-from charrnn.sampling.token_healing import ConstrainedModel, open_tail
+from charrnn.sampling.token_healing import Healing, Tail, open_tail
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
@@ -34,7 +36,8 @@ class Sample:
 
     Attributes:
         text: What was written after the prompt, without the stop string.
-        ids: The symbols drawn, including those of what was cut off at the end.
+        ids: The new symbols, including those of what was cut off at the end. The first may begin
+            with the end of the prompt, if that was inside a word.
         log_probs: Each symbol's log probability in the model's prediction, before any rule.
     """
 
@@ -81,8 +84,7 @@ class GenerationRequest:
         self.config = with_separator(config, prompt, generator.separator)
         prompt_ids = encode_prompt(self.tokenizer, prompt, config.unknown)
         self.tail = open_tail(self.tokenizer, prompt_ids)
-        own = generator.model
-        self.model = ConstrainedModel(own, self.tail) if self.tail.ids else own
+        self.model = generator.model
         self.prompt_ids = prompt_ids[: self.tail.begin]
         self._after_prompt: DecoderState | None = None
 
@@ -106,7 +108,8 @@ class GenerationRequest:
         numbers = uniform_numbers(self.seed, streams)
         steps = len(self.tail.ids) + max_symbols(self.tokenizer, self.config.length)
         config, banned = replace(self.config, length=steps), banned_symbols(self.tokenizer)
-        return decode(self.model, before, config, numbers, past=self.prompt_ids, banned=banned)
+        rules = memory_rules(self.tail, config, self.prompt_ids, len(streams))
+        return decode(self.model, before, config, numbers, rules=rules, banned=banned)
 
     def texts(self) -> Iterator[Iterator[str]]:
         """Yield each text in pieces, to be read one after the other.
@@ -148,14 +151,16 @@ class GenerationRequest:
             if all(text.stop.reached for text in texts):
                 break
         columns = zip(texts, pieces, np.transpose(ids), np.transpose(log_probs), strict=True)
-        return [
-            Sample(
-                "".join([*parts, text.flush()]),
-                tuple(symbols[: text.fed].tolist()),
-                tuple(values[: text.fed].tolist()),
-            )
-            for text, parts, symbols, values in columns
-        ]
+        return [self._sample(*column) for column in columns]
+
+    def _sample(
+        self, text: Detokenizer, pieces: list[str], symbols: Ids, log_probs: npt.NDArray[np.float64]
+    ) -> Sample:
+        """Return what a stream wrote, without the symbols that spell the prompt's end again."""
+        ids = symbols[: text.fed].tolist()
+        new = slice(self.tail.spelled_again(self.tokenizer, ids), text.fed)
+        written = "".join([*pieces, text.flush()])
+        return Sample(written, tuple(symbols[new].tolist()), tuple(log_probs[new].tolist()))
 
     def detokenizer(self) -> Detokenizer:
         """Return a detokenizer for one stream."""
@@ -167,6 +172,19 @@ def _feed(texts: list[Detokenizer], ids: Ids, pieces: list[list[str]]) -> None:
     for text, parts, symbol in zip(texts, pieces, ids.tolist(), strict=True):
         if not text.stop.reached:
             parts.append(text.feed(symbol))
+
+
+def memory_rules(tail: Tail, config: SamplingConfig, past: Ids, num: int) -> list[Rule]:
+    """Return the rules of `num` streams that remember what was drawn.
+
+    Args:
+        tail: The end of the prompt, which the streams spell again.
+        config: Says whether sequences may be repeated.
+        past: The symbols before the tail.
+        num: Number of streams.
+    """
+    rules: list[Rule] = [Healing(tail, num)] if tail.ids else []
+    return rules + ([NoRepeat(config.no_repeat, past, num)] if config.no_repeat else [])
 
 
 def with_separator(config: SamplingConfig, prompt: str, separator: str | None) -> SamplingConfig:

@@ -10,22 +10,19 @@ all of the prompt from there on and may be longer:
     after " W"                        "ha" or any symbol that begins with "ha", such as "hat"
     after a longer symbol, or at the tail's end     everything
 
-The model's own probabilities decide between these. The tail is not part of the new text. All this
-is done by a wrapper around the model, so that decoding need not know about it.
+The model's own probabilities decide between these. The tail is not part of the new text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from charrnn.sampling.decoding import StepModel
+from charrnn.sampling.logits import Logits
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
-State = tuple[Any, ...]
 FREE = -1  # instead of a count: the stream is no longer constrained
 
 
@@ -44,6 +41,15 @@ class Tail:
     longer: tuple[frozenset[int], ...] = ()
     characters: int = 0
     begin: int = 0
+
+    def spelled_again(self, tokenizer: Tokenizer, ids: Sequence[int]) -> int:
+        """Return how many of the symbols that were drawn, `ids`, only spell the tail again."""
+        left = sum(len(tokenizer.spell(id_)) for id_ in self.ids)
+        for count, id_ in enumerate(ids):
+            if left <= 0 or left < len(tokenizer.spell(id_)):
+                return count
+            left -= len(tokenizer.spell(id_))
+        return len(ids)
 
     @cached_property
     def allowed(self) -> list[list[int]]:
@@ -69,53 +75,40 @@ def open_tail(tokenizer: Tokenizer, ids: Ids) -> Tail:
     return Tail(tail, in_order, len(tokenizer.decode(tail)), begin)
 
 
-class ConstrainedModel:
-    """A model whose streams, after a prompt without its tail, continue with the tail's text.
+class Healing:
+    """The rule that streams after a prompt without its tail continue with the tail's text.
 
-    Its state is the model's own and, for each stream, the number of symbols of the prompt that it
-    has read, or `FREE`.
+    Attributes:
+        places: How many symbols of the tail each stream has spelled again, or `FREE`, (num,).
+
+    Args:
+        tail: The end of the prompt.
+        num: Number of streams.
     """
 
-    def __init__(self, model: StepModel, tail: Tail) -> None:
-        self.model, self.tail = model, tail
+    def __init__(self, tail: Tail, num: int) -> None:
+        self.tail = tail
+        self.places = np.full(num, 0 if tail.ids else FREE)
 
-    @property
-    def start(self) -> int:
-        """The model's start symbol."""
-        return self.model.start
+    def forbid(self, logits: Logits) -> Logits:
+        """Remove the symbols that do not spell the tail; see `Rule.forbid`."""
+        if (self.places == FREE).all():
+            return logits
+        kept = logits.copy()
+        for row, place in enumerate(self.places.tolist()):
+            if place != FREE:
+                _keep_only(kept[row], self.tail.allowed[place])
+        return kept
 
-    def initial_state(self, batch: int) -> State:
-        """Return the state before the first symbol."""
-        return self.constrained(self.model.initial_state(batch), 0, batch)
-
-    def constrained(self, state: State, symbols_read: int, batch: int = 1) -> State:
-        """Return the state of streams that have read this many symbols of the prompt."""
-        return (*state, np.full(batch, symbols_read if self.tail.ids else FREE))
-
-    def step(self, ids: Ids, state: State) -> tuple[npt.NDArray[Any], State]:
-        """Read one symbol of each stream; symbols that must not follow get the logit -inf."""
-        *inner, read = state
-        logits, after = self.model.step(ids, tuple(inner))
-        if (read == FREE).all():
-            return logits, (*after, read)
-        logits, read_after = logits.copy(), read.copy()
-        for row, count in enumerate(read.tolist()):
-            read_after[row] = self._count_after(count, int(ids[row]))
-            place = count - self.tail.begin  # index in the tail of the symbol to be drawn
-            if read_after[row] != FREE and place >= 0:
-                _keep_only(logits[row], self.tail.allowed[place])
-        return logits, (*after, read_after)
-
-    def _count_after(self, count: int, last: int) -> int:
-        """Return `count` after the next step; `last` is the symbol that was drawn before it."""
-        place = count - self.tail.begin
-        if count == FREE or place >= len(self.tail.ids):
-            return FREE
-        left_the_tail = place > 0 and last != self.tail.ids[place - 1]
-        return FREE if left_the_tail else count + 1
+    def append(self, ids: Ids) -> None:
+        """Take the symbols that were drawn, (num,)."""
+        for row, place in enumerate(self.places.tolist()):
+            if place != FREE:
+                goes_on = ids[row] == self.tail.ids[place] and place + 1 < len(self.tail.ids)
+                self.places[row] = place + 1 if goes_on else FREE
 
 
-def _keep_only(logits: npt.NDArray[Any], allowed: list[int]) -> None:
+def _keep_only(logits: Logits, allowed: list[int]) -> None:
     kept = logits[allowed]
     logits[:] = -np.inf
     logits[allowed] = kept

@@ -1,4 +1,4 @@
-"""Progress of reading a text, if it takes longer than a second: a bar, or plain lines in a pipe."""
+"""Progress of what takes longer than a second: a bar with the time left, or lines in a pipe."""
 
 import time
 from contextlib import suppress
@@ -8,9 +8,12 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from charrnn.terminal.tables import format_duration
+
 SECONDS_BEFORE_LINES = 1.0
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_UPDATES = 0.1
+MIN_ELAPSED = 0.5  # seconds, from which the time left is estimated
 
 
 class ReadingProgress:
@@ -23,7 +26,7 @@ class ReadingProgress:
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
-        self.what, self.done, self.next_line = "", 0, 0.0
+        self.what, self.done, self.next_line, self.began, self.first = "", 0, 0.0, 0.0, 0
         self.bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -62,7 +65,8 @@ class ReadingProgress:
         """
         kind = what.split()[0]
         if kind != self.what or done <= self.done:
-            self.what, self.next_line = kind, time.monotonic() + SECONDS_BEFORE_LINES
+            self.what, self.began, self.first = kind, time.monotonic(), done
+            self.next_line = self.began + SECONDS_BEFORE_LINES
         self.done = done
         if done == total:
             self.hide()
@@ -75,7 +79,8 @@ class ReadingProgress:
             else:
                 self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
                 percent = f" {min(1, done / total):.0%}" if total else ""
-                self.console.print(f"{what} ...{percent}")
+                left = self.time_left(done, total)
+                self.console.print(f"{what} ...{percent}{left and f', {left}'}")
 
     def _update_bar(self, what: str, done: int, total: int | None) -> None:
         self.next_line = time.monotonic() + SECONDS_BETWEEN_UPDATES
@@ -84,9 +89,19 @@ class ReadingProgress:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[left]}", markup=False),
             )
             bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
-            self.task = bar.add_task(what)
+            self.task = bar.add_task(what, left="")
             self.bar = bar
             bar.start()
-        self.bar.update(self.task, description=what, completed=done, total=total)
+        left = self.time_left(done, total)
+        self.bar.update(self.task, description=what, completed=done, total=total, left=left)
+
+    def time_left(self, done: int, total: int | None) -> str:
+        """Return about how long it will still take, in words; empty if that is not known."""
+        elapsed = time.monotonic() - self.began
+        if elapsed < MIN_ELAPSED or not total or not self.first < done < total:
+            return ""
+        seconds = elapsed * (total - done) / (done - self.first)
+        return f"{format_duration(seconds)} left"

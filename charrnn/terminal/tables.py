@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
@@ -11,15 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from charrnn.terminal.escape import visible
+from charrnn.terminal.words import comparison_words, score_words
 
 if TYPE_CHECKING:
     from charrnn.evaluation.novelty import Copied
-    from charrnn.evaluation.score import Score
 
 UNLIMITED = 10_000  # columns of a table that is not written to a terminal
 GAP = 2  # spaces between columns, and before the first
 
 Row = Sequence[str]
+Facts = Mapping[str, Any]
 
 
 def write_table(rows: Sequence[tuple[str, str]], title: str = "") -> None:
@@ -101,29 +103,38 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
     return names + ([f"embeddings of up to {orders} symbols"] if orders else [])
 
 
-def score_rows(score: "Score", facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def score_rows(facts: Facts) -> list[tuple[str, str]]:
     """Return the rows of a score's table; `facts` are those that `charrnn eval --json` writes."""
-    rows = [("bits per character", f"{score.bits_per_char:.4f}")]
-    if facts.get("interval"):
-        rows.append(("95 % interval", "{:.4f} to {:.4f}".format(*facts["interval"])))
+    score, training = facts["score"], facts["training"]
+    rows = [("bits per character", _number(score["bits_per_char"]))]
+    interval = facts["interval"]
+    shown = "{:.4f} to {:.4f}".format(*interval) if interval else f"none: {facts['no_interval']}"
     rows += [
-        ("bits per byte", f"{score.bits_per_byte:.4f}"),
-        ("nats per token", f"{score.nats_per_token:.4f}"),
-        ("perplexity per token", f"{score.perplexity:.4f}"),
-        ("tokens", f"{score.tokens:,}"),
-        ("characters", f"{score.characters:,}"),
-        ("bytes", f"{score.bytes:,}"),
-        ("unknown tokens", f"{score.unknown:,}"),
+        ("95 % interval", shown),
+        ("bits per byte", _number(score["bits_per_byte"])),
+        ("nats per token", _number(score["nats_per_token"])),
+        ("perplexity per token", _number(score["perplexity"])),
+        ("tokens", f"{score['tokens']:,}"),
+        ("characters", f"{score['characters']:,}"),
+        ("bytes", f"{score['bytes']:,}"),
+        ("unknown tokens", f"{score['unknown']:,}"),
     ]
-    if score.unknown:
-        rows.append(("perplexity without them", f"{score.perplexity_known:.4f}"))
-    return [*rows, ("signature", facts["signature"])]
+    if score["unknown"]:
+        rows.append(("perplexity without them", _number(score["perplexity_known"])))
+    share = training["overlap"]
+    seen = "not known" if share is None else f"{share:.0%}" + " or so" * (0.005 < share < 0.995)
+    return [*rows, ("seen in training", seen), ("signature", facts["signature"])]
 
 
-def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
-    """Write a score, and below it the model next to dynamic evaluation and the baselines."""
-    write_table(score_rows(score, facts))
-    rows: list[Mapping[str, Any]] = [{"name": "model"} | score.to_dict()]
+def _number(value: float | None, spec: str = ",.4f") -> str:
+    """Return a figure; one that is not finite is None in JSON."""
+    return "over 1e300" if value is None else format(value, spec)
+
+
+def write_score(facts: Facts) -> None:
+    """Write a score, below it the model next to dynamic evaluation and the baselines, and words."""
+    write_table(score_rows(facts))
+    rows: list[Facts] = [{"name": "model", "score": facts["score"]}]
     if dynamic := facts.get("dynamic"):
         rows.append({"name": "model, dynamic evaluation"} | dynamic)
     rows += facts["baselines"]
@@ -131,39 +142,56 @@ def write_score(score: "Score", facts: Mapping[str, Any]) -> None:
         sys.stdout.write("\n")
         write_columns(["", "bits/char", "bits/byte"], [_bits(row) for row in rows])
     if dynamic:
-        change = 1 - dynamic["nats"] / score.nats
+        change = 1 - dynamic["score"]["nats"] / facts["score"]["nats"]
         difference = f"{abs(change):.2%} {'fewer' if change >= 0 else 'more'} bits than without"
         sys.stdout.write("\n")
         write_table([("dynamic evaluation", difference), ("signature", dynamic["signature"])])
+    write_words(score_words(facts))
 
 
-def _bits(row: Mapping[str, Any]) -> list[str]:
-    return [row["name"], f"{row['bits_per_char']:.4f}", f"{row['bits_per_byte']:.4f}"]
+def _bits(row: Facts) -> list[str]:
+    score = row["score"]
+    return [row["name"], _number(score["bits_per_char"]), _number(score["bits_per_byte"])]
 
 
-def write_comparison(
-    models: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write models side by side, and the baselines below them."""
-    head = ["", "parameters", "tokens/char", "perplexity/token"]
-    rows = [_comparison_row(model) for model in models]
-    for cost in baselines:
-        name, *bits = _bits(cost)
-        rows.append([name, "", "", "", *bits, ""])
-    write_columns([*head, "bits/char", "bits/byte", "chars/s"], rows)
+def write_comparison(facts: Facts) -> None:
+    """Write models side by side, the baselines below them, and words; `facts` are those of JSON."""
+    head = ["", "parameters", "tokens/char", "perplexity/token", "bits/char"]
+    rows = [_comparison_row(model) for model in facts["models"]]
+    for cost in facts["baselines"]:
+        name, per_char, per_byte = _bits(cost)
+        rows.append([name, "", "", "", per_char, per_byte, ""])
+    if any(model["interval"] for model in facts["models"]):
+        head.append("95 %")
+        intervals = [model["interval"] for model in facts["models"]]
+        for row, bounds in zip_longest(rows, intervals):
+            row.insert(5, "{:.3f}-{:.3f}".format(*bounds) if bounds else "")
+    write_columns([*head, "bits/byte", "chars/s"], rows)
+    write_words(comparison_words(facts))
 
 
-def _comparison_row(model: Mapping[str, Any]) -> list[str]:
-    perplexity = model["perplexity"]
+def _comparison_row(model: Facts) -> list[str]:
+    score, first, count = model["score"], model["runs"][0]["model"], len(model["runs"])
+    spread = "" if model["deviation"] is None else f" \u00b1 {model['deviation']:.4f}"
     return [
-        model["model"],
-        f"{model['parameters']:,}",
+        model["name"] + (f" ({count} seeds)" if count > 1 else ""),
+        f"{first['parameters']:,}",
         f"{model['tokens_per_char']:.3f}",
-        "over 1e300" if perplexity is None else f"{perplexity:,.2f}",
-        f"{model['bits_per_char']:.4f}",
-        f"{model['bits_per_byte']:.4f}",
+        _number(score["perplexity"], ",.2f"),
+        _number(score["bits_per_char"]) + spread,
+        _number(score["bits_per_byte"]),
         f"{model['chars_per_second']:,.0f}",
     ]
+
+
+def write_words(sentences: Sequence[str]) -> None:
+    """Write sentences that say what the figures above mean."""
+    if sentences:
+        text = Text(visible(" ".join(sentences)))
+        console = Console(file=io.StringIO(), width=min(100, _width()), no_color=True)
+        with console.capture() as captured:
+            console.print(text)
+        sys.stdout.write("\n" + captured.get())
 
 
 def write_novelty(columns: Mapping[str, "Copied"]) -> None:

@@ -54,6 +54,13 @@ class Tokenizer(Protocol):
         choice among them; 0 if no character can be unknown.
         """
 
+    @property
+    def characters_begun(self) -> NDArray[np.int64]:
+        """The number of characters that begin in each symbol, (size,).
+
+        Over the ids of a text, they add up to its characters.
+        """
+
     def encode(self, text: str) -> Ids:
         """Return the ids of `text`, one-dimensional, of type `dtype`.
 

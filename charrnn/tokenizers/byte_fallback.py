@@ -51,6 +51,12 @@ class ByteFallbackTokenizer(ABC):
         """The type of the ids."""
         return id_dtype(self.size)
 
+    @cached_property
+    def characters_begun(self) -> NDArray[np.int64]:
+        """The bytes of each symbol that are no continuation bytes of UTF-8."""
+        counts = (sum(byte & 0xC0 != 0x80 for byte in spelling) for spelling in self.spellings)
+        return np.fromiter(counts, np.int64, self.size)
+
     def encode(self, text: str) -> Ids:
         """Return the ids of `text`; see `Tokenizer.encode`."""
         return np.concatenate([np.zeros(0, self.dtype), *self.encode_chunks([text])])

@@ -58,6 +58,11 @@ class CharTokenizer:
         """Nats for a uniform choice among all unknown code points."""
         return math.log(max(1, ENCODABLE - len(self.characters)))
 
+    @cached_property
+    def characters_begun(self) -> NDArray[np.int64]:
+        """One for each symbol; see `Tokenizer.characters_begun`."""
+        return np.ones(self.size, np.int64)
+
     def encode(self, text: str) -> Ids:
         """Return one id per code point; see `Tokenizer.encode`."""
         if text.isascii() and self.ascii_ids is not None:  # three times as fast

@@ -80,7 +80,7 @@ def model_facts(
         "step": event.step,
         "epochs": round(plan.epochs * event.step / max(1, plan.train.steps), 3),
         "valid": event.score.to_dict(),
-        "text": text_facts(data),
+        "text": text_facts(data) | data.known,
         "train": plan.train.to_dict(),
         "machine": dict(machine),
         "charrnn": __version__,

@@ -40,6 +40,7 @@ from charrnn.training.resume import (
 from charrnn.training.run import Run
 
 MAX_NAMED = 20  # new characters that a note names
+MANY = 0.25  # of the held-out text, from which a note says that it stands in the training text
 
 RunSetup = Generator[RunEvent, None, Run | None]  # yields events and returns the run
 
@@ -89,6 +90,12 @@ def open_run(
         record(request, run)
         yield from continued(run, shared.saved)
         return run
+    if (share := data.valid_overlap) >= MANY:
+        yield Note(
+            f"About {share:.0%} of the held-out text also stands in the training text, so that the "
+            "validation will look better than it is.",
+            warning=True,
+        )
     base = inputs.start.config if inputs.start else None
     if request.is_timed or plan_only:
         yield Busy("Measuring the speed of this machine")

@@ -7,6 +7,7 @@ from itertools import takewhile
 from charrnn.data.encoding import Encoded
 from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.evaluation.scoring import Autocast, break_down, summed, token_nats
+from charrnn.evaluation.warm_up import settled
 from charrnn.model.network import CharRNN
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.tokenizers import Tokenizer
@@ -33,7 +34,8 @@ def score_unless_stopped(
         should_stop: Called after each call of the model. A process that is told to stop waits for
             the others, which usually got the same signal.
     """
-    losses = token_nats(model, text, ScoringProtocol.of(text), autocast=autocast, group=group)
+    protocol = settled(model, text, ScoringProtocol.of(text), group)
+    losses = token_nats(model, text, protocol, autocast=autocast, group=group)
     with closing(losses):  # puts the model back into training mode
         wanted = takewhile(lambda _: not should_stop(), losses)
         score = break_down(wanted, tokenizer, text).score

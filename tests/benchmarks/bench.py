@@ -130,14 +130,16 @@ class Bench:
         yield {"figure": f"{GOAL} or less: not reached", "text": self.text.stem}
 
     def reset(self) -> Iterator[Row]:
-        """Score the held-out tenth with the model of `quick`, in blocks of 256 and carried."""
+        """Score the held-out tenth with the model of `quick`: blocks of 64 and 256, and carried."""
         out = self.run_folder("quick", self.text)
         if not out.exists():
             self.command("quick", self.text, out, *PRESETS["quick"])
         held_out = self.folder / "held-out.txt"
         held_out.write_text(last_tenth(self.text), encoding="utf-8", newline="")
-        for figure, options in {"reset every 256": ("--reset-every", "256"), "carried": ()}.items():
-            score, seconds = run_json("eval", out, held_out, "--json", *options)
+        protocols = {f"reset every {size}": ("--reset-every", str(size)) for size in (64, 256)}
+        for figure, options in {**protocols, "carried": ()}.items():
+            found, seconds = run_json("eval", out, held_out, "--json", *options)
+            score = found["score"]
             row = {"figure": f"quick, {figure}", "text": self.text.stem, "seconds": seconds}
             yield row | {"nats/char": score["nats_per_token"], "bits/char": score["bits_per_char"]}
 

@@ -57,12 +57,13 @@ def main() -> None:
     print(f"{machine()}; {args.text.stem}, {args.time} each\n")
     print(f"| model | {' | '.join(COLUMNS)} |\n{'|---' * (len(COLUMNS) + 1)}|")
     for kind, row in zip(args.kinds, found["models"], strict=True):
-        figures = [f"{row[column]:,.4f}" for column in COLUMNS[2:]]
-        print(f"| {kind} | {sizes[kind]:,} | {row['parameters']:,} | {' | '.join(figures)} |")
+        values = row | row["score"]
+        figures = [f"{values[column]:,.4f}" for column in COLUMNS[2:]]
+        parameters = row["runs"][0]["model"]["parameters"]
+        print(f"| {kind} | {sizes[kind]:,} | {parameters:,} | {' | '.join(figures)} |")
     for row in found["baselines"]:
-        print(
-            f"| {row['name']} | | | | | {row['bits_per_char']:.4f} | {row['bits_per_byte']:.4f} |"
-        )
+        bits = [row["score"][name] for name in ("bits_per_char", "bits_per_byte")]
+        print(f"| {row['name']} | | | | | {bits[0]:.4f} | {bits[1]:.4f} |")
     say("done")
 
 

@@ -42,7 +42,13 @@ class BaselineScore:
         """Bits per UTF-8 byte of the text."""
         return bits_per(self.nats, self.bytes)
 
+    @property
+    def is_primed(self) -> bool:
+        """Whether it learned from a training text."""
+        return "not primed" not in self.name
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and derived figures as JSON values."""
+        """Return the name and the score as JSON values, with the keys of a model's score."""
+        score = {"nats": self.nats, "characters": self.characters, "bytes": self.bytes}
         derived = {"bits_per_char": self.bits_per_char, "bits_per_byte": self.bits_per_byte}
-        return vars(self) | derived
+        return {"name": self.name, "score": score | derived}

@@ -1,0 +1,60 @@
+"""How much of a text that is scored was seen in training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.data.encoding import Encoded
+from charrnn.data.sketch import Sketch
+from charrnn.storage.model_file import SavedModel
+
+NOTED = 0.1  # fraction from which a note says so; texts that repeat themselves come near it
+ALL = 0.9
+
+
+@dataclass(frozen=True)
+class TrainingOverlap:
+    """How much of a text was seen in training.
+
+    Attributes:
+        share: About which fraction of it stands in the training text; None if that is not known,
+            because the text is short or the model's file says nothing about its text.
+        is_validation_text: Whether it is the text that validated the model, which took no part in
+            training, but chose its best step.
+    """
+
+    share: float | None
+    is_validation_text: bool
+
+    def __str__(self) -> str:
+        """Return the overlap as a part of a signature."""
+        return "overlap:unknown" if self.share is None else f"overlap:{self.share:.0%}"
+
+    @property
+    def note(self) -> str:
+        """A sentence about a model that knows the text; empty if it does not."""
+        if self.share is None or self.share < NOTED:
+            return ""
+        how_much = "All" if self.share >= ALL else f"About {self.share:.0%}"
+        return (
+            f"{how_much} of this text stands in the text that the model was trained on: the score "
+            "says little about new text."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {"overlap": self.share, "is_validation_text": self.is_validation_text}
+
+
+def training_overlap(saved: SavedModel, text: Encoded) -> TrainingOverlap:
+    """Return how much of a text a model has seen in training.
+
+    Args:
+        saved: The model.
+        text: The text, encoded by the model's tokenizer.
+    """
+    known = saved.about.get("text")
+    known = known if isinstance(known, Mapping) else {}
+    sketch = Sketch.from_dict(known.get("sketch"))
+    share = sketch.share(text.blocks) if sketch else None
+    return TrainingOverlap(share, text.sha256 == known.get("valid_sha256"))

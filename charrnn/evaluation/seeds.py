@@ -1,0 +1,81 @@
+"""Models that were trained several times, with one seed each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import ModelFileError, UsageError
+from charrnn.storage.model_file import SavedModel, load_model
+
+# Settings in which the runs of one group may differ: a time budget changes the last ones.
+OWN_SETTINGS = ("seed", "threads", "steps", "eval_every", "save_every")
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """The runs of one model: one, or one for each seed.
+
+    Attributes:
+        name: The name, as it was given.
+        runs: Paths and models.
+    """
+
+    name: str
+    runs: tuple[tuple[str, SavedModel], ...]
+
+
+def load_group(name: str) -> ModelGroup:
+    """Load a model, or all runs below a folder of runs with several seeds.
+
+    Raises:
+        ModelFileError: A model cannot be loaded; the message names it.
+        UsageError: The runs of a folder differ in more than their seeds.
+    """
+    runs = runs_below(Path(name))
+    group = ModelGroup(name, tuple((path, load_named(path)) for path in runs or [name]))
+    first, *others = (saved for _, saved in group.runs)
+    for saved in others:
+        if odd := other_settings(first, saved):
+            raise UsageError(
+                f"The runs in {name} differ in more than their seeds: in {odd}.",
+                "Name each run that is to be compared.",
+            )
+    return group
+
+
+def runs_below(folder: Path) -> list[str]:
+    """Return the run folders in a folder that is not one itself."""
+    if not folder.is_dir() or (folder / "model.safetensors").exists():
+        return []
+    return sorted(str(path.parent) for path in folder.glob("*/model.safetensors"))
+
+
+def other_settings(first: SavedModel, second: SavedModel) -> str:
+    """Return the name of a setting in which two runs differ beside the seed; empty if none."""
+    one, other = ({**saved.config.to_dict(), **_settings(saved)} for saved in (first, second))
+    names = (one.keys() | other.keys()) - {*OWN_SETTINGS, "dropout"}
+    return next((name for name in sorted(names) if one.get(name) != other.get(name)), "")
+
+
+def _settings(saved: SavedModel) -> dict[str, Any]:
+    train = saved.about.get("train")
+    return train if isinstance(train, dict) else {}
+
+
+def load_named(name: str) -> SavedModel:
+    """Load one of several models.
+
+    Raises:
+        ModelFileError: It cannot be loaded; the message names it.
+    """
+    try:
+        return load_model(Path(name))
+    except ModelFileError as error:
+        error.hint = error.hint or "All arguments but the last are models."
+        raise
+
+
+def seed_of(saved: SavedModel) -> int | None:
+    """Return the seed that a model was trained with, if its file says so."""
+    train = saved.about.get("train")
+    return train.get("seed") if isinstance(train, dict) else None
