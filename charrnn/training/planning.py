@@ -22,7 +22,7 @@ from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit
 from charrnn.errors import UsageError
 from charrnn.evaluation.scoring import max_tokens
-from charrnn.runtime.device import choose_device, prepare_cpu
+from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
@@ -138,7 +138,8 @@ def _precision_if_it_fits(
     model: ModelConfig, config: TrainConfig, needed: int, group: ProcessGroup
 ) -> Precision:
     """Return the number format to train in, after checking that there is memory for it."""
-    group.all_or_none(lambda: check_memory(needed * group.local_size, config))
+    sharing = processes_per_device(choose_device(config.device), group.local_size)
+    group.all_or_none(lambda: check_memory(needed * sharing, config))
     return choose_precision(model, config, group)
 
 

@@ -4,7 +4,9 @@ These are torch's fused kernels where torch has one for the device, else the loo
 and `gated_scan` for cells without a recurrent matrix.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -15,18 +17,65 @@ from charrnn.model.cells.gated_scan import gated_scan
 from charrnn.model.cells.layer import RecurrentLayer, State
 
 
-def lstm(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run torch's kernel, which is fused on every device."""
-    hidden, memory = state
-    outputs, (hidden, memory) = layer.rnn(inputs, (hidden[None], memory[None]))
-    return outputs, (hidden[0], memory[0])
+def torch_kernel(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """Run torch's fused kernel for the cell."""
+    if needs_cast(inputs.device):
+        return bfloat16_kernel(layer, inputs, state)
+    before = tuple(part[None] for part in state)
+    if layer.cell == "lstm":
+        outputs, after = layer.rnn(inputs, before)
+        return outputs, (after[0][0], after[1][0])
+    outputs, hidden = layer.rnn(inputs, before[0])
+    return outputs, (hidden[0],)
+
+
+def needs_cast(device: torch.device) -> bool:
+    """Return whether bfloat16 was asked for of a device where autocast gives another format.
+
+    On CUDA it runs these kernels in float16, in which small gradients become zero: a loss is scaled
+    up for float16, but not for bfloat16 (`_cudnn_rnn_cast_reflatten` in torch's AutocastRNN.cpp).
+    """
+    if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
+        return False
+    return torch.get_autocast_dtype("cuda") == torch.bfloat16
+
+
+def bfloat16_kernel(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """Run torch's fused kernel for the cell in bfloat16; gradients are those of the weights."""
+    weights = [parameter.bfloat16() for parameter in layer.rnn.parameters()]
+    before = tuple(part[None].bfloat16() for part in state)
+    kernel = KERNELS[layer.activation if layer.cell == "rnn" else layer.cell]
+    # Biases, layers, dropout, training, both directions, batch first
+    how = (True, 1, 0.0, layer.training, False, True)
+    with torch.autocast(inputs.device.type, enabled=False), weights_apart():
+        first = before if layer.cell == "lstm" else before[0]
+        outputs, *after = kernel(inputs.bfloat16(), first, weights, *how)
+    return outputs, tuple(part[0] for part in after)
+
+
+KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+    "tanh": torch.rnn_tanh,
+    "relu": torch.rnn_relu,
+}
+
+
+@contextmanager
+def weights_apart() -> Iterator[None]:
+    """Silence torch's warning about weights that do not lie side by side in memory.
+
+    Weights that are cast at each step never do; putting them there costs little beside that.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single")
+        yield
 
 
 def gru(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
     """Run torch's kernel, or on a CPU our own loop."""
     if inputs.device.type != "cpu":
-        outputs, hidden = layer.rnn(inputs, state[0][None])
-        return outputs, (hidden[0],)
+        return torch_kernel(layer, inputs, state)
     weight, recurrent, bias, recurrent_bias = layer.rnn.parameters()
     products = functional.linear(inputs.transpose(0, 1), weight, bias)
     hidden = run_gru(products, state[0], recurrent, recurrent_bias)
@@ -36,8 +85,7 @@ def gru(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, St
 def rnn(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
     """Run torch's kernel, or our own loop on a CPU, and for sigmoid, which torch does not have."""
     if inputs.device.type != "cpu" and layer.activation != "sigmoid":
-        outputs, hidden = layer.rnn(inputs, state[0][None])
-        return outputs, (hidden[0],)
+        return torch_kernel(layer, inputs, state)
     weight, recurrent, bias, recurrent_bias = layer.rnn.parameters()
     products = functional.linear(inputs.transpose(0, 1), weight, bias + recurrent_bias)
     hidden = run_rnn(products, state[0], recurrent, layer.activation)
@@ -59,7 +107,13 @@ def minlstm(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor
 
 
 Run = Callable[[RecurrentLayer, Tensor, State], tuple[Tensor, State]]
-FAST: dict[str, Run] = {"lstm": lstm, "gru": gru, "rnn": rnn, "mingru": mingru, "minlstm": minlstm}
+FAST: dict[str, Run] = {
+    "lstm": torch_kernel,  # fused on every device
+    "gru": gru,
+    "rnn": rnn,
+    "mingru": mingru,
+    "minlstm": minlstm,
+}
 
 
 def run_layer(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
