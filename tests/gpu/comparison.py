@@ -14,6 +14,9 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit, encode_text
 from charrnn.data.formats import RecordFormat
 from charrnn.model.network import build
+from charrnn.runtime.device import choose_device
+from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.storage.model_file import SavedModel
 from charrnn.training.trainer import Trainer
 
 # Large enough for the fused kernels, and small enough for a second on a CPU.
@@ -29,14 +32,15 @@ SETTINGS: dict[str, Any] = {
 RELATIVE = 1e-4  # largest difference of float32 results
 NATS = 0.02  # largest difference of a loss in bfloat16 or float16
 
-WORDS = ["the", "a", "cat", "dog", "bird", "sat", "ran", "flew", "on", "to", "over", "mat", "hat", "house", "river", "and", "where", "because"]
+WORDS = "the a cat dog bird sat ran flew on to over mat hat house river and where because"
 
 
 def sentences(count: int = 400) -> str:
     """Return sentences of random words, always the same."""
     generator = random.Random(1)
     lines = (
-        " ".join(generator.choices(WORDS, k=generator.randint(2, 12))) + ".\n" for _ in range(count)
+        " ".join(generator.choices(WORDS.split(), k=generator.randint(2, 12))) + ".\n"
+        for _ in range(count)
     )
     return "".join(lines)
 
@@ -51,7 +55,9 @@ def data_of(settings: dict[str, Any]) -> EncodedSplit:
     return replace(data, format=lines, train=train, valid=valid)
 
 
-def trainer_on(device: str, *, precision: str = "fp32", **settings: Any) -> Trainer:
+def trainer_on(
+    device: str, *, precision: str = "fp32", group: ProcessGroup = ALONE, **settings: Any
+) -> Trainer:
     """Return a trainer on a device; it begins with the same weights on each."""
     chosen = SETTINGS | settings
     data = data_of(chosen)
@@ -59,8 +65,8 @@ def trainer_on(device: str, *, precision: str = "fp32", **settings: Any) -> Trai
         name: chosen.pop(name) for name in [*chosen] if name in ModelConfig.__dataclass_fields__
     }
     config = TrainConfig(**chosen)
-    model = build(ModelConfig(vocab_size=data.tokenizer.size, **shape), config.seed).to(device)
-    return Trainer(model, data, config, precision)
+    model = build(ModelConfig(vocab_size=data.tokenizer.size, **shape), config.seed)
+    return Trainer(model.to(choose_device(device)), data, config, precision, group)
 
 
 @dataclass(frozen=True)
@@ -122,3 +128,9 @@ def distance(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     """Return the norm of the difference of two arrays, relative to that of the second."""
     norm = float(np.linalg.norm(expected))
     return float(np.linalg.norm(found - expected)) / norm if norm else float(np.abs(found).max())
+
+
+def saved(trainer: Trainer) -> SavedModel:
+    """Return the model as its file holds it."""
+    weights = {name: value.cpu().numpy() for name, value in trainer.model.state_dict().items()}
+    return SavedModel(trainer.model.config, trainer.data.tokenizer, weights, {})
