@@ -1,4 +1,4 @@
-"""N-gram embeddings on a GPU: sparse gradients, the loss scale, ranks; the measured format."""
+"""N-gram embeddings on a GPU: sparse gradients, the loss scale, ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from test_gpu_ranks import of_ranks
 
 from charrnn.api import Model
 
-pytest.importorskip("charrnn.model.ngram_embedding")
 pytestmark = pytest.mark.gpu
 
 TABLES: dict[str, Any] = {"ngram_embedding": 4, "ngram_rows": 500}
@@ -131,15 +130,3 @@ def test_scores_agree_and_numpy_samples(gpu: str) -> None:
     assert one == pytest.approx(other, rel=RELATIVE)
     assert evaluated(trainer) > 0
     assert len(model.generate("the ", length=30, seed=1)) == 30
-
-
-def test_the_measured_format_is_one_that_works(cuda: torch.device) -> None:
-    from charrnn.training.precision import choose_precision
-
-    from charrnn.config.model import ModelConfig
-    from charrnn.config.training import TrainConfig
-
-    wide = ModelConfig(vocab_size=30, hidden_size=512)
-    chosen = choose_precision(wide, TrainConfig(device="cuda", batch_size=64))
-    assert chosen.name in ("fp32", "bf16")
-    assert not chosen.note

@@ -12,9 +12,13 @@ from comparison import RELATIVE, distance, sentences, trainer_on
 from process_cases import OURS
 from small_runs import arguments, results, run, weights
 
+from charrnn.config.model import ModelConfig
+from charrnn.config.training import TrainConfig
 from charrnn.errors import InterruptedRun
-from charrnn.runtime.device import choose_device, choose_precision, free_memory
+from charrnn.runtime.device import choose_device, free_memory
+from charrnn.runtime.precision import possible_precisions
 from charrnn.training.memory import memory_bytes
+from charrnn.training.precision import choose_precision
 from charrnn.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
@@ -47,12 +51,18 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda device: monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
 
 
-def test_auto_is_the_gpu_and_the_format_that_it_is_made_for(cuda: torch.device) -> None:
+def test_auto_is_the_gpu_and_considers_the_formats_that_it_is_made_for(cuda: torch.device) -> None:
     assert choose_device("auto").type == "cuda"
+    new = torch.cuda.get_device_capability() >= (8, 0)
+    assert possible_precisions("auto", cuda) == (("fp32", "bf16") if new else ("fp32",))
+
+
+def test_a_wide_model_trains_in_the_format_that_is_faster(cuda: torch.device) -> None:
     if torch.cuda.get_device_capability() < (8, 0):
-        assert choose_precision("auto", cuda) == "fp32"
-    else:
-        assert choose_precision("auto", cuda) == "bf16"
+        pytest.skip("this GPU has no bfloat16")
+    wide = ModelConfig(vocab_size=30, hidden_size=1024)
+    chosen = choose_precision(wide, TrainConfig(device="cuda", batch_size=256, seq_len=128))
+    assert (chosen.name, chosen.note) == ("bf16", "")
 
 
 def test_free_memory_is_the_gpus(cuda: torch.device) -> None:
