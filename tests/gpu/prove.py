@@ -117,7 +117,7 @@ def set_up(python: str, version: int) -> None:
     """Make a virtual environment; torch comes first and alone, from an index that has its build."""
     index = ["--extra-index-url", OLD_DRIVER_INDEX] if version < NEW_DRIVER else []
     install = [python, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"]
-    torch = "torch==" + pinned("torch") + ("+cu126" if index else "")
+    torch = f"torch=={pinned('torch')}"
     for command in (
         [sys.executable, "-m", "venv", str(ENVIRONMENT)],
         [*install, *index, torch],

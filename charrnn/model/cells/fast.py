@@ -19,8 +19,8 @@ from charrnn.model.cells.layer import RecurrentLayer, State
 
 def torch_kernel(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
     """Run torch's fused kernel for the cell."""
-    if needs_cast(inputs.device):
-        return bfloat16_kernel(layer, inputs, state)
+    if dtype := format_to_cast_to(inputs.device):
+        return cast_kernel(layer, inputs, state, dtype)
     before = tuple(part[None] for part in state)
     if layer.cell == "lstm":
         outputs, after = layer.rnn(inputs, before)
@@ -29,30 +29,37 @@ def torch_kernel(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[T
     return outputs, (hidden[0],)
 
 
-def needs_cast(device: torch.device) -> bool:
-    """Return whether bfloat16 was asked for of a device where autocast gives another format.
+def format_to_cast_to(device: torch.device) -> torch.dtype | None:
+    """Return the number format to run a kernel in, or None to leave it to autocast.
 
-    On CUDA it runs these kernels in float16, in which small gradients become zero: a loss is scaled
-    up for float16, but not for bfloat16 (`_cudnn_rnn_cast_reflatten` in torch's AutocastRNN.cpp).
+    On CUDA, autocast runs these kernels in float16 even where it is asked for bfloat16 (torch's
+    AutocastRNN.cpp). In float16 small gradients become zero; the loss is scaled up for that format,
+    but not for bfloat16. So bfloat16 is cast to here, or float32 if cuDNN is too old for it.
     """
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
-        return False
-    return torch.get_autocast_dtype("cuda") == torch.bfloat16
+        return None
+    if torch.get_autocast_dtype("cuda") != torch.bfloat16:
+        return None
+    version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return torch.bfloat16 if (version or 0) >= CUDNN_WITH_BFLOAT16 else torch.float32
 
 
-def bfloat16_kernel(layer: RecurrentLayer, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run torch's fused kernel for the cell in bfloat16; gradients are those of the weights."""
-    weights = [parameter.bfloat16() for parameter in layer.rnn.parameters()]
-    before = tuple(part[None].bfloat16() for part in state)
+def cast_kernel(
+    layer: RecurrentLayer, inputs: Tensor, state: State, dtype: torch.dtype
+) -> tuple[Tensor, State]:
+    """Run torch's fused kernel for the cell in a number format, whatever autocast says."""
+    weights = [parameter.to(dtype) for parameter in layer.rnn.parameters()]
+    before = tuple(part[None].to(dtype) for part in state)
     kernel = KERNELS[layer.activation if layer.cell == "rnn" else layer.cell]
     # Biases, layers, dropout, training, both directions, batch first
     how = (True, 1, 0.0, layer.training, False, True)
     with torch.autocast(inputs.device.type, enabled=False), weights_apart():
         first = before if layer.cell == "lstm" else before[0]
-        outputs, *after = kernel(inputs.bfloat16(), first, weights, *how)
+        outputs, *after = kernel(inputs.to(dtype), first, weights, *how)
     return outputs, tuple(part[0] for part in after)
 
 
+CUDNN_WITH_BFLOAT16 = 91300  # version 9.13; recurrent kernels only
 KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch.lstm,
     "gru": torch.gru,
