@@ -11,11 +11,12 @@ BENCH_TEXT ?= data/shakespeare.txt
 BENCH ?=
 BENCH_RUNS := data/benchmarks/runs
 
+NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit("charrnn needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check format bench bench-short clean
+.PHONY: help demo test torture check format bench bench-short gpu clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,8 +68,12 @@ bench-short: $(READY) $(BENCH_TEXT)  ## Print one section of RESULTS.md for this
 		--texts data/benchmarks/python-docs.txt data/benchmarks/python-lib.txt \
 		--only nanogpt quick reset goal quick-texts default $(BENCH)
 
+gpu:  ## On a machine with an NVIDIA GPU: set up, run its tests, print its figures (GPU_TEXT=shakespeare.txt)
+	@$(NEW_ENOUGH)
+	@$(PYTHON) tests/gpu/prove.py $(if $(GPU_TEXT),--text $(GPU_TEXT)) $(GPU)
+
 clean:  ## Remove what was made, except texts in data/ and models in checkpoints/
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-gpu build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find charrnn tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data/shakespeare.txt: | $(READY)
@@ -76,7 +81,7 @@ data/shakespeare.txt: | $(READY)
 
 # torch comes first and alone, so that its index is asked for nothing else.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("charrnn needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(NEW_ENOUGH)
 	@echo 'Setting up .venv: torch first, about 200 MB, then the rest. It takes a minute or two.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --constraint constraints.txt torch \

@@ -26,13 +26,20 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption(
+        "--rehearse-gpu",
+        action="store_true",
+        help="run the tests of the GPU on the CPU, to find their own mistakes",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    rehearsal = config.getoption("--rehearse-gpu")
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="runs with --slow"))
-        if item.get_closest_marker("gpu") and not has_cuda():
+        rehearsed = rehearsal and "gpu" in getattr(item, "fixturenames", ())
+        if item.get_closest_marker("gpu") and not has_cuda() and not rehearsed:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 

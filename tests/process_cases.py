@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-OURS = {
-    **os.environ,
-    "PYTHONPATH": str(HERE.parent),
-}  # a script's own folder is not where charrnn is
+# A script's own folder is not where charrnn is.
+PATHS = [str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+OURS = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
 SECONDS = 120  # after which something hangs
 
 # Settings of a Trainer beside those of `small_runs`, by the name of the case.

@@ -18,10 +18,10 @@ from charrnn.config.presets import (
     LONG_TEXT,
     PRESETS,
     max_epochs,
+    ngram_settings,
     shape_settings,
     suitable_dropout,
     suitable_ngram_dropout,
-    suitable_ngrams,
 )
 from charrnn.config.training import TOKENIZERS, TrainConfig
 from charrnn.data.batching import make_batcher
@@ -226,19 +226,34 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("steps", "more", "orders"),
-    [(1, {}, 5), (10_000, {}, 0), (10_000, {"ngram_embedding": 3}, 3), (1, {"cell": "rnn"}, 5)],
+    [
+        (1, {}, 5),
+        (10_000, {}, 0),
+        (10_000, {"ngram_embedding": 3}, 3),
+        (1, {"cell": "rnn"}, 5),
+        (1, {"optimizer": "sgd"}, 0),
+    ],
     ids=str,
 )
 def test_ngrams_are_embedded_where_they_are_not_learned_by_heart(
     steps: int, more: dict[str, Any], orders: int
 ) -> None:
-    plan = plan_of(asked(settings={"steps": steps, **more}))
+    long = replace(TRAIN, characters=LONG_TEXT)
+    plan = plan_of(asked(settings={"steps": steps, **more}), train=long)
     assert plan.model.ngram_embedding == orders
     assert plan.model.ngram_dropout == (suitable_ngram_dropout(plan.epochs) if orders else 0)
 
 
 def test_ngrams_of_words_are_not_embedded() -> None:
-    assert [suitable_ngrams(kind) for kind in TOKENIZERS] == [5, 5, 0, 0, 0]
+    orders = [ngram_settings(kind, 10**6)["ngram_embedding"] for kind in TOKENIZERS]
+    assert orders == [5, 5, 0, 0, 0]
+
+
+def test_tables_grow_with_the_text() -> None:
+    found = [ngram_settings("char", 10**power).get("ngram_rows", 0) for power in range(2, 10)]
+    assert found == sorted(found)
+    assert found[0] == 0
+    assert found[-1] == 1 << 15
 
 
 def test_bytes_count_as_characters(speed: Any) -> None:

@@ -214,7 +214,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         ("model", ", ".join([shape, *model_features(vars(model))])),
         ("training", batches),
         ("device", f"{estimate.device}, {plan.precision}"),
-        ("parameters", describe_size(plan.model)),
+        ("size", describe_size(plan.model)),
         ("memory", f"about {format_megabytes(estimate.memory_bytes or 0)} besides torch itself"),
         ("steps", f"{train.steps:,}, {plan.epochs:.1f} epochs"),
         ("time", f"about {format_duration(estimate.seconds or 0)}"),

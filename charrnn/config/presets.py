@@ -50,6 +50,7 @@ MAX_DROPOUT = 0.55
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (6.0, 0.6))
 NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 6  # in more epochs, the tables learn the text by heart
+SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
 
@@ -94,9 +95,10 @@ def optimizer_settings(optimizer: str) -> dict[str, Any]:
 
     The updates of AdamW and Muon do not grow with the gradient. Those of plain gradient descent do,
     so that it needs a learning rate near 1, with which the usual weight decay would be far too
-    much.
+    much, and which does not suit tables of n-grams, whose rows are seldom needed.
     """
-    return {"lr": 1.0, "weight_decay": 0.0} if optimizer == "sgd" else {}
+    plain = {"lr": 1.0, "weight_decay": 0.0, "ngram_embedding": 0}
+    return plain if optimizer == "sgd" else {}
 
 
 def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) -> float:
@@ -112,10 +114,15 @@ def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) ->
     return round(min(max(0.0, dropout), 2 * usual, MAX_DROPOUT), 3)
 
 
-def suitable_ngrams(tokenizer: str, epochs: float = 0.0) -> int:
-    """Return the highest order of n-gram embeddings that suits a tokenizer and the epochs."""
-    suits = tokenizer in NGRAM_TOKENIZERS and epochs <= MOST_NGRAM_EPOCHS
-    return NGRAM_ORDER if suits else 0
+def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
+    """Return the settings of n-gram embeddings that suit a tokenizer and the length of a text.
+
+    A shorter text has fewer n-grams that come again, and needs smaller tables.
+    """
+    if tokenizer not in NGRAM_TOKENIZERS or characters < SHORTEST_FOR_NGRAMS:
+        return {"ngram_embedding": 0}
+    rows = 1 << (characters // CHARACTERS_PER_ROW).bit_length()
+    return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": min(MOST_NGRAM_ROWS, rows)}
 
 
 def suitable_ngram_dropout(epochs: float) -> float:

@@ -105,7 +105,9 @@ def measure_gradient_flow(
     was_training = model.training
     model.eval()
     try:
-        norms, kept = zip(*_by_group(model, ids, starts, lags, places), strict=True)
+        # cuDNN has no backward pass in evaluation mode; torch's own kernels have.
+        with torch.backends.cudnn.flags(enabled=False):
+            norms, kept = zip(*_by_group(model, ids, starts, lags, places), strict=True)
     finally:
         model.train(was_training)
     mean_norms = tuple(np.concatenate(norms).mean(axis=0).tolist())

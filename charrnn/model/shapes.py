@@ -88,10 +88,10 @@ def parameter_count(config: ModelConfig) -> int:
 
 
 def describe_size(config: ModelConfig) -> str:
-    """Return the number of parameters, and that of the tables of n-grams if there are any."""
+    """Return the number of parameters in words, and that in tables of n-grams if there are any."""
     tables = table_size(config)
     in_tables = f" and {tables:,} in tables of n-grams" if tables else ""
-    return f"{parameter_count(config):,}{in_tables}"
+    return f"{parameter_count(config):,} parameters{in_tables}"
 
 
 def table_size(config: ModelConfig) -> int:

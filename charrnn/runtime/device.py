@@ -17,6 +17,9 @@ from charrnn.errors import MachineError
 def choose_device(name: str) -> torch.device:
     """Return the device that `name` asks for; `auto` is the first available of cuda, mps and cpu.
 
+    On CUDA, float32 then means float32: by default, cuDNN rounds the factors of its products to 10
+    bits of precision (TF32).
+
     Raises:
         UsageError: `name` is not the name of a device.
         MachineError: The device is not available.
@@ -35,6 +38,8 @@ def choose_device(name: str) -> torch.device:
             "finds none.",
             "Use `device` cpu, or install a build of torch for that device.",
         )
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 
@@ -108,6 +113,12 @@ def free_memory(device: torch.device) -> int | None:
         names = getattr(os, "sysconf_names", {})
         known = "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else None
+
+
+def processes_per_device(device: torch.device, processes: int) -> int:
+    """Return how many of a machine's `processes` share one device, at the most."""
+    devices = torch.cuda.device_count() if device.type == "cuda" else 1
+    return -(-processes // devices)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

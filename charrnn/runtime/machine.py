@@ -2,8 +2,14 @@
 
 from charrnn.errors import MachineError
 
-# What torch and C++ say of too little memory, in errors of no type of its own.
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+# What torch, C++, cuBLAS and cuDNN say of too little memory, in errors of no type of its own.
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "status_alloc_failed",
+    "std::bad_alloc",
+)
 TORCH_ADDRESSES = 1_000_000_000  # bytes of addresses below which torch aborts while it is loaded
 NO_THREADS = ("can't start new thread", "thread creation failed")
 SMALLER = "Try a smaller `batch_size`, `hidden_size` or `seq_len`."

@@ -13,6 +13,7 @@ import torch
 from charrnn.config.training import TrainConfig
 from charrnn.errors import MachineError
 from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.runtime.machine import is_out_of_memory
 
 CLEARLY_FASTER = 1.05  # times as fast as float32, or float32 is kept
 SECONDS, ROUNDS = 0.3, 5  # limits of the measurement, after each format's first, slow call
@@ -90,5 +91,7 @@ def _try(work: Callable[[str], object], name: str) -> str:
     try:
         work(name)
     except RuntimeError as error:  # such as "could not create a primitive descriptor"
+        if is_out_of_memory(error):
+            raise
         return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     return ""

@@ -58,7 +58,8 @@ def process_group(device: str, backend: str) -> Iterator[ProcessGroup]:
     The connection lasts until the process ends.
 
     Args:
-        device: As for `choose_device`. Each process of a machine uses a GPU of its own.
+        device: As for `choose_device`. Each process of a machine uses a GPU of its own, or with
+            gloo, which can do without, shares one.
         backend: `gloo`, `nccl`, or `auto`: NCCL between GPUs, gloo between CPUs.
 
     Raises:
@@ -92,12 +93,14 @@ def _backend(group: ProcessGroup, device: str, backend: str) -> str:
         raise MachineError("`backend` nccl needs a GPU for each rank.", hint)
     if on_gpu:
         gpus = torch.cuda.device_count()
-        if group.local_rank >= gpus:
+        if group.local_size > gpus and backend != "gloo":
+            many = f"{gpus} GPU{'s' if gpus > 1 else ''}"
             raise MachineError(
-                f"{group.local_size} ranks were started on a machine with {gpus} GPUs.",
-                "Start as many as there are GPUs: torchrun --nproc-per-node.",
+                f"{group.local_size} ranks were started on a machine with {many}.",
+                "Start as many as there are GPUs (torchrun --nproc-per-node), or let them share "
+                "GPUs with `backend` gloo, which is slower.",
             )
-        torch.cuda.set_device(group.local_rank)
+        torch.cuda.set_device(group.local_rank % gpus)
     return "cpu:gloo,cuda:nccl" if on_gpu and backend != "gloo" else "gloo"
 
 

@@ -145,7 +145,7 @@ class TrainingProgress:
         shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
-        parameters = f"{describe_size(model)} parameters"
+        parameters = describe_size(model)
         self.say(f"Model   {', '.join([shape, parameters, *features])}", INDENT)
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)
         start = train.seq_len_start

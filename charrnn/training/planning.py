@@ -10,12 +10,13 @@ from typing import Any
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     LONG_TEXT,
+    MOST_NGRAM_EPOCHS,
     cell_settings,
     find_preset,
     max_epochs,
+    ngram_settings,
     optimizer_settings,
     shape_settings,
-    suitable_ngrams,
 )
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
@@ -23,7 +24,7 @@ from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit
 from charrnn.errors import UsageError
 from charrnn.evaluation.scoring import max_tokens
-from charrnn.runtime.device import choose_device, prepare_cpu
+from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
@@ -122,9 +123,9 @@ def make_plan(
     tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
     config = replace(config, steps=steps, **validation)
-    plain = config.optimizer == "sgd"  # whose learning rate does not suit tables
-    if base is None and not plain and "ngram_embedding" not in request.settings:
-        model = replace(model, ngram_embedding=suitable_ngrams(config.tokenizer, steps * epoch))
+    by_heart = steps * epoch > MOST_NGRAM_EPOCHS
+    if by_heart and base is None and "ngram_embedding" not in request.settings:
+        model = replace(model, ngram_embedding=0)
     model = with_dropout(model, steps * epoch, text_length(data.train), request.settings)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
     share = min(1.0, (config.valid_tokens or whole) / whole)
@@ -140,7 +141,8 @@ def _precision_if_it_fits(
     model: ModelConfig, config: TrainConfig, needed: int, group: ProcessGroup
 ) -> Precision:
     """Return the number format to train in, after checking that there is memory for it."""
-    group.all_or_none(lambda: check_memory(needed * group.local_size, config))
+    sharing = processes_per_device(choose_device(config.device), group.local_size)
+    group.all_or_none(lambda: check_memory(needed * sharing, config))
     return choose_precision(model, config, group)
 
 
@@ -239,7 +241,7 @@ def choose_settings(
     if base is not None:
         return _shape_of_base(base, request.settings, tokenizer), config
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
-    shape.setdefault("ngram_embedding", suitable_ngrams(tokenizer.kind))
+    shape = ngram_settings(tokenizer.kind, length) | shape
     if "adaptive" not in shape:
         # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
         # characters (the one with an unknown symbol) does not have.

@@ -18,7 +18,8 @@ from charrnn.training.step import GradientComputer
 
 # Narrower layers have no products large enough for the format to matter.
 MIN_WIDTH = 96
-# Multiplications in a measured part of a step, which take some 50 ms on one core.
+# Multiplications in a measured part of a step, which take some 50 ms on one core. On a GPU, a whole
+# step takes a few milliseconds, and less than that would measure how fast kernels are launched.
 MEASURED_WORK = 2e9
 
 
@@ -40,8 +41,10 @@ def choose_precision(
     shape = replace(model, orthogonal=False, dropout=0.0)
     network = build(shape, config.seed).to(device)
     rows = -(-config.batch_size // (group.size * config.accumulate))
-    steps = int(MEASURED_WORK / (3 * parameter_count(model) * rows))
-    batch = _random_batch(network, rows, min(config.seq_len, max(2, steps)))
+    steps = config.seq_len
+    if device.type == "cpu":
+        steps = min(steps, max(2, int(MEASURED_WORK / (3 * parameter_count(model) * rows))))
+    batch = _random_batch(network, rows, steps)
     return fastest_precision(names, partial(compute_gradients, network, batch), group)
 
 

@@ -20,6 +20,7 @@ from charrnn.model.network import build
 from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
+from charrnn.runtime.machine import is_out_of_memory
 from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder, SavedState
@@ -197,6 +198,8 @@ def _inconsistency_errors(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except INVALID_STATE_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError(
             f"The training state in {folder.path} contradicts itself, though its checksum is "
             "right: charrnn did not write it.",
