@@ -59,13 +59,14 @@ OTHER_OPTIONS = {
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads "
     "--encoding --json --help --train --baselines --dynamic --dynamic-lr "
     "--dynamic-decay --dynamic-segment "
-    "--by-line --by-token --show",
+    "--by-line --by-token --show --unit --layer --tsv",
     "compare": "--valid-fraction --train --baselines --device --precision --threads --encoding "
     "--json --help",
     "gradients": "--lags --threads --encoding --json --help",
     "info": "--json --help",
     "tokenize": "--json --help",
-    "data": "--folder --help",
+    "data": "--folder --json --help",
+    "next": "--top --unknown --json --help",
 }
 
 

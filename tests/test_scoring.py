@@ -364,7 +364,8 @@ def test_a_score_as_json_has_its_parts_and_what_follows_from_them() -> None:
     )
     found = json.loads(json.dumps(score.to_dict(), allow_nan=False))
     parts = ("nats", "tokens", "characters", "bytes", "unknown", "unknown_nats")
-    derived = ("nats_per_token", "perplexity", "bits_per_char", "bits_per_byte")
+    bits = ("bits_per_char", "bits_per_byte")
+    derived = ("nats_per_token", "perplexity", "perplexity_known", *bits)
     assert found == {name: getattr(score, name) for name in (*parts, *derived)}
 
 

@@ -110,5 +110,5 @@ def test_a_run_stores_one_and_warns_of_a_held_out_text_that_it_trains_on(
     known = load_model(tmp_path / "run").about["text"]
     assert Sketch.from_dict(known["sketch"]) is not None
     assert "sketch" not in charrnn.ok("info", tmp_path / "run", "--json").out
-    twice = charrnn.ok("train", text, text, "--out", tmp_path / "twice", "--quiet", *OPTIONS)
+    twice = charrnn.ok("train", text, text, "--out", tmp_path / "twice", *OPTIONS)
     assert "of the held-out text also stands in the training text" in twice.err

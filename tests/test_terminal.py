@@ -329,15 +329,25 @@ def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "warning: something\n"
 
 
+def facts_of(one: Score, **more: Any) -> dict[str, Any]:
+    """Return what `charrnn eval --json` would write of a score."""
+    training = {"overlap": None, "is_validation_text": False}
+    interval = {"interval": None, "no_interval": "the text is short"}
+    facts = {"score": one.to_dict(), "training": training, "signature": "signature of it"}
+    return facts | interval | more
+
+
 def test_a_score_names_its_units_and_counts_what_was_unknown() -> None:
-    rows = dict(
-        tables.score_rows(score(unknown=5, unknown_nats=60.0), {"signature": "signature of it"})
-    )
+    rows = dict(tables.score_rows(facts_of(score(unknown=5, unknown_nats=60.0))))
     assert rows["bits per character"] == f"{2 / math.log(2):.4f}"
     assert rows["perplexity per token"] == f"{math.exp(2):.4f}"
     assert rows["perplexity without them"] == f"{math.exp(140 / 95):.4f}"
+    assert rows["95 % interval"] == "none: the text is short"
+    assert rows["seen in training"] == "not known"
     assert rows["signature"] == "signature of it"
-    assert "perplexity without them" not in dict(tables.score_rows(score(), {"signature": ""}))
+    assert "perplexity without them" not in dict(tables.score_rows(facts_of(score())))
+    shown = dict(tables.score_rows(facts_of(score(), interval=[1.5, 2.5])))
+    assert shown["95 % interval"] == "1.5000 to 2.5000"
 
 
 TRAIN = ["--steps", "6", "--eval-every", "3", "--save-every", "2", "--sample-every", "5"]

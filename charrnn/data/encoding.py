@@ -18,6 +18,7 @@ from charrnn.sampling.generate import unknown_error
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
 BLOCK = 1 << 20  # ids that are processed together
+MIN_TOLD = 1000  # characters of a held-out part, of which it can be told what was trained on
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ class EncodedSplit:
 
     @property
     def valid_overlap(self) -> float:
-        """About which fraction of the held-out part also stands in the training part."""
+        """About which fraction of the held-out part also stands in the training part.
+
+        It is 0 for a part that is too short to tell.
+        """
+        if self.valid.characters < MIN_TOLD:
+            return 0.0
         return self.sketch.share(self.valid.blocks) or 0.0
 
     @property

@@ -93,8 +93,7 @@ def open_run(
     if (share := data.valid_overlap) >= MANY:
         yield Note(
             f"About {share:.0%} of the held-out text also stands in the training text, so that the "
-            "validation will look better than it is.",
-            warning=True,
+            "validation will look better than it is."
         )
     base = inputs.start.config if inputs.start else None
     if request.is_timed or plan_only:
