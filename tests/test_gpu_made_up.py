@@ -3,6 +3,7 @@
 The tests in `tests/gpu` run on a real one.
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.errors import MachineError
 from charrnn.model.cells import fast
 from charrnn.model.cells.layer import RecurrentLayer
-from charrnn.runtime.device import choose_device, processes_per_device
+from charrnn.runtime.device import choose_device, free_memory, processes_per_device
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.precision import fastest_precision
 from charrnn.runtime.rendezvous import _backend
@@ -134,7 +135,15 @@ def test_ranks_need_memory_of_the_device_that_they_share(gpus: list[int]) -> Non
     assert [processes_per_device(CPU, count) for count in (1, 2, 3)] == [1, 2, 3]
 
 
-# --- too little memory
+# --- memory
+
+
+def test_memory_that_torch_keeps_for_later_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after the measurements before a run."""
+    facts = {"mem_get_info": (300, 1000), "memory_reserved": 500, "memory_allocated": 200}
+    for name, value in facts.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert free_memory(CUDA) == 600
 
 
 def lacking(*_: Any, **__: Any) -> Any:
@@ -177,3 +186,64 @@ def test_without_a_gpu_make_gpu_fails_with_one_line(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("make gpu: ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def prove(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(PROVE.parent)
+    return importlib.import_module("prove")
+
+
+def test_an_interpreter_that_has_all_is_used_as_it_is(
+    prove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prove, "what_lacks", lambda python: "")
+    monkeypatch.setattr(prove, "sees_gpu", lambda python: True)
+    monkeypatch.setattr(prove, "set_up", None)
+    assert prove.interpreter(13000) == sys.executable
+
+
+@pytest.mark.parametrize(("driver", "index"), [(12040, "whl/cu126"), (13000, "")])
+def test_the_set_up_takes_a_build_of_torch_for_the_driver(
+    prove: Any, monkeypatch: pytest.MonkeyPatch, driver: int, index: str
+) -> None:
+    commands: list[str] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        commands.append(" ".join(command))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(prove.subprocess, "run", run)
+    prove.set_up("python", driver)
+    make, torch_alone, rest = commands
+    assert "-m venv" in make
+    assert "torch==" in torch_alone
+    assert index in torch_alone
+    assert ("--extra-index-url" in torch_alone) == bool(index)
+    assert "--editable .[dev]" in rest
+
+
+def test_what_an_interpreter_lacks_is_named(prove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prove.what_lacks(sys.executable) == ""
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: "0.1" if name == "torch" else "999"
+    )
+    found = ", ".join(prove.lacking())
+    assert "torch>=2.9 (it has 0.1)" in found
+    assert "typer" in found  # newer than the range
+    assert "numpy" not in found
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [
+        ("pass", ""),
+        ("raise SystemExit(3)", "exit code 3"),
+        ("import time; time.sleep(60)", "stopp"),
+    ],
+    ids=["good", "bad", "slow"],
+)
+def test_what_takes_too_long_is_stopped(prove: Any, program: str, problem: str) -> None:
+    found = prove.run([sys.executable, "-c", program], 5)
+    assert found.startswith(problem)
+    assert bool(found) == bool(problem)

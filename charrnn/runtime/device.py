@@ -104,7 +104,9 @@ def idle_cores() -> int:
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes of memory that are free on a device, or None if that is unknown."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        # What torch has freed, but keeps for later, is free for this process alone.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         facts = dict(line.split(":", 1) for line in lines)

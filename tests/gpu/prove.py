@@ -113,6 +113,12 @@ def interpreter(version: int) -> str:
     return python
 
 
+def rehearsing() -> str:
+    """Return an interpreter for a rehearsal, which needs no CUDA: the one of `make test`."""
+    python = ROOT / ".venv" / "bin" / "python"
+    return str(python) if python.exists() else sys.executable
+
+
 def set_up(python: str, version: int) -> None:
     """Make a virtual environment; torch comes first and alone, from an index that has its build."""
     index = ["--extra-index-url", OLD_DRIVER_INDEX] if version < NEW_DRIVER else []
@@ -192,7 +198,7 @@ def main() -> int:
         say(", ".join(lacking()))
         return 0
     try:
-        python = sys.executable if options.rehearse else interpreter(driver_version())
+        python = rehearsing() if options.rehearse else interpreter(driver_version())
     except Refused as reason:
         sys.stderr.write(f"make gpu: {reason}\n")
         return 1
