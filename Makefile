@@ -16,10 +16,10 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check format bench bench-short gpu clean
+.PHONY: help demo test torture browser-test check format bench bench-short gpu clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Train two minutes on prose about Python, sample, score the held-out tenth
 	$(BIN)/charrnn data python-prose
@@ -38,6 +38,9 @@ test: $(READY)  ## Run the tests, on all cores: three minutes on two
 
 torture: $(READY)  ## Run the tests in full: kill it, cut the power, fail each call, fuzz; 10 minutes or more
 	$(BIN)/python -m pytest -q --slow --durations=20
+
+browser-test: $(READY)  ## Test the page in headless Chromium (Debian: apt-get install chromium)
+	$(BIN)/python -m pytest -q --browser tests/test_browser.py
 
 check: $(READY)  ## Lint, formatting, types
 	$(BIN)/ruff check

@@ -26,6 +26,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--browser", action="store_true", help="run the tests in a browser too")
     parser.addoption(
         "--rehearse-gpu",
         action="store_true",
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="runs with --slow"))
+        if item.get_closest_marker("browser") and not config.getoption("--browser"):
+            item.add_marker(pytest.mark.skip(reason="runs with --browser, by make browser-test"))
         rehearsed = rehearsal and "gpu" in getattr(item, "fixturenames", ())
         if item.get_closest_marker("gpu") and not has_cuda() and not rehearsed:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))

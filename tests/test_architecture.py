@@ -12,6 +12,7 @@ ROOMS = (
     "__main__",
     "cli",
     "terminal",
+    "export",
     "__init__",
     "api",
     "training",

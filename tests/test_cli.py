@@ -48,7 +48,7 @@ TRAIN_OPTIONS = """
     --adaptive --seq-len-start --threads --config --init-from --vocab-size --dry-run --fresh
     --quiet --json --activation --layer-norm --residual --tied --forget-bias --orthogonal
     --lr-floor --warmup --encoding --help --records --accumulate --backend
-    --resume --help-all --seeds
+    --resume --help-all --seeds --page --tensorboard
 """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p "
@@ -63,6 +63,11 @@ OTHER_OPTIONS = {
     "compare": "--valid-fraction --train --baselines --device --precision --threads --encoding "
     "--json --help",
     "gradients": "--lags --threads --encoding --json --help",
+    "page": "--out --weights --prompt --force --valid-fraction --train --baselines --device "
+    "--precision --threads --encoding --help",
+    "export": "--onnx --tensorboard --force --help",
+    "plot": "--out --show --by --force --help",
+    "runs": "--sort --json --help",
     "info": "--json --help",
     "tokenize": "--json --help",
     "data": "--folder --json --help",
@@ -76,11 +81,8 @@ OTHER_OPTIONS = {
         [],
         ["train"],
         ["train", "--help-all"],
-        ["sample"],
-        ["eval"],
-        ["compare"],
-        ["novelty"],
-        ["gradients"],
+        *([name] for name in ("sample", "eval", "compare", "novelty", "gradients")),
+        *([name] for name in ("page", "export", "plot", "runs")),
     ],
     ids=lambda words: " ".join(words) or "charrnn",
 )

@@ -188,11 +188,11 @@ def test_what_is_no_json_is_not_written(value: object, log: MetricsLog) -> None:
 def test_a_log_that_cannot_be_read_is_named(
     log: MetricsLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Path) -> bytes:
+    def fail(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     log.append({"step": 1})
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(Path, "open", fail)
     for act in (log.read, lambda: log.cut(1)):
         with pytest.raises(MachineError, match=r"Cannot read .*metrics\.jsonl: Input/output error"):
             act()
@@ -208,3 +208,17 @@ def test_syncing_reaches_the_disk_if_it_can_and_is_never_an_error(log: MetricsLo
     with before_each_call(failing_at(1, errno.EIO)):
         log.sync()
     assert log.read() == [{"step": 1}]
+
+
+def test_a_log_is_read_on_by_whole_lines(log: MetricsLog) -> None:
+    assert log.read_from(0) == ([], 0)
+    log.append({"step": 1})
+    lines, end = log.read_from(0)
+    assert lines == [{"step": 1}]
+    with log.path.open("a") as file:
+        file.write('damaged\n{"step": 2}\n{"step":')
+    lines, end = log.read_from(end)
+    assert lines == [{"step": 2}]
+    with log.path.open("a") as file:
+        file.write(" 3}\n")
+    assert log.read_from(end)[0] == [{"step": 3}]

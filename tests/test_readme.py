@@ -57,9 +57,10 @@ def test_every_option_that_is_named_exists(
     monkeypatch.setenv("COLUMNS", "200")
     run(["train", "--help-all"])
     run(["--help"])
-    for command in ("train", "sample", "eval", "compare", "novelty", "gradients"):
+    named = ("train", "sample", "eval", "compare", "novelty", "gradients", "page", "export", "plot")
+    for command in named:
         run([command, "--help"])
-    assert re.search(rf"{option}\b", capsys.readouterr().out)
+    assert re.search(rf"--(\[no-\])?{option[2:]}\b", capsys.readouterr().out)
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

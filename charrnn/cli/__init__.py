@@ -13,12 +13,16 @@ import typer
 from charrnn.cli.compare import compare
 from charrnn.cli.data import data
 from charrnn.cli.eval import evaluate
+from charrnn.cli.export import export
 from charrnn.cli.gradients import gradients
 from charrnn.cli.help import help_option
 from charrnn.cli.info import info
 from charrnn.cli.next import likeliest
 from charrnn.cli.novelty import novelty
 from charrnn.cli.options import as_command
+from charrnn.cli.page import page
+from charrnn.cli.plot import plot
+from charrnn.cli.runs import runs
 from charrnn.cli.sample import sample
 from charrnn.cli.tokenize import tokenize
 from charrnn.cli.train import COMMON, train
@@ -60,6 +64,14 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], str]] = {
         gradients,
         "Example: charrnn gradients checkpoints/elman checkpoints/lstm held_out.txt --lags 300",
     ),
+    "page": (
+        page,
+        "Example: charrnn page checkpoints/shakespeare shakespeare.txt --valid-fraction 0.1 -o "
+        "model.html",
+    ),
+    "export": (export, "Example: charrnn export checkpoints/shakespeare --onnx model.onnx"),
+    "plot": (plot, "Example: charrnn plot checkpoints/lstm checkpoints/gru -o curves.svg"),
+    "runs": (runs, "Example: charrnn runs --sort score"),
     "info": (info, "Example: charrnn info checkpoints/shakespeare"),
     "tokenize": (
         tokenize,

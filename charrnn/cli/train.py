@@ -10,15 +10,18 @@ from typing import Any
 
 from charrnn.cli.config_file import read_config
 from charrnn.cli.options import with_flags
+from charrnn.cli.page import page_of_run, write_page
 from charrnn.cli.program import program
 from charrnn.cli.seeds import in_common, requests_for
 from charrnn.config.fields import option
 from charrnn.config.training import LEARN, REPORT
 from charrnn.errors import InterruptedRun, UsageError
+from charrnn.export.tensorboard import with_event_file
 from charrnn.model.shapes import describe_size, parameter_count, table_size
 from charrnn.runtime.rendezvous import group_from
-from charrnn.runtime.signals import stop_requests
-from charrnn.terminal.console import show_note, write_json
+from charrnn.runtime.signals import exit_at_once, stop_requests
+from charrnn.terminal.console import show_note, stderr_console, write_json
+from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import (
     counted,
     format_duration,
@@ -42,6 +45,9 @@ class TrainOptions:
         "Read settings from this JSON or TOML file, such as a run's config.json",
         group=REPORT,
         metavar="FILE",
+    )
+    tensorboard: bool = option(
+        False, "Also write an event file for TensorBoard into the run folder", group=REPORT
     )
     dry_run: bool = option(False, "Show parameters, memory and time; train nothing", group=REPORT)
     quiet: bool = option(
@@ -104,6 +110,8 @@ def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> Ru
             request, should_stop=stop, on_progress=view.reading, plan_only=options.dry_run
         )
         last = None
+        if options.tensorboard and main:
+            events = with_event_file(events)
         for event in with_resume_hint(events, several=options.seeds is not None):
             if isinstance(event, Started):
                 stop()  # from now on, a signal lets the step end and saves it
@@ -112,6 +120,7 @@ def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> Ru
             last = event
     if main and isinstance(last, Finished):
         show_result(last, view, as_json=options.json and show)
+        write_run_page(request, Path(last.summary["out"]))
     elif main and isinstance(last, Planned):
         show_dry_run(last, as_json=options.json)
     return last
@@ -127,6 +136,14 @@ def show_seeds(common: Mapping[str, Any], options: TrainOptions) -> None:
         show_note(f"Next: {program()} compare {shlex.quote(common['out'])} {texts}")
     if options.json:
         write_json(common)
+
+
+def write_run_page(request: TrainRequest, folder: Path) -> None:
+    """Write the page of a run that is complete into its folder, if the run is to have one."""
+    if not request.settings.get("page"):
+        return
+    with exit_at_once(), ReadingProgress(stderr_console()) as progress:
+        write_page(page_of_run(request, folder), progress)
 
 
 def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:

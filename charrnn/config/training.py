@@ -184,6 +184,9 @@ class TrainConfig(Checked):
     sample_every: int | None = option(
         None, "Steps between short samples on the terminal", low=1, group=REPORT
     )
+    page: bool = option(
+        False, "Keep samples from ten points of the training, and write page.html", group=REPORT
+    )
 
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""

@@ -214,6 +214,30 @@ def read_file(path: Path) -> bytes:
         raise MachineError(f"{display_path(path)} does not fit into memory.") from error
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a file that `save` wrote, without reading or checking its data.
+
+    Raises:
+        ModelFileError: The file is of another kind, or its header is damaged.
+        MachineError: The file cannot be read.
+    """
+    name = display_path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+            _refuse_foreign(head, os.fstat(file.fileno()).st_size, name)
+            file.seek(8)
+            header = json.loads(file.read(_header_size(head)))
+        metadata = json.loads(header["__metadata__"]["charrnn"])["metadata"]
+    except OSError as error:
+        raise io_error("read", path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{name} has a header that cannot be read: it is damaged.") from error
+    if not isinstance(metadata, dict):
+        raise ModelFileError(f"{name} has no table of metadata: it is damaged.")
+    return metadata
+
+
 def _missing(path: Path) -> ModelFileError:
     names: list[str] = []
     with suppress(OSError):

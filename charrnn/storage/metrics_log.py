@@ -1,4 +1,4 @@
-"""The metrics log of a run: JSON lines, one for each log entry and each evaluation."""
+"""Logs of JSON lines, each about a step of a run: its metrics, its samples."""
 
 import json
 import math
@@ -63,6 +63,17 @@ class MetricsLog:
         """
         return max((float(line.get("seconds", 0)) for line in self.read()), default=0.0)
 
+    def read_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the lines from a byte offset on, and the offset after the last whole line.
+
+        Raises:
+            MachineError: The log exists but cannot be read.
+        """
+        text = self._bytes(offset)
+        whole = text[: text.rfind(b"\n") + 1]
+        lines = map(_values, whole.splitlines(keepends=True))
+        return [values for values in lines if values is not None], offset + len(whole)
+
     def cut(self, step: int, evaluated: int | None = None) -> None:
         """Drop the lines after `step`, and those that are damaged, which `damaged` counts.
 
@@ -93,14 +104,18 @@ class MetricsLog:
 
     def _lines(self) -> list[tuple[bytes, dict[str, Any] | None]]:
         """Return each line as it is and its values, or None if it is damaged or incomplete."""
+        return [(raw, _values(raw)) for raw in self._bytes().splitlines(keepends=True)]
+
+    def _bytes(self, offset: int = 0) -> bytes:
         try:
             check_regular(self.path)
-            text = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                return file.read()
         except FileNotFoundError:
-            return []
+            return b""
         except OSError as error:
             raise io_error("read", self.path, error) from error
-        return [(raw, _values(raw)) for raw in text.splitlines(keepends=True)]
 
 
 def _values(raw: bytes) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@
       last.safetensors       the newest training state
       previous.safetensors   the one before it, in case the newest is damaged
       metrics.jsonl          one line for each log entry and each evaluation
+      samples.jsonl          what the model wrote at some points of the training, for its page
       config.json            the settings, for users and for --config
       run.json               when, where and from which text it was trained
       text.ids               the text as ids, so that a continued run need not encode it again
@@ -67,6 +68,7 @@ class RunFolder:
         ids: The text as ids, a cache; see `charrnn.data.id_cache`.
         metrics: The metrics log.
         record: When, where and from what it was trained.
+        samples: What the model wrote during training, a line each.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,6 +80,7 @@ class RunFolder:
         self.ids = path / "text.ids"
         self.metrics = MetricsLog(path / "metrics.jsonl")
         self.record = RunRecord(path / "run.json")
+        self.samples = MetricsLog(path / "samples.jsonl")
         self._lock: int | None = None  # descriptor of the lock file, while the lock is held
 
     def prepare(self) -> None:
@@ -172,6 +175,7 @@ class RunFolder:
         # A damaged newest state must not replace the good one before it.
         keep = self.previous if _is_good(self.last) else None
         self.metrics.sync()
+        self.samples.sync()
         write_atomic(self.last, to_bytes(pack_rows(arrays), facts), keep=keep)
 
     def load_state(self) -> SavedState | None:

@@ -6,17 +6,15 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from charrnn.evaluation.gradient_flow import EXPLODED, VANISHED
+from charrnn.terminal.curves import HEIGHT, MARKS, WIDTH, grid
 
 if TYPE_CHECKING:
     from charrnn.evaluation.gradient_flow import GradientFlow
     from charrnn.evaluation.retention import Retention
 
-MARKS = "*o+x#@%&"
-WIDTH, HEIGHT = 60, 14
 DECADES = 16  # powers of ten that the plot shows below its highest point
 
 Flows = Mapping[str, "GradientFlow"]
-Curve = list[float | None]  # base-10 logarithms of norms; None for a norm of 0 or infinity
 
 
 def lag_table(flows: Flows) -> tuple[list[str], list[list[str]]]:
@@ -50,22 +48,11 @@ def plot(flows: Flows) -> list[str]:
     high = math.ceil(max(heights))
     low = min(high - 1, math.floor(max(min(heights), max(heights) - DECADES)))
     labels = [f"1e{high:+03}", *[""] * (HEIGHT - 2), f"1e{low:+03}"]
-    rows = zip(labels, _grid(curves, low, high), strict=True)
+    rows = zip(labels, grid(curves, low, high), strict=True)
     lines = [f"{label:>6} |{''.join(row)}".rstrip() for label, row in rows]
     axis = f"{'':>7} 1{last:>{columns - 1}}  steps back" if columns > 1 else f"{'':>7} 1"
     names = [f"{'':>7} {mark} {name}" for mark, name in zip(cycle(MARKS), flows, strict=False)]
     return [*lines, f"{'':>6} +{'-' * columns}", axis, *names]
-
-
-def _grid(curves: list[Curve], low: int, high: int) -> list[list[str]]:
-    """Return the characters of a plot, row by row from the top."""
-    grid = [[" "] * len(curves[0]) for _ in range(HEIGHT)]
-    for mark, curve in zip(cycle(MARKS), curves, strict=False):
-        for column, height in enumerate(curve):
-            if height is not None and height >= low:
-                row = round((high - height) / (high - low) * (HEIGHT - 1))
-                grid[row][column] = mark
-    return grid
 
 
 def _log(norm: float) -> float | None:

@@ -86,6 +86,12 @@ class SentencePieceTokenizer(ByteFallbackTokenizer):
         """The bytes of each id."""
         return tuple(self._piece_bytes[piece] for piece in np.argsort(self._ids_of_pieces)[1:])
 
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """Sentencepiece's score of each id; it prefers pieces of a high score."""
+        order = np.argsort(self._ids_of_pieces)[1:].tolist()
+        return tuple(self._processor.get_score(order))
+
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Yield the ids of a text in pieces; see `Tokenizer.encode_chunks`."""
         for spans in find_matches(chunks, SPAN):

@@ -17,7 +17,7 @@ from charrnn.errors import TextError, UsageError
 Request = Mapping[str, Any]
 
 REPORTING = frozenset(
-    {"log_every", "save_every", "eval_every", "sample_every", "threads", "backend"}
+    {"log_every", "save_every", "eval_every", "sample_every", "page", "threads", "backend"}
 )
 LENGTHS = ("steps", "epochs", "seconds", "preset")  # of which one counts, the first that is given
 LENGTH = frozenset({*LENGTHS, "patience"})

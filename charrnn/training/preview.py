@@ -1,11 +1,17 @@
-"""The short samples that a run shows during training."""
+"""The short samples that a run shows during training, and those that it keeps for a page."""
+
+import math
 
 from charrnn.config.sampling import SamplingConfig
+from charrnn.config.training import TrainConfig
 from charrnn.sampling.generate import GenerationRequest, Generator
 from charrnn.sampling.records import generate_records
 
 LENGTH = 200  # characters
 RECORDS = 8
+# Where a run takes the samples for its page, as fractions of its steps: a model learns the most at
+# first.
+PAGE_POINTS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 def preview(generator: Generator, seed: int) -> str:
@@ -16,3 +22,18 @@ def preview(generator: Generator, seed: int) -> str:
         return "".join(request.pieces(0))
     records = generate_records(generator, "", rules, seed=seed, num=RECORDS)
     return generator.separator.join(record.text for record in records)[:LENGTH]
+
+
+def is_page_point(step: int, steps: int) -> bool:
+    """Return whether a run of `steps` steps takes a sample for its page after this one."""
+    return step in {math.ceil(fraction * steps) for fraction in PAGE_POINTS}
+
+
+def is_shown(step: int, config: TrainConfig) -> bool:
+    """Return whether a run shows a sample on the terminal after this step."""
+    return config.sample_every is not None and step % config.sample_every == 0
+
+
+def is_sample_due(step: int, config: TrainConfig) -> bool:
+    """Return whether a run takes a sample after this step, to show it or for its page."""
+    return is_shown(step, config) or (config.page and is_page_point(step, config.steps))

@@ -162,11 +162,12 @@ def _problem_with(folder: RunFolder) -> str:
 
 
 def _rewind_log(folder: RunFolder, progress: Progress) -> float:
-    """Cut the metrics log back to the saved state, and return the seconds that the run has taken.
+    """Cut the logs back to the saved state, and return the seconds that the run has taken.
 
     Those are in its record, or in the log if the record is missing or older.
     """
     folder.metrics.cut(progress.step, progress.evaluated_step)
+    folder.samples.cut(progress.step)
     return max(folder.metrics.seconds(), folder.record.seconds_at(progress.step))
 
 

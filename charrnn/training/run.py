@@ -39,7 +39,7 @@ from charrnn.training.facts import (
 )
 from charrnn.training.metrics import metrics_line
 from charrnn.training.plan import Plan, text_length
-from charrnn.training.preview import preview
+from charrnn.training.preview import is_sample_due, is_shown, preview
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage
 from charrnn.training.time_budget import TimeBudget
@@ -70,8 +70,7 @@ class Run:
         budget: TimeBudget | None = None,
     ) -> None:
         self.folder, self.requested, self.plan, self.trainer = folder, requested, plan, trainer
-        self.data, self.group = trainer.data, trainer.group
-        self.budget = budget
+        self.data, self.group, self.budget = trainer.data, trainer.group, budget
         self.machine = describe_machine(plan, trainer.model.device, self.group)
         self.seconds = 0.0
         self.extension = ""
@@ -136,8 +135,8 @@ class Run:
         if self.budget:
             self.budget.start(progress.step)
         characters_per_token = train.characters / len(train.ids)
-        steps, out = self.plan.train.steps, str(self.folder.path)
-        return Started(progress.step, steps, progress.tokens, characters_per_token, out)
+        steps, own = self.plan.train.steps, str(self.folder.path)
+        return Started(progress.step, steps, progress.tokens, characters_per_token, own)
 
     def _train(self, should_stop: ShouldStop) -> Iterator[RunEvent]:
         began = time.monotonic() - self.seconds
@@ -189,8 +188,9 @@ class Run:
         """
         if self.group.is_main and isinstance(event, Evaluated) and event.best:
             self._unsaved_model = self._model_of(event)
+        sample = self._due_sample(event)
         try:
-            self._log(event)
+            self._log(event, sample)
             if isinstance(event, Evaluated):
                 self._save_best()
             elif save:
@@ -201,8 +201,8 @@ class Run:
             raise
         except MachineError as error:
             yield SaveFailed(event.step, error)
-        if self._sample_due(event):
-            yield Sampled(event.step, self.sample())
+        if sample is not None and is_shown(event.step, self.plan.train):
+            yield Sampled(event.step, sample)
 
     def _save_due(self, event: Trained | Evaluated) -> bool:
         every = self.plan.train.save_every
@@ -212,20 +212,20 @@ class Run:
             return event.step % every == 0
         return time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES
 
-    def _sample_due(self, event: Trained | Evaluated) -> bool:
-        every = self.plan.train.sample_every
-        if not self.group.is_main or not isinstance(event, Trained) or every is None:
-            return False
-        return event.step % every == 0
+    def _due_sample(self, event: Trained | Evaluated) -> str | None:
+        """Return a sample if one is due, for the terminal or for the run's page."""
+        taken = self.group.is_main and isinstance(event, Trained)
+        return self.sample() if taken and is_sample_due(event.step, self.plan.train) else None
 
-    def _log(self, event: Trained | Evaluated) -> None:
-        """Add a line to the metrics log if one is due."""
+    def _log(self, event: Trained | Evaluated, sample: str | None) -> None:
+        """Add a line to the metrics log if one is due, and the sample, if there is one, to its."""
         if not self.group.is_main:
             return
-        values = metrics_line(event, self.plan.train.log_every)
-        if values is not None:
+        if (values := metrics_line(event, self.plan.train.log_every)) is not None:
             line = {"step": event.step, **values, "seconds": round(self.seconds, 3)}
             self.folder.metrics.append(line)
+        if sample is not None:
+            self.folder.samples.append({"step": event.step, "text": sample})
 
     def save(self) -> None:
         """Write the training state, and the best model if that could not be saved before.

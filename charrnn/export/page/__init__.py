@@ -1,0 +1,11 @@
+"""A model as one page: a file that opens from disk, without a network, and runs the model.
+
+`document` writes the page from `template.html`, `style.css` and the scripts; `contents` gathers
+what it shows. The scripts are read in the order of `SCRIPTS`:
+
+    network.js      the network          charrnn/model/numpy_model.py again
+    tokenizer.js    the tokenizers       charrnn/tokenizers/ again
+    sampling.js     the next symbol      charrnn/sampling/logits.py again
+    reader.js       a text, read symbol by symbol, and what the model made of each
+    page.js         what the reader of the page sees and does
+"""
