@@ -174,7 +174,9 @@ def _with_fitting_width(
     budget = _seconds(request)
 
     def visible(shape: ModelConfig) -> float:
-        speed = measure(shape, seconds=min(PROBE_SECONDS, PROBE_SHARE * budget))
+        # The fastest step: what slows others down now may be over when the run begins.
+        measured = min(PROBE_SECONDS, PROBE_SHARE * budget)
+        speed = measure(shape, seconds=measured, typical=min)
         epochs = budget / speed.step * epoch
         if shape.hidden_size > model.hidden_size:  # more epochs than these do not help
             epochs = min(epochs, max_epochs(length, model.cell))

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,13 +90,14 @@ def measure_throughput(
     group: ProcessGroup = ALONE,
     *,
     seconds: float = MEASURED_SECONDS,
+    typical: Callable[[Sequence[float]], float] = statistics.median,
 ) -> Throughput:
     """Time a few steps of a new model, which is then discarded.
 
-    It takes about `seconds`, but at least three steps.
+    It takes about `seconds`, but at least three steps, of whose second half `typical` returns the
+    time of a step.
 
-    The result is the median of the second half of the steps, because the first steps are much
-    slower and other programs may delay some.
+    The first steps are much slower, and other programs may delay some.
     """
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
@@ -107,6 +108,6 @@ def measure_throughput(
         now = time.monotonic()
         times.append(now - before)
         (measured,) = group.max(now - begin)  # so that all processes end after the same step
-    (step,) = group.max(WARM_STEP * statistics.median(times[len(times) // 2 :]))
+    (step,) = group.max(WARM_STEP * typical(times[len(times) // 2 :]))
     tokens_per_step = len(data.train.ids) / trainer.batcher.steps_per_epoch()
     return Throughput(step, SCORING_COST * step * len(data.valid.ids) / tokens_per_step)

@@ -11,7 +11,7 @@ FIRST = WIDTHS.index(256)  # of those that are tried
 # A wider model learns more from each character, but sees fewer in the same time. It is worth its
 # width from about so many characters per parameter on, counting every epoch's; see
 # tests/benchmarks/RESULTS.md.
-CHARACTERS_PER_PARAMETER = 4.5
+CHARACTERS_PER_PARAMETER = 3.0
 
 
 def choose_width(model: ModelConfig, visible: Callable[[ModelConfig], float]) -> ModelConfig:
