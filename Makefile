@@ -65,11 +65,11 @@ ifeq ($(BENCH),)
 	$(BIN)/python tests/benchmarks/encoding.py $(BENCH_TEXT)
 endif
 
-bench-short: $(READY) $(BENCH_TEXT)  ## Print one section of RESULTS.md for this processor: 15 minutes
+bench-short: $(READY) $(BENCH_TEXT)  ## Print one section of RESULTS.md for this processor: 10 minutes
 	$(BIN)/python tests/benchmarks/texts.py data/benchmarks python-docs python-lib
 	$(BIN)/python tests/benchmarks/bench.py --text $(BENCH_TEXT) --runs $(BENCH_RUNS) \
 		--texts data/benchmarks/python-docs.txt data/benchmarks/python-lib.txt \
-		--only nanogpt quick reset goal quick-texts default $(BENCH)
+		--only nanogpt quick reset goal quick-texts $(BENCH)
 
 gpu:  ## On a machine with an NVIDIA GPU: set up, run its tests, print its figures (GPU_TEXT=shakespeare.txt)
 	@$(NEW_ENOUGH)
