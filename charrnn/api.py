@@ -4,14 +4,15 @@ Only training and scoring import torch.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config.model import ModelConfig
 from charrnn.config.sampling import DRAWING_FIELDS, SamplingConfig
 from charrnn.data.encoding import Encoded, encode_text, refuse_unknown
 from charrnn.data.formats import TextFormat, saved_format
+from charrnn.data.sources import reader_of
 from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.score import Score, ScoringProtocol
@@ -21,7 +22,6 @@ from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
 from charrnn.sampling.records import generate_records
 from charrnn.storage.model_file import SavedModel, load_model
-from charrnn.tokenizers import Tokenizer
 from charrnn.training.events import RunEvent
 from charrnn.training.request import TrainRequest
 from charrnn.training.train import training_events
@@ -80,12 +80,16 @@ class Model:
         saved: The content of a model file.
 
     Attributes:
+        config: The shape of the network.
+        tokenizer: The tokenizer that the model was trained with.
+        about: Facts about its training: step, validation score, text, settings.
         format: How its training text was organised. A model trained on records generates one record
             or part of one at a time, and scores each record from zero state.
     """
 
     def __init__(self, saved: SavedModel) -> None:
         self.saved = saved
+        self.config, self.tokenizer, self.about = saved.config, saved.tokenizer, saved.about
         self.format: TextFormat = saved_format(saved.about)
 
     def __repr__(self) -> str:
@@ -95,26 +99,21 @@ class Model:
         kind = f"{self.tokenizer.kind} tokenizer of {self.tokenizer.size:,} symbols"
         return f"<charrnn.Model {shape}, {kind}{name}>"
 
-    @property
-    def config(self) -> ModelConfig:
-        """The shape of the network."""
-        return self.saved.config
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the model was trained with."""
-        return self.saved.tokenizer
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Facts about its training: step, validation score, text, settings."""
-        return self.saved.about
-
     @cached_property
     def generator(self) -> Generator:
         """The model as a text generator, one symbol after the other, on the CPU."""
         model = NumpyModel(self.config, self.saved.weights)
         return Generator(model, self.tokenizer, self.format.separator)
+
+    def given(self, source: str, *, unknown: str = "error") -> "Model":
+        """Return this model for one source: a text, a label, a mixture of labels, or a path.
+
+        Errors: see `charrnn.data.sources`.
+        """
+        values, model = reader_of(self.saved).read(source, unknown), Model(self.saved)
+        if isinstance(network := self.generator.model, NumpyModel):
+            model.generator = replace(self.generator, model=network.given(values))
+        return model
 
     def generate(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> str:
         """Return new text that continues `prompt`, without the prompt itself.

@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulate": {"accumulate": 2},
     "records": {"records": "lines"},
     "few long records": {"records": "lines", "batch_size": 1, "seq_len": 64},
+    "pairs": {"records": "lines", "source": "text"},
     "clipped": {"clip_norm": 0.05, "clip_value": 0.01},
 }
 RECORDS = "the cat\nsat\non the mat where a dog ran to the hat, and the cat sat on\na\ndog\n"
@@ -158,9 +159,11 @@ def trained(name: str, group: Any) -> dict[str, Any]:
     from small_runs import SETTINGS, TEXT, read
 
     from charrnn.config.model import ModelConfig
+    from charrnn.config.source import SourceConfig
     from charrnn.config.training import TrainConfig
     from charrnn.data.encoding import encode_text
     from charrnn.data.formats import RecordFormat
+    from charrnn.data.sources import Sources
     from charrnn.model.network import build
     from charrnn.training.trainer import Trainer
 
@@ -174,6 +177,11 @@ def trained(name: str, group: Any) -> dict[str, Any]:
         lines = RecordFormat("\n")
         parts = (encode_text(data.tokenizer, RECORDS * times, lines) for times in (2, 1))
         train, valid = parts
+        if "source" in shape:  # each record is its own source
+            shape["source"] = SourceConfig(source_vocab_size=data.tokenizer.size)
+            train, valid = (
+                replace(part, sources=Sources(part.ids, part.starts, ())) for part in (train, valid)
+            )
         data = replace(data, format=lines, train=train, valid=valid)
     config = TrainConfig(**rest)
     model = build(ModelConfig(vocab_size=data.tokenizer.size, **shape), config.seed)

@@ -15,8 +15,9 @@ from charrnn import tokenizers
 from charrnn.config import model, training
 from charrnn.config.cells import CELLS
 from charrnn.config.dynamic import DynamicConfig
-from charrnn.config.fields import Checked, Setting, declared
+from charrnn.config.fields import Checked, Setting, declared, parts_of
 from charrnn.config.model import ModelConfig
+from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data import batching
 from charrnn.errors import UsageError
@@ -26,7 +27,12 @@ from charrnn.model.cells.layer import ACTIVATIONS, TORCH_MODULES
 
 Kind = type[Checked]
 KINDS: tuple[Kind, ...] = (ModelConfig, TrainConfig, DynamicConfig)
-FIELDS = [(kind, name, setting) for kind in KINDS for name, setting in declared(kind).items()]
+FIELDS = [
+    (kind, name, setting)
+    for kind in KINDS
+    for name, setting in declared(kind).items()
+    if name not in parts_of(kind)
+]
 WRONG_TYPES = (None, True, 3, 0.5, "text", [], {})
 ALLOWED_TYPES = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
 
@@ -145,7 +151,11 @@ def value_of(kind: Kind, name: str, setting: Setting) -> st.SearchStrategy[Any]:
 
 def settings_of(kind: Kind) -> st.SearchStrategy[dict[str, Any]]:
     """Draw any settings that are allowed together."""
-    optional = {name: value_of(kind, name, setting) for name, setting in declared(kind).items()}
+    optional = {
+        name: value_of(kind, name, setting)
+        for name, setting in declared(kind).items()
+        if name not in parts_of(kind)
+    }
     return st.fixed_dictionaries({}, optional=optional).map(consistent)
 
 
@@ -174,6 +184,16 @@ def consistent(values: dict[str, Any]) -> dict[str, Any]:
 def test_what_was_written_as_json_reads_back_as_the_same(kind: Kind, data: st.DataObject) -> None:
     made = kind(**data.draw(settings_of(kind)))
     assert kind.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_a_part_is_left_out_where_there_is_none_and_reads_back_where_there_is_one() -> None:
+    assert "source" not in ModelConfig().to_dict()
+    made = ModelConfig(source=SourceConfig(source="label", source_vocab_size=3))
+    values = json.loads(json.dumps(made.to_dict()))
+    assert values["source"]["source"] == "label"
+    assert ModelConfig.from_dict(values) == made
+    with pytest.raises(UsageError, match="expected a table of settings, found int"):
+        ModelConfig.from_dict(values | {"source": 3})
 
 
 @pytest.mark.parametrize("kind", KINDS)

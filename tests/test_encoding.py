@@ -15,11 +15,11 @@ from charrnn.data.encoding import (
     count,
     encode_text,
     refuse_unknown,
-    take,
     unknown_characters,
     write_ids,
 )
 from charrnn.data.formats import PLAIN, RecordFormat, TextFormat
+from charrnn.data.mapped import take
 from charrnn.errors import TextError
 from charrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 from charrnn.tokenizers.byte import ByteTokenizer

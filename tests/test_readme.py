@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from charrnn.__main__ import run
 
@@ -34,10 +35,31 @@ def shortened(words: list[str]) -> list[str]:
     return kept + (SMALL if "--init-from" not in words else SMALL[:2] + SMALL[4:])
 
 
+def write_pairs(folder: Path) -> None:
+    """Write files of pairs under the names that the README has."""
+    words = ["so we beat on", "the boats against", "the current", "borne back", "into the past"]
+    texts = [f"{one} {other}" for one in words for other in words]
+    labels = ["poems" if len(text) % 2 else "news" for text in texts]
+    (folder / "pictures").mkdir()
+    for number in range(len(texts)):
+        Image.new("RGB", (8, 8), (number * 9, 0, 0)).save(folder / f"pictures/{number}.png")
+    pictures = [f"pictures/{number}.png" for number in range(len(texts))]
+    sides = {
+        "pairs": (texts, [text[::-1] for text in texts]),
+        "reviews": (texts, labels),
+        "titles": (labels, texts),
+        "captions": (pictures, texts),
+    }
+    for name, (sources, targets) in sides.items():
+        lines = (f"{source}\t{target}\n" for source, target in zip(sources, targets, strict=True))
+        (folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
+
+
 def test_every_command_and_the_python_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path)
     assert len(commands()) >= 8
     for program, *words in commands():
         assert program == "charrnn"

@@ -44,4 +44,6 @@ def _merged(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     others = values.get("tokenizer") not in (None, kind)
     if "vocab_size" not in given and (kind in FIXED_SIZE or others):
         settings.pop("vocab_size", None)
+    if "source_vocab_size" not in given and settings.get("source_tokenizer") in (None, *FIXED_SIZE):
+        settings.pop("source_vocab_size", None)
     return settings

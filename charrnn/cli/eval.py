@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from charrnn.cli.eval_options import EvalOptions
+from charrnn.cli.eval_pairs import evaluate_pairs
 from charrnn.cli.options import note_validation, show_notes
-from charrnn.config.fields import option
-from charrnn.errors import UsageError
 from charrnn.evaluation.report import Evaluation, ScoreReport
-from charrnn.evaluation.request import EvalRequest
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import is_live, json_line, stderr_console, write_json, write_text
@@ -21,7 +20,6 @@ from charrnn.terminal.tables import write_score
 if TYPE_CHECKING:
     from charrnn.evaluation.surprisal import Surprisal
 
-DETAIL = "Where the text surprises the model"
 ScoredLines = Iterable[tuple[str, list[Score], list[str]]]  # signature, scores, and their lines
 
 LINE_COLUMNS = "columns: nats, bits per character, perplexity per token, line"
@@ -29,66 +27,14 @@ LINE_HEADER = "nats\tbits_per_char\tperplexity\tline\n"
 TOKEN_COLUMNS = "columns: token, bits, rank, entropy in bits"
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions:
-    """The options of `charrnn eval`."""
-
-    request: EvalRequest
-    by_line: bool = option(
-        False,
-        "Score each line by itself as it is read: nats, bits per character, perplexity, line",
-        group=DETAIL,
-    )
-    by_token: bool = option(
-        False, "Write each token with its bits, its rank and the entropy", group=DETAIL
-    )
-    show: bool = option(False, "Show the text coloured by its surprisal", group=DETAIL)
-    unit: int | None = option(
-        None, "With `show`: colour by the value of this hidden unit, from 0 on", group=DETAIL
-    )
-    layer: int | None = option(
-        None, "The unit's layer, from 1 on", group=DETAIL, default_note="the top layer"
-    )
-    tsv: bool = option(
-        False,
-        "With `by_line`: a header line, and lines without tabs or newlines of their own",
-        group=DETAIL,
-    )
-    json: bool = option(False, "Write the result as one JSON object")
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` if a detailed view is combined with an option it cannot use."""
-        views = [name for name in ("by_line", "by_token", "show") if getattr(self, name)]
-        request, score = self.request, self.request.options
-        unusable = {
-            "dynamic": request.dynamic,
-            "train": bool(score.train),
-            "baselines": score.baselines is True,
-            "json": self.json and self.show,
-        }
-        if self.by_line:
-            unusable["exact"] = request.exact
-            unusable["reset_every"] = request.reset_every is not None
-            unusable["valid_fraction"] = score.valid_fraction is not None
-        if self.unit is not None and not self.show:
-            raise UsageError("`unit` needs `show`.", "Add `show` to see the text in colours.")
-        if self.layer is not None and self.unit is None:
-            raise UsageError("`layer` needs `unit`.")
-        if self.tsv and (not self.by_line or self.json):
-            raise UsageError("`tsv` needs `by_line`, without `json`.")
-        if self.by_line and not request.texts:
-            raise UsageError("`by_line` needs a text.", "Name it after the model, or give - .")
-        others = views[1:] + [name for name, is_given in unusable.items() if is_given]
-        if views and others:
-            message = f"`{others[0]}` cannot be used with `{views[0]}`."
-            raise UsageError(message, "Leave one out.")
-
-
 def evaluate(options: EvalOptions) -> None:
     """Score a text: perplexity, bits per character and per byte, compared with baselines."""
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         evaluation = Evaluation(options.request, progress)
         note_validation(evaluation.saved.about)
+        if evaluation.saved.config.source is not None:
+            evaluate_pairs(evaluation.saved, options, progress)
+            return
         if options.by_line:
             write_lines(evaluation.lines(), options, progress)
             return

@@ -6,6 +6,7 @@ from charrnn.api import Model, load
 from charrnn.cli.options import note_validation
 from charrnn.cli.sample_options import SampleOptions, read_prompt, samples_to_dict
 from charrnn.cli.sample_records import sample_records
+from charrnn.cli.sample_sources import sample_sources
 from charrnn.errors import UsageError
 from charrnn.terminal.console import write_json, write_text
 
@@ -15,6 +16,11 @@ def sample(options: SampleOptions) -> None:
     model = load(options.model)
     note_validation(model.about)
     prompt = read_prompt(options.prompt, options.prompt_file)
+    if model.config.source is not None:
+        sample_sources(model, prompt, options)
+        return
+    if options.source is not None:
+        model.given(options.source)  # raises the error
     if model.format.separator is not None:
         sample_records(model, prompt, options)
         return

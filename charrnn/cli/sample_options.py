@@ -24,6 +24,16 @@ class SampleOptions:
     model: Path = argument(MODEL, "MODEL")
     prompt: str = argument("Text to continue; - reads it from standard input", "PROMPT", default="")
     prompt_file: Path | None = option(None, "Continue the text of this file", metavar="FILE")
+    source: str | None = option(
+        None,
+        "What the text depends on: a text, a label, labels with weights (poems:0.7,news:0.3) or a "
+        "picture's path; - reads one a line from standard input",
+        flags=("--source",),
+        metavar="TEXT",
+    )
+    show_attention: bool = option(
+        False, "Show how much each symbol attends to each part of its source"
+    )
     settings: dict[str, Any] = settings_of(SamplingConfig)
     beam: int | None = option(
         None,
@@ -62,6 +72,8 @@ class SampleOptions:
             raise UsageError("`novel` needs the training text, but none is given.", hint)
         if self.novel and self.beam is not None:
             raise UsageError("`novel` cannot be used with `beam`, which draws nothing.")
+        if self.show_attention and self.json:
+            raise UsageError("`show_attention` cannot be used with `json`, which has the weights.")
         if self.interactive:
             self._check_interactive()
 

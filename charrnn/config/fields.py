@@ -73,10 +73,20 @@ def settings_of(*kinds: type, without: tuple[str, ...] = ()) -> Any:
     return field(default_factory=dict, metadata={"kinds": kinds, "without": without})
 
 
+def part(kind: type, meaning: str) -> Any:
+    """Declare an optional field that is itself a configuration of type `kind`, or None."""
+    return field(default=None, metadata={"setting": Setting(meaning=meaning), "part": kind})
+
+
 def declared(kind: type) -> dict[str, Setting]:
     """Return what `option` declared about each field of a dataclass, by name."""
     found = {spec.name: spec.metadata.get("setting") for spec in fields(kind)}
     return {name: setting for name, setting in found.items() if setting is not None}
+
+
+def parts_of(kind: type) -> dict[str, Any]:
+    """Return the configurations that are fields of another, declared by `part`, by name."""
+    return {spec.name: spec.metadata["part"] for spec in fields(kind) if "part" in spec.metadata}
 
 
 class Checked:
@@ -89,8 +99,12 @@ class Checked:
             check_field(name, getattr(self, name), hints[name], setting)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        """Return the fields as plain JSON values, without those `part`s that are None."""
+        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        for name in parts_of(type(self)):
+            if values[name] is None:
+                del values[name]
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
@@ -103,7 +117,13 @@ class Checked:
             found = type(values).__name__
             raise UsageError(f"{cls.__name__}: expected a table of settings, found {found}.")
         check_names(values, declared(cls))
-        return cls(**values)
+        parts = parts_of(cls)
+        return cls(
+            **{
+                name: parts[name].from_dict(value) if name in parts else value
+                for name, value in values.items()
+            }
+        )
 
 
 def check_names(values: Mapping[Any, Any], known: Mapping[str, Any]) -> None:
@@ -121,7 +141,8 @@ def check_field(name: str, value: Any, kind: Any, setting: Setting) -> None:
         return
     wanted = next(get_origin(each) or each for each in kinds if each is not NoneType)
     if not _is_of(value, wanted):
-        raise UsageError(f"`{name}` must be {KIND_NAMES[wanted]}, not {shorten(value)}.")
+        found = KIND_NAMES.get(wanted, "a table of settings")
+        raise UsageError(f"`{name}` must be {found}, not {shorten(value)}.")
     if setting.choices and value not in setting.choices:
         known = ", ".join(setting.choices)
         message = f"`{name}` must be one of {known}, not {shorten(value)}."

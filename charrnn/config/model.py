@@ -1,9 +1,11 @@
 """What a model is: a frozen dataclass, with the meaning beside each field, checked when created."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from charrnn.config.cells import CELLS
-from charrnn.config.fields import Checked, option
+from charrnn.config.fields import Checked, option, part
+from charrnn.config.source import SourceConfig
 from charrnn.errors import UsageError
 
 MAX_TABLES = 1 << 28  # numbers in the tables of n-grams, which a file need not hold: 1 GB
@@ -107,6 +109,9 @@ class ModelConfig(Checked):
         default_note="1.0; 0.0 for mingru and minlstm",
     )
     orthogonal: bool = option(True, "Initialise recurrent matrices as orthogonal ones", group=MODEL)
+    source: SourceConfig | None = part(  # noqa: RUF009 (a declaration, like `option`)
+        SourceConfig, "What each record depends on"
+    )
 
     @property
     def ngram_orders(self) -> range:
@@ -145,3 +150,7 @@ class ModelConfig(Checked):
                 f"numbers; at most {MAX_TABLES:,} are allowed.",
                 "Give fewer `ngram_rows`.",
             )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields as the settings of training, those of the source among them."""
+        return self.to_dict() | (self.source.to_dict() if self.source is not None else {})

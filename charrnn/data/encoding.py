@@ -1,7 +1,6 @@
 """Texts as ids, with the sizes of the original text that scores are divided by."""
 
 import hashlib
-import mmap
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.config.source import SourceConfig
 from charrnn.data.formats import PLAIN, TextFormat
+from charrnn.data.mapped import release_pages
 from charrnn.data.sketch import Sketch
+from charrnn.data.sources import SourceReader, Sources
 from charrnn.errors import TextError
 from charrnn.sampling.generate import unknown_error
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
@@ -32,6 +34,7 @@ class Encoded:
         starts: If the text consists of records, where each begins in `ids`, ascending from 0
             (int64); otherwise None.
         sha256: SHA-256 of the original text as UTF-8, in hexadecimal digits.
+        sources: If the records have sources, these, in the same order; otherwise None.
     """
 
     ids: Ids
@@ -39,12 +42,13 @@ class Encoded:
     bytes: int
     starts: NDArray[np.int64] | None = None
     sha256: str = ""
+    sources: Sources | None = None
 
     def blocks(self, overlap: int) -> Iterator[Ids]:
         """Yield the ids in blocks, each with the first `overlap` ids of the next one."""
         for begin in range(0, len(self.ids), BLOCK):
             yield np.array(self.ids[begin : begin + BLOCK + overlap])
-            _release_pages(self.ids)
+            release_pages(self.ids)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class EncodedSplit:
         tokenizer: The tokenizer that made the ids.
         train: The training part.
         valid: The held-out part.
+        reader: What read the sources of the records, if they have any.
     """
 
     name: str
@@ -66,6 +71,22 @@ class EncodedSplit:
     tokenizer: Tokenizer
     train: Encoded
     valid: Encoded
+    reader: SourceReader | None = None
+
+    @property
+    def source(self) -> SourceConfig | None:
+        """What the records depend on, if they have sources."""
+        return None if self.reader is None else self.reader.config
+
+    @property
+    def source_tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the sources, if there are any and they are texts or labels."""
+        return None if self.reader is None else self.reader.tokenizer
+
+    def tokenizers(self) -> dict[str, Any]:
+        """Return the tokenizers as JSON values."""
+        both = {"tokenizer": self.tokenizer, "source_tokenizer": self.source_tokenizer}
+        return {name: one.to_dict() for name, one in both.items() if one is not None}
 
     @cached_property
     def sketch(self) -> Sketch:
@@ -185,32 +206,19 @@ def refuse_unknown(tokenizer: Tokenizer, chunks: Iterable[str], where: str) -> N
         raise unknown_error(unknown, where, "`unknown` charge to score them too")
 
 
-def take(ids: NDArray[np.integer[Any]], positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `ids[positions]`, without keeping pages of a mapped file in memory."""
-    taken = ids[positions].astype(np.int64)
-    _release_pages(ids)
-    return taken
-
-
 def count(ids: NDArray[np.integer[Any]], symbol: int) -> int:
     """Return how often `symbol` occurs in `ids`."""
     found = 0
     for begin in range(0, len(ids), BLOCK):
         found += int(np.count_nonzero(ids[begin : begin + BLOCK] == symbol))
-        _release_pages(ids)
+        release_pages(ids)
     return found
 
 
 def greatest(ids: NDArray[np.integer[Any]]) -> int:
-    """Return the greatest of some ids; -1 if there are none."""
+    """Return the greatest of some ids, rounded down; -1 if there are none."""
     found = -1
     for begin in range(0, len(ids), BLOCK):
         found = max(found, int(ids[begin : begin + BLOCK].max()))
-        _release_pages(ids)
+        release_pages(ids)
     return found
-
-
-def _release_pages(ids: NDArray[np.integer[Any]]) -> None:
-    """Release the pages of a mapped file; the system still caches them while it has memory."""
-    if isinstance(ids.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        ids.base.madvise(mmap.MADV_DONTNEED)

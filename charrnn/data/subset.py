@@ -27,6 +27,9 @@ def spread(text: Encoded, tokens: int) -> Encoded:
         count = max(1, len(text.starts) * tokens // length)
         chosen = np.arange(count, dtype=np.int64) * len(text.starts) // count
         begins, ends = (bounds[chosen] for bounds in every)
+    sources = text.sources
+    if sources is not None and text.starts is not None:
+        sources = sources.select(chosen)
     ids = np.concatenate([text.ids[begin:end] for begin, end in zip(begins, ends, strict=True)])
     starts = np.append(0, np.cumsum(ends - begins)[:-1])
     share = len(ids) / length
@@ -37,4 +40,5 @@ def spread(text: Encoded, tokens: int) -> Encoded:
         bytes=round(text.bytes * share),
         starts=starts,
         sha256="",
+        sources=sources,
     )

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from charrnn.config.cells import CELLS
-from charrnn.data.encoding import take
+from charrnn.data.mapped import take
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.retention import Retention, RetentionWatch, retention_of
 from charrnn.evaluation.score import Positions

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from charrnn.config.dynamic import DYNAMIC, DynamicConfig
 from charrnn.config.fields import Checked, argument, check_number, option, settings_of
+from charrnn.config.sampling import MAX_BEAMS
 from charrnn.config.training import DATA, DEVICES, PRECISIONS
 from charrnn.data.formats import TextFormat
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
 from charrnn.evaluation.score import ScoringProtocol
 
-COMPUTE, BASELINES = "Computing", "Baselines"
+COMPUTE, BASELINES, PAIRS = "Computing", "Baselines", "Sources and targets"
 MODEL = "A run folder or a model file"
 
 
@@ -72,6 +73,19 @@ class EvalRequest(Checked):
         "charge",
         "Charge for unknown characters, or refuse them",
         choices=("charge", "error"),
+    )
+    beam: int = option(
+        5,
+        "Beam width of what a model of pairs writes, to be compared with the targets; 0 compares "
+        "nothing",
+        low=0,
+        high=MAX_BEAMS,
+        group=PAIRS,
+    )
+    by_label: bool = option(
+        False,
+        "Classify by Bayes' rule with a model whose sources are labels: which explains a text best",
+        group=PAIRS,
     )
     dynamic: bool = option(
         False,

@@ -6,19 +6,26 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.data.encoding import Encoded
 from charrnn.data.formats import TextFormat
 from charrnn.data.text import OnProgress, no_progress
-from charrnn.errors import ModelFileError
+from charrnn.errors import ModelFileError, UsageError
 from charrnn.evaluation.dynamic import dynamic_nats
 from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
 from charrnn.evaluation.overlap import TrainingOverlap
 from charrnn.evaluation.score import Nats, Positions, Score, ScoreBreakdown, ScoringProtocol
-from charrnn.evaluation.scoring import break_down, token_nats
-from charrnn.evaluation.surprisal import Surprisal, score_lines, surprisals
+from charrnn.evaluation.scoring import break_down, predictions, segments, token_nats
+from charrnn.evaluation.surprisal import (
+    Surprisal,
+    score_lines,
+    surprisals,
+    surprisals_of,
+    with_best,
+)
 from charrnn.evaluation.warm_up import settled
 from charrnn.model.network import from_weights
 from charrnn.runtime.device import autocast, choose_device, prepare_cpu
@@ -58,7 +65,8 @@ class Scorer:
         self.on_progress: OnProgress = no_progress
         self.network = from_weights(saved.config, saved.weights).eval().to(chosen)
         names = possible_precisions(precision, chosen)
-        self.precision = names[0] if len(names) == 1 else self._fastest(names)
+        only = len(names) == 1 or saved.config.source is not None
+        self.precision = names[0] if only else self._fastest(names)
 
     def _fastest(self, names: tuple[str, ...]) -> str:
         """Return the number format in which this model scores fastest."""
@@ -102,6 +110,55 @@ class Scorer:
             done += len(positions)
             self.on_progress(what, done, total)
 
+    def classify(self, text: Encoded) -> tuple[ScoreBreakdown, Positions]:
+        """Score records of one symbol each, such as labels.
+
+        Returns:
+            The score, and the most probable symbol of each record, (records,).
+        """
+        best = np.zeros(len(text.ids), np.int64)
+
+        def losses() -> Iterator[tuple[Positions, Nats]]:
+            found = predictions(
+                self.network,
+                text.ids,
+                segments(text, ScoringProtocol.records()),
+                with_best,
+                sources=text.sources,
+                autocast=self.autocast,
+            )
+            for positions, (nats, symbols) in found:
+                best[positions] = symbols
+                yield positions, nats.astype(np.float64)
+
+        return break_down(losses(), self.tokenizer, text), best
+
+    def nats_by_label(self, text: Encoded, counts: Sequence[int]) -> tuple[Positions, Nats]:
+        """Return the nats of each record together with each label as its source.
+
+        Args:
+            text: Records whose sources are labels.
+            counts: How often each label occurred in training, for the prior.
+
+        Returns:
+            The records' own labels, and the joint negative log likelihoods, (records, labels).
+        """
+        assert text.starts is not None
+        assert text.sources is not None
+        found = np.tile(math.log(sum(counts)) - np.log(counts), (len(text.starts), 1))
+        for label in range(len(counts)):
+            numbers = np.full_like(text.sources.numbers, label)
+            sources = replace(text.sources, numbers=numbers)
+            found[:, label] += self._record_nats(replace(text, sources=sources), text.starts)
+        return text.sources.numbers, found
+
+    def _record_nats(self, text: Encoded, starts: Positions) -> Nats:
+        """Return the nats of each record, (records,)."""
+        found, protocol = np.zeros(len(starts)), ScoringProtocol.records()
+        for positions, nats in token_nats(self.network, text, protocol, autocast=self.autocast):
+            np.add.at(found, np.searchsorted(starts, positions, side="right") - 1, nats)
+        return found
+
     def warm_up(self, text: Encoded, tokens: int) -> None:
         """Score the first `tokens` tokens of a text, so that later scoring can be timed."""
         ids = text.ids[:tokens]
@@ -135,8 +192,20 @@ class Scorer:
             check_finite(token.bits, token.entropy)
             yield token
 
+    def pair_tokens(self, text: str, encoded: Encoded) -> Iterator[Surprisal]:
+        """Yield the surprisal of each token of the targets of some pairs.
+
+        Args:
+            text: The targets as they are, joined.
+            encoded: Their ids and sources.
+        """
+        protocol, both = ScoringProtocol.records(), (text, encoded)
+        return surprisals_of(self.network, self.tokenizer, both, protocol, autocast=self.autocast)
+
     def gradient_flow(self, text: Encoded, lags: int = 200) -> GradientFlow:
         """Measure how far back the model's gradients reach on a text."""
+        if self.network.source is not None:
+            raise UsageError("Gradient flow is not measured for models of pairs, with sources.")
         flow = measure_gradient_flow(self.network, text.ids, text.starts, lags=lags)
         check_finite(*flow.norms, *flow.singular_values.values(), what="gradients")
         return flow

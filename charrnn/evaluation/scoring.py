@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.data.encoding import Encoded, take
+from charrnn.data.encoding import Encoded
+from charrnn.data.mapped import take
+from charrnn.data.sources import Sources
 from charrnn.evaluation.score import (
     PIECE,
     Nats,
@@ -46,6 +48,7 @@ MAX_ROWS = 64  # segments side by side
 MAX_STEPS = 256  # time steps
 MAX_TOKENS = 4096
 MAX_LOGITS = 1 << 25
+MAX_ALIGNED = 1 << 18  # pairs of a step and a state of the source
 # Segments of a long text are lengthened by up to this factor, until there are about this many: a
 # smaller part of the work is then warm-up.
 MAX_LENGTHENING, WANTED_SEGMENTS = 8, 64
@@ -132,7 +135,8 @@ def token_nats(
 ) -> Generator[tuple[Positions, Nats]]:
     """Yield positions in `text.ids` and the nats of the tokens there, for this process's shard."""
     own = shard(segments(text, protocol), group)
-    yield from nats_of(predictions(model, text.ids, own, autocast=autocast))
+    found = predictions(model, text.ids, own, sources=text.sources, autocast=autocast)
+    yield from nats_of(found)
 
 
 def nats_of(found: Iterable[tuple[Positions, Measured]]) -> Iterator[tuple[Positions, Nats]]:
@@ -154,11 +158,13 @@ class Segments:
         read_from: The first token that is read.
         score_from: The first token that is scored.
         end: The position after the last token.
+        records: The numbers of the records that they are, (rows,); None for parts of a stream.
     """
 
     read_from: Positions
     score_from: Positions
     end: Positions
+    records: Positions | None = None
 
     @property
     def longest(self) -> int:
@@ -172,7 +178,7 @@ class Segments:
 
     def rows(self, chosen: slice) -> "Segments":
         """Return some of the segments."""
-        return Segments(self.read_from[chosen], self.score_from[chosen], self.end[chosen])
+        return Segments(*(part[chosen] for part in vars(self).values() if part is not None))
 
 
 def predictions(
@@ -181,6 +187,7 @@ def predictions(
     groups: Iterable[Segments],
     measure: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = losses_only,
     *,
+    sources: Sources | None = None,
     autocast: Autocast | None = None,
 ) -> Iterator[tuple[Positions, Measured]]:
     """Predict every token once, and measure the predictions.
@@ -191,6 +198,7 @@ def predictions(
         groups: Groups of segments that are scored side by side.
         measure: Takes logits (tokens, vocab_size) in float32 and targets (tokens,), neither of
             which it may change; returns tensors (tokens,).
+        sources: The sources of the text's records, if it has any; the segments are records then.
         autocast: As for `evaluate`.
 
     Yields:
@@ -198,7 +206,7 @@ def predictions(
     """
     with _evaluation_mode(model):
         for group in groups:
-            state: State | None = None
+            state = None if sources is None else _begin(model, sources, group, autocast)
             for positions, inputs, targets in _walk(ids, group, model.start):
                 context = (autocast or nullcontext)()
                 logits, state = _forward(model, inputs, state, context)
@@ -206,6 +214,15 @@ def predictions(
                 scored = (positions >= group.score_from) & (positions < group.end)
                 values = tuple(value.cpu().numpy()[scored.ravel()] for value in found)
                 yield positions[scored], values
+
+
+@torch.inference_mode()
+def _begin(model: CharRNN, sources: Sources, group: Segments, autocast: Autocast | None) -> State:
+    """Return the state before records that have sources."""
+    assert group.records is not None
+    arrays = (torch.from_numpy(one).to(model.device) for one in sources.take(group.records))
+    with (autocast or nullcontext)():
+        return model.begin(*arrays)
 
 
 @torch.inference_mode()
@@ -249,7 +266,7 @@ def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[Segments]:
     """Yield the segments of a text, in groups that are scored side by side."""
     length = len(text.ids)
     if protocol.by_record and text.starts is not None:
-        yield from record_segments(text.starts, length)
+        yield from record_segments(text, text.starts)
         return
     size = protocol.segment or max(1, length)
     if protocol.segment and protocol.warmup > 1:
@@ -260,15 +277,19 @@ def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[Segments]:
         yield Segments(read_from, begin, np.minimum(begin + size, length))
 
 
-def record_segments(starts: Positions, length: int) -> Iterator[Segments]:
-    """Yield records as segments, in groups of similar length, the longest first."""
-    ends = np.append(starts[1:], length)
-    order, done = np.argsort(starts - ends, kind="stable"), 0
+def record_segments(text: Encoded, starts: Positions) -> Iterator[Segments]:
+    """Yield records as segments, in groups of similar length with their sources, longest first."""
+    ends = np.append(starts[1:], len(text.ids))
+    lengths = ends - starts if text.sources is None else ends - starts + text.sources.lengths
+    order, done = np.argsort(-lengths, kind="stable"), 0
     while done < len(order):
-        longest = int((ends - starts)[order[done]])
+        longest = int(lengths[order[done]])
         rows = MAX_ROWS * MAX_STEPS // min(longest, MAX_STEPS)
-        chosen = order[done : done + rows, None]
-        yield Segments(starts[chosen], starts[chosen], ends[chosen])
+        if text.sources is not None:  # attention looks from each step at each state
+            rows = max(1, min(MAX_ROWS * MAX_STEPS // longest, MAX_ALIGNED // longest**2))
+        chosen = order[done : done + rows]
+        begin = starts[chosen, None]
+        yield Segments(begin, begin, ends[chosen, None], chosen)
         done += len(chosen)
 
 
@@ -277,9 +298,3 @@ def shard(groups: Iterable[Segments], group: ProcessGroup) -> Iterator[Segments]
     for one in groups:
         if group.rank < len(one.end):
             yield one.rows(slice(group.rank, None, group.size))
-
-
-def max_tokens(text: Encoded) -> int:
-    """Return the most tokens of a text that are scored in one call of the model."""
-    groups = segments(text, ScoringProtocol.of(text))
-    return max(len(one.end) * min(one.steps(1), one.longest) for one in groups)

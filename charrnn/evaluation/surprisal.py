@@ -16,6 +16,7 @@ from charrnn.evaluation.scoring import (
     Measured,
     Segments,
     break_down,
+    losses_only,
     nats_of,
     predictions,
     segments,
@@ -106,8 +107,23 @@ def surprisals(
         autocast: As for `charrnn.evaluation.scoring.evaluate`.
     """
     encoded = encode_text(tokenizer, text, text_format)
-    groups = segments(encoded, protocol)
-    found = in_order(predictions(model, encoded.ids, groups, in_detail, autocast=autocast))
+    yield from surprisals_of(model, tokenizer, (text, encoded), protocol, autocast=autocast)
+
+
+def surprisals_of(
+    model: CharRNN,
+    tokenizer: Tokenizer,
+    both: tuple[str, Encoded],
+    protocol: ScoringProtocol,
+    *,
+    autocast: Autocast | None = None,
+) -> Iterator[Surprisal]:
+    """Yield each token of a text that is given both as it is and as ids; see `surprisals`."""
+    text, encoded = both
+    groups, sources = segments(encoded, protocol), encoded.sources
+    found = in_order(
+        predictions(model, encoded.ids, groups, in_detail, sources=sources, autocast=autocast)
+    )
     decoder, end = tokenizer.decoder(), 0
     for symbol, nats, rank, entropy in _one_by_one(encoded, found):
         begin, end = end, end + len(decoder.feed(symbol))
@@ -130,6 +146,11 @@ def in_detail(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     own = log_probs.gather(-1, targets[:, None])
     rank = (log_probs > own).sum(dim=-1) + 1
     return -own[:, 0], rank, -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def with_best(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the target's nats, and the most probable symbol of each prediction."""
+    return (*losses_only(logits, targets), logits.argmax(dim=-1))
 
 
 def in_order(

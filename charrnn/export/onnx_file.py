@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from charrnn.data.sources import refuse_sources
 from charrnn.errors import MachineError, ModelFileError, UsageError
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count, table_size
@@ -33,6 +34,7 @@ def write_onnx(saved: SavedModel, path: Path) -> float:
         MachineError: onnx or onnxruntime is not installed, or the file cannot be written.
         ModelFileError: The difference is too large.
     """
+    refuse_sources(saved, "An ONNX file")
     count = parameter_count(saved.config) + table_size(saved.config)
     if count > MAX_PARAMETERS:
         most = f"an ONNX file holds at most {MAX_PARAMETERS:,}"

@@ -6,6 +6,7 @@
       -> num_layers times: cell    (batch, time, hidden_size)
                            + its input (residual, where both have the same width)
                            -> layer norm
+                           + attention to the source, if there is one, after the first layer
       -> attention over the last states, if there is any
       -> output layer              (batch, time, vocab_size)
 
@@ -25,6 +26,7 @@ from torch.nn import functional
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
+from charrnn.errors import UsageError
 from charrnn.model.adaptive_softmax import Tail, log_probs, summed_loss
 from charrnn.model.attention import Attention
 from charrnn.model.cells.fast import run_layer
@@ -32,6 +34,7 @@ from charrnn.model.cells.layer import RecurrentLayer, State
 from charrnn.model.dropout import Dropout
 from charrnn.model.ngram_embedding import NGramEmbedding
 from charrnn.model.shapes import cell_states, state_shapes, tails, weight_shapes
+from charrnn.model.source.network import Source
 
 
 class Layer(nn.Module):
@@ -82,6 +85,7 @@ class CharRNN(nn.Module):
             weight = torch.empty(outputs, config.hidden_size).uniform_(-scale, scale)
             self.head_weight = nn.Parameter(weight)
         self.tails = nn.ModuleList(Tail(config.hidden_size, *tail) for tail in tails(config))
+        self.source = Source(config, config.source) if config.source is not None else None
 
     @property
     def device(self) -> torch.device:
@@ -94,7 +98,8 @@ class CharRNN(nn.Module):
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
             state: What an earlier call returned, or None at the start of a text: for each layer its
-                cell's tensors (batch, hidden_size), the attention's memory, the last symbols.
+                cell's tensors (batch, hidden_size), the attention's memory, the last symbols, and
+                the memory of the source. With a source, the first is what `begin` returned.
 
         Returns:
             Logits (batch, time, vocab_size), and the state after the last step.
@@ -108,19 +113,26 @@ class CharRNN(nn.Module):
         Returns:
             The output layer's input (batch, time, hidden_size), and the state after the last step.
         """
-        state = self.initial_state(len(ids)) if state is None else state
+        fixed = len(state_shapes(self.config))
+        if state is None:
+            if self.source is not None:
+                what = "This model's texts depend on sources"
+                raise UsageError(f"{what}: score pairs, with charrnn eval.")
+            state = self.initial_state(len(ids))
         values, carried, codes = self.embedding(ids), (), ()  # type: Tensor, State, State
         if self.ngrams is not None:
-            sums, last = self.ngrams(ids, state[-1])
+            sums, last = self.ngrams(ids, state[fixed - 1])
             values, codes = values + sums, (last,)
         for layer, before in zip(self.layers, self.cell_states(state), strict=True):
             values, after = layer(values, before)
+            if self.source is not None and not carried:
+                values = self.source.attend(values, state[fixed:])
             carried += after
         if self.attention is not None:
             end = cell_states(self.config)
             values, after = self.attention(values, state[end : end + 2])
             carried += after
-        return values, (*carried, *codes)
+        return values, (*carried, *codes, *state[fixed:])
 
     def logits(self, values: Tensor) -> Tensor:
         """Map (..., hidden_size) to logits (..., vocab_size), or log probabilities if adaptive."""
@@ -165,6 +177,19 @@ class CharRNN(nn.Module):
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
         return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
+
+    def begin(self, values: Tensor, lengths: Tensor) -> State:
+        """Return the state before the first symbol of records with these sources.
+
+        Args:
+            values: The sources; see `charrnn.data.sources.SourceArrays`.
+            lengths: Their lengths, (batch,) int64.
+        """
+        assert self.source is not None
+        first, memory = self.source(values, lengths)
+        zeros = self.initial_state(len(values))
+        cells = tuple(one.to(zeros[0].dtype).contiguous() for one in first)
+        return (*cells, *zeros[len(cells) :], *memory)
 
     def cell_states(self, state: State) -> list[State]:
         """Return each layer's part of a state."""

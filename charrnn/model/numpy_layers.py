@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from charrnn.config.model import ModelConfig
 from charrnn.model.cells import gate_activations
-from charrnn.model.shapes import cell_shapes
+from charrnn.model.cells.shapes import cell_shapes
 
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -167,6 +167,28 @@ def prepare_layer(config: ModelConfig, weights: Weights, index: int) -> Layer:
         norm=(norm[0], norm[1]) if norm else None,
         residual=config.residual and len(matrices[0]) == config.hidden_size,
     )
+
+
+def cell_gates(layer: Layer, runs: list[GateRun], product: Array, hidden: Array) -> tuple[Any, ...]:
+    """Return a layer's gates, as its cell's equations expect them.
+
+    Args:
+        layer: The layer.
+        runs: What `gate_runs` returned for its cell.
+        product: Its input product plus bias, (batch, gates * hidden_size); overwritten.
+        hidden: The cell's output at the step before, (batch, hidden_size).
+    """
+    recurrent = None if layer.recurrent is None else hidden @ layer.recurrent
+    gates: list[Any] = []
+    for run in runs:
+        own = product[:, run.columns]
+        if run.kind == "split" and recurrent is not None:
+            gates.append((own, recurrent[:, run.columns] + layer.split_bias[run.columns]))
+            continue
+        if recurrent is not None:
+            own += recurrent[:, run.columns]
+        gates += run.values(own)
+    return tuple(gates)
 
 
 def prepare_attention(weights: Weights) -> Attention:

@@ -14,19 +14,22 @@ products differently for another number of rows, so a stream computed alone and 
 differ in the last bits.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
+from charrnn.errors import UsageError
 from charrnn.model.cells import equations
 from charrnn.model.ngram_hash import ngram_rows
 from charrnn.model.numpy_layers import (
     Array,
-    Layer,
     State,
     Weights,
+    cell_gates,
     float32_copy,
     gate_runs,
     log_softmax,
@@ -35,10 +38,12 @@ from charrnn.model.numpy_layers import (
     prepare_tail,
 )
 from charrnn.model.shapes import TABLES, cell_states, state_shapes, tails
+from charrnn.model.source.numpy_source import NumpySource
 from charrnn.tokenizers.base import Ids
 
 # Callers check whether the logits are finite.
 IGNORE_OVERFLOW = np.errstate(over="ignore", invalid="ignore")
+NO_WEIGHTS = np.zeros((1, 0), np.float32)
 TABLE_LIMIT = 1 << 25  # entries, 128 MB; rows of a larger table are computed when needed
 
 
@@ -48,6 +53,7 @@ class NumpyModel:
     Attributes:
         config: The shape of the network.
         start: The start symbol's id, `vocab_size`.
+        source: What reads a record's source, if records have sources; see `given`.
     """
 
     @IGNORE_OVERFLOW
@@ -65,12 +71,24 @@ class NumpyModel:
         self._head, self._head_bias = float32_copy(head.T), float32_copy(weights["head_bias"])
         self._attention = prepare_attention(weights) if config.attention else None
         self._tails = [prepare_tail(weights, number) for number in range(len(tails(config)))]
+        self._fixed = len(state_shapes(config))
+        self.source = NumpySource(config, weights) if config.source is not None else None
         first = self._layers[0]
         small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT and self._ngrams is None
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before the first symbol: zeros."""
+        """Return the state before the first symbol: zeros.
+
+        Raises:
+            UsageError: What follows depends on a source; see `given`.
+        """
+        if self.source is not None:
+            hint = "Give one with `source`."
+            raise UsageError("This model's texts depend on a source, and none is given.", hint)
+        return self._zeros(batch)
+
+    def _zeros(self, batch: int) -> State:
         return tuple(np.zeros((batch, *shape), np.float32) for shape in state_shapes(self.config))
 
     @IGNORE_OVERFLOW
@@ -84,21 +102,55 @@ class NumpyModel:
         Returns:
             Logits (batch, vocab_size) and the state after the step, both new arrays.
         """
+        values, carried, _ = self._hidden(ids, state)
+        return self._logits(values), carried
+
+    @IGNORE_OVERFLOW
+    def alignment(self, ids: Ids, state: State) -> Array:
+        """Return how much each step attends to each state of the source.
+
+        Args:
+            ids: Input symbols of one stream, (time,).
+            state: What `GivenSource.initial_state` returned for one stream.
+
+        Returns:
+            The weights, (time, length); of no length if there is no attention.
+        """
+        rows = []
+        for symbol in ids:
+            _, state, weights = self._hidden(np.array([symbol]), state)
+            rows.append(weights)
+        return np.concatenate(rows)
+
+    def given(self, values: npt.NDArray[Any]) -> "GivenSource":
+        """Return this model for one source; see `NumpySource.read`."""
+        assert self.source is not None
+        first, memory = self.source.read(values)
+        zeros = self._zeros(1)
+        return GivenSource(self, (*first, *zeros[len(first) :], *memory))
+
+    def _hidden(self, ids: Ids, state: State) -> tuple[Array, State, Array]:
+        """Return the output layer's input, the new state, and the weights of the source."""
+        memory, weights = state[self._fixed :], NO_WEIGHTS
         values, carried, codes = self._embedding[ids], (), ()  # type: Array, State, State
         if self._ngrams is not None:
-            sums, last = self._ngram_sums(ids, state[-1])
+            sums, last = self._ngram_sums(ids, state[self._fixed - 1])
             values, codes = values + sums, (last,)
         for index, layer in enumerate(self._layers):
             before = state[index * self._num_states : (index + 1) * self._num_states]
-            gates = self._gates(layer, self._input_product(index, ids, values), before[0])
+            product = self._input_product(index, ids, values)
+            gates = cell_gates(layer, self._runs, product, before[0])
             after = self._step_cell(gates, before, np)
             values = layer.finish(after[0], values)
+            if memory and not carried:
+                assert self.source is not None
+                values, weights = self.source.attend(values, memory)
             carried += after
         if self._attention is not None:
             end = cell_states(self.config)
-            values, memory = self._attention.step(values, *state[end : end + 2])
-            carried += memory
-        return self._logits(values), (*carried, *codes)
+            values, after = self._attention.step(values, *state[end : end + 2])
+            carried += after
+        return values, (*carried, *codes, *memory), weights
 
     def _ngram_sums(self, ids: Ids, before: Array) -> tuple[Array, Array]:
         """Return the sum of each stream's n-gram embeddings, and the last codes."""
@@ -127,20 +179,6 @@ class NumpyModel:
         product += layer.bias
         return product
 
-    def _gates(self, layer: Layer, product: Array, hidden: Array) -> tuple[Any, ...]:
-        """Return a layer's gates, as its cell's equations expect them; overwrites `product`."""
-        recurrent = None if layer.recurrent is None else hidden @ layer.recurrent
-        gates: list[Any] = []
-        for run in self._runs:
-            own = product[:, run.columns]
-            if run.kind == "split" and recurrent is not None:
-                gates.append((own, recurrent[:, run.columns] + layer.split_bias[run.columns]))
-                continue
-            if recurrent is not None:
-                own += recurrent[:, run.columns]
-            gates += run.values(own)
-        return tuple(gates)
-
     def _logits(self, values: Array) -> Array:
         """Apply the output layer to (batch, hidden_size)."""
         logits = values @ self._head
@@ -156,3 +194,29 @@ class NumpyModel:
             inside += bias
             parts.append(log_softmax(inside) + logits[:, first + number, None])
         return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class GivenSource:
+    """A model whose records have a given source: what sampling needs of a model.
+
+    Attributes:
+        model: The model.
+        first: The state before the first symbol of one stream.
+    """
+
+    model: NumpyModel
+    first: State
+
+    @property
+    def start(self) -> int:
+        """The start symbol's id."""
+        return self.model.start
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first symbol of each of `batch` streams."""
+        return tuple(np.repeat(part, batch, axis=0) for part in self.first)
+
+    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read one symbol of each stream and predict the next; see `NumpyModel.step`."""
+        return self.model.step(ids, state)

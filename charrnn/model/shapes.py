@@ -9,8 +9,8 @@ from math import prod
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
-
-Shapes = dict[str, tuple[int, ...]]
+from charrnn.model.cells.shapes import Shapes, cell_shapes
+from charrnn.model.source.shapes import source_shapes
 
 TABLES = "ngrams.weight"  # embeddings of n-grams, of which a model may have used only some
 
@@ -42,7 +42,7 @@ def weight_shapes(config: ModelConfig) -> Shapes:
         shapes[f"tails.{number}.bias"] = (end - begin,)
         shapes[f"tails.{number}.project"] = (width, hidden)
         shapes[f"tails.{number}.weight"] = (end - begin, width)
-    return shapes
+    return shapes | (source_shapes(config) if config.source is not None else {})
 
 
 def _layer_shapes(config: ModelConfig, layer: int) -> Shapes:
@@ -54,22 +54,11 @@ def _layer_shapes(config: ModelConfig, layer: int) -> Shapes:
     return shapes
 
 
-def cell_shapes(config: ModelConfig, input_size: int) -> Shapes:
-    """Return the shape of each weight of a cell, its gates stacked along the first axis."""
-    spec, hidden = CELLS[config.cell], config.hidden_size
-    rows = len(spec.gates) * hidden
-    if not spec.recurrent:
-        return {"weight": (rows, input_size), "bias": (rows,)}
-    return {
-        "rnn.weight_ih_l0": (rows, input_size),
-        "rnn.weight_hh_l0": (rows, hidden),
-        "rnn.bias_ih_l0": (rows,),
-        "rnn.bias_hh_l0": (rows,),
-    }
-
-
 def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the shapes of a stream's state: the arrays of each cell, the attention's, n-grams'."""
+    """Return the shapes of a stream's state: the arrays of each cell, the attention's, n-grams'.
+
+    What a model remembers of a source comes after them; its length is the source's.
+    """
     shapes: list[tuple[int, ...]] = [(config.hidden_size,)] * cell_states(config)
     if config.attention:
         shapes += [(config.attention, config.hidden_size), (1,)]

@@ -212,7 +212,7 @@ def banned_symbols(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def encode_prompt(
-    tokenizer: Tokenizer, prompt: str, unknown: str = "error"
+    tokenizer: Tokenizer, prompt: str, unknown: str = "error", what: str = "prompt"
 ) -> npt.NDArray[np.integer[Any]]:
     """Turn a prompt, which may be empty, into ids.
 
@@ -221,6 +221,7 @@ def encode_prompt(
         prompt: The text.
         unknown: What to do with characters that the model does not know: "error", "skip" to leave
             them out, or "replace" to put the unknown symbol in their place.
+        what: What errors call the text.
 
     Raises:
         TextError: There are such characters, and `unknown` is "error".
@@ -229,7 +230,7 @@ def encode_prompt(
     if characters and unknown == "error":
         raise unknown_error(
             characters,
-            "prompt",
+            what,
             "`unknown` skip to leave them out, or `unknown` replace to put the unknown symbol in "
             "their place",
         )

@@ -29,6 +29,7 @@ class SavedModel:
         weights: float32 arrays, named and shaped as `charrnn.model.shapes.weight_shapes` says.
         about: Facts for users, as JSON values: step, score, the data's name, charrnn's version.
         sha256: Checksum of the file that it was read from; empty for a new model.
+        source_tokenizer: The tokenizer of the sources, if they are texts or labels.
     """
 
     config: ModelConfig
@@ -36,6 +37,7 @@ class SavedModel:
     weights: Arrays
     about: dict[str, Any]
     sha256: str = ""
+    source_tokenizer: Tokenizer | None = None
 
 
 def save_model(path: Path, model: SavedModel) -> None:
@@ -53,6 +55,8 @@ def save_model(path: Path, model: SavedModel) -> None:
         "tokenizer": model.tokenizer.to_dict(),
         "about": model.about,
     }
+    if model.source_tokenizer is not None:
+        metadata["source_tokenizer"] = model.source_tokenizer.to_dict()
     save(path, pack_rows(model.weights), metadata)
 
 
@@ -77,12 +81,14 @@ def load_model(path: Path) -> SavedModel:
         weights, metadata = _model_of_state(weights, metadata)
     weights = unpack_rows(weights, name)
     about = metadata.get("about")
-    if metadata.keys() != {"config", "tokenizer", "about"} or not isinstance(about, dict):
+    parts = metadata.keys() - {"source_tokenizer"}
+    if parts != {"config", "tokenizer", "about"} or not isinstance(about, dict):
         hint = "Give a run folder, or its model.safetensors."
         raise ModelFileError(f"{name} is not a model.", hint)
     config, tokenizer = _config_and_tokenizer(metadata, name)
+    source_tokenizer = _source_tokenizer(metadata, config, name)
     weights = _checked_weights(weights, config, name)
-    return SavedModel(config, tokenizer, weights, about, digest(data))
+    return SavedModel(config, tokenizer, weights, about, digest(data), source_tokenizer)
 
 
 def _model_in(folder: Path) -> Path:
@@ -123,6 +129,25 @@ def _config_and_tokenizer(metadata: Mapping[str, Any], name: str) -> tuple[Model
         sizes = f"the tokenizer has {tokenizer.size} symbols, the network {config.vocab_size}"
         raise ModelFileError(f"{name}: {sizes}.")
     return config, tokenizer
+
+
+def _source_tokenizer(
+    metadata: Mapping[str, Any], config: ModelConfig, name: str
+) -> Tokenizer | None:
+    """Return the tokenizer of the sources, if the model reads symbols, after checking its size."""
+    source, values = config.source, metadata.get("source_tokenizer")
+    if source is None or not source.reads_symbols:
+        if values is not None:
+            raise ModelFileError(f"{name} has a tokenizer for sources that it cannot read.")
+        return None
+    try:
+        tokenizer = tokenizer_from_dict(values)
+    except ModelFileError as error:
+        raise ModelFileError(f"{name}, sources: {error.message}", error.hint) from error
+    if tokenizer.size != source.source_vocab_size:
+        sizes = f"{tokenizer.size} symbols, the network {source.source_vocab_size}"
+        raise ModelFileError(f"{name}: the tokenizer of the sources has {sizes}.")
+    return tokenizer
 
 
 def _refuse_unknown_cell(config: Any, name: str) -> None:

@@ -9,6 +9,7 @@
       config.json            the settings, for users and for --config
       run.json               when, where and from which text it was trained
       text.ids               the text as ids, so that a continued run need not encode it again
+      source.ids             the sources of its records, if they have any
       .lock                  the process that is writing here
 
 One process writes at a time; any number may read at any time, as files are replaced atomically.
@@ -66,6 +67,7 @@ class RunFolder:
         previous: The training state before the newest.
         config: The settings, as JSON.
         ids: The text as ids, a cache; see `charrnn.data.id_cache`.
+        source_ids: The sources of its records, likewise.
         metrics: The metrics log.
         record: When, where and from what it was trained.
         samples: What the model wrote during training, a line each.
@@ -78,6 +80,7 @@ class RunFolder:
         self.previous = path / "previous.safetensors"
         self.config = path / "config.json"
         self.ids = path / "text.ids"
+        self.source_ids = path / "source.ids"
         self.metrics = MetricsLog(path / "metrics.jsonl")
         self.record = RunRecord(path / "run.json")
         self.samples = MetricsLog(path / "samples.jsonl")
@@ -137,7 +140,7 @@ class RunFolder:
             raise RuntimeError("Archiving a run needs its lock.")
         here = self.path.resolve()  # a run behind a symbolic link stays on its disk
         try:
-            if all(entry.name in (".lock", "text.ids") for entry in here.iterdir()):
+            if all(entry.name in (".lock", "text.ids", "source.ids") for entry in here.iterdir()):
                 return None
             places = (here.with_name(f"{here.name}.old-{number}") for number in count(1))
             old = next(place for place in places if not os.path.lexists(place))

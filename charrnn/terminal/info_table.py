@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from charrnn.terminal.tables import format_duration, model_features
+from charrnn.terminal.tables import described_source, format_duration, model_features
 
 Rows = list[tuple[str, str]]
 
@@ -25,6 +25,8 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
     ]
     if records := facts.get("train", {}).get("records"):
         rows.append(("records", f"{records}, each from zero state"))
+    if source := config.get("source"):
+        rows.append(("source", described_source(source)))
     if valid:
         nats, bits = valid["nats_per_token"], valid["bits_per_char"]
         rows.append(("validation", f"{nats:.4f} nats per token, {bits:.3f} bits per character"))

@@ -100,7 +100,24 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
     names += [name.replace("_", " ") for name in switches if config[name]]
     names += [f"attention {config['attention']}"] if config["attention"] else []
     orders = config["ngram_embedding"]
-    return names + ([f"embeddings of up to {orders} symbols"] if orders else [])
+    names += [f"embeddings of up to {orders} symbols"] if orders else []
+    return names + ([source_feature(config["source"])] if config.get("source") else [])
+
+
+def source_feature(source: Any) -> str:
+    """Return in words what a model's texts depend on; the source is a configuration or a table."""
+    facts = source if isinstance(source, Mapping) else vars(source)
+    attention = "" if facts["source_attention"] == "none" else f" with {facts['source_attention']}"
+    return f"source {facts['source']}{attention and attention + ' attention'}"
+
+
+def described_source(source: Mapping[str, Any]) -> str:
+    """Return in words how the sources of a model are read."""
+    if source["source"] == "image":
+        width = source["feature_size"]
+        return f"features of width {width:,}" if width else f"pictures of {source['image_size']}"
+    kind = "label" if source["source"] == "label" else source["source_tokenizer"]
+    return f"{source['source']}, {source['source_vocab_size']:,} {kind} symbols"
 
 
 def score_rows(facts: Facts) -> list[tuple[str, str]]:

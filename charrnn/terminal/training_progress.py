@@ -151,10 +151,13 @@ class TrainingProgress:
         start = train.seq_len_start
         seq_len = f"{start} to {train.seq_len}" if start else train.seq_len
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
+        size = f"{train.batch_size} x {seq_len}"
+        if model.source is not None:
+            size, batches = f"{train.batch_size} pairs", "pairs of like length together"
         seconds = event.estimate.seconds
         needed = f", about {format_duration(seconds)}" if seconds else ""
         self.say(
-            f"Train   {counted(train.steps, 'step')} of {train.batch_size} x {seq_len}, "
+            f"Train   {counted(train.steps, 'step')} of {size}, "
             f"{plan.epochs:.1f} epochs, {batches}, {train.optimizer}, "
             f"learning rate {train.lr:g}{needed}",
             INDENT,

@@ -7,6 +7,7 @@ from charrnn.errors import ModelFileError, UsageError
 from charrnn.tokenizers.base import Decoder, Tokenizer
 from charrnn.tokenizers.byte import ByteTokenizer
 from charrnn.tokenizers.char import CharTokenizer
+from charrnn.tokenizers.label import LabelTokenizer
 from charrnn.tokenizers.subword import BpeTokenizer, UnigramTokenizer
 from charrnn.tokenizers.word import WordTokenizer
 
@@ -24,6 +25,7 @@ __all__ = [
     "KINDS",
     "CharTokenizer",
     "Decoder",
+    "LabelTokenizer",
     "Tokenizer",
     "tokenizer_from_dict",
     "train_tokenizer",
@@ -66,6 +68,8 @@ def tokenizer_from_dict(values: Any) -> Tokenizer:
             f"The tokenizer should be a table, but is of type {type(values).__name__}."
         )
     kind = values.get("kind")
+    if kind == LabelTokenizer.kind:
+        return LabelTokenizer.from_dict(values)
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
         raise ModelFileError(

@@ -21,7 +21,8 @@ REPORTING = frozenset(
 )
 LENGTHS = ("steps", "epochs", "seconds", "preset")  # of which one counts, the first that is given
 LENGTH = frozenset({*LENGTHS, "patience"})
-KEPT = REPORTING | LENGTH | {"init_from"}  # what stays as it was if it is not given again
+# What stays as it was if it is not given again.
+KEPT = REPORTING | LENGTH | {"init_from", "init_source_from"}
 
 
 def is_extended(then: Request, now: Request) -> bool:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from charrnn.config.training import source_config
 from charrnn.data.formats import text_format
+from charrnn.data.pairs import split_pairs
 from charrnn.data.split import TextSplit, split_text
 from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import ModelFileError, TextError, UsageError
@@ -29,8 +31,10 @@ class RunInputs:
         folder: The run's folder, locked if this process writes to it.
         requested: The options that the run depends on; see `TrainRequest.requested`.
         start: The model to start from, if any.
-        text: The text, split.
+        source_start: The model that what reads the sources starts from, if any.
+        text: The text, split; the targets if it consists of pairs.
         notes: Messages for the user.
+        sources: The sources of the text's records, if they have any.
     """
 
     folder: RunFolder
@@ -38,6 +42,8 @@ class RunInputs:
     start: SavedModel | None
     text: TextSplit
     notes: tuple[str, ...]
+    sources: TextSplit | None = None
+    source_start: SavedModel | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return what has to be the same in all processes, by the name that an error uses."""
@@ -71,14 +77,15 @@ def read_inputs(
     """
     if group.size > 1 and "-" in (*request.texts, *request.valid):
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
-    split, notes = read_split(request, on_progress)
+    split, sources, notes = read_split(request, on_progress)
     folder = RunFolder(request.out or Path("checkpoints") / split.name)
     if locks:
         folder.prepare()
         stack.enter_context(folder.lock())
     start = load_model(request.init_from) if request.init_from else None
-    requested = request.requested(start.sha256 if start else None)
-    return RunInputs(folder, requested, start, split, notes)
+    other = load_model(request.init_source_from) if request.init_source_from else None
+    requested = request.requested(start.sha256 if start else None, other.sha256 if other else None)
+    return RunInputs(folder, requested, start, split, notes, sources, other)
 
 
 def resumed(request: TrainRequest) -> TrainRequest:
@@ -121,17 +128,25 @@ def _completed(then: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any
     if is_extended(then, now):  # one of the lengths replaces another
         values = {name: one for name, one in values.items() if name not in LENGTHS or name in now}
     own = {name: values.pop(name, None) for name in OWN_FIELDS}
-    values.pop("init_from", None)
+    for name in ("init_from", "init_source_from"):
+        values.pop(name, None)
     return own, values
 
 
-def read_split(request: TrainRequest, on_progress: OnProgress) -> tuple[TextSplit, tuple[str, ...]]:
-    """Return the text, read and split, and messages for the user about that."""
+def read_split(
+    request: TrainRequest, on_progress: OnProgress
+) -> tuple[TextSplit, TextSplit | None, tuple[str, ...]]:
+    """Return the text, read and split, the sources of its records, and messages about that."""
     encoding = request.encoding
     text = read_text(request.texts, encoding=encoding, on_progress=on_progress)
     valid = None
     if request.valid:
         valid = read_text(request.valid, encoding=encoding, on_progress=on_progress)
     fraction = request.settings.get("valid_fraction", 0.1)
+    notes = (*text.notes, *(valid.notes if valid else ()))
+    source = source_config(request.settings)
+    if source is not None:
+        pairs = split_pairs(text, source, fraction, valid)
+        return pairs.targets, pairs.sources, notes
     split = split_text(text, text_format(request.settings.get("records")), fraction, valid)
-    return split, (*text.notes, *(valid.notes if valid else ()), *split.notes)
+    return split, None, (*notes, *split.notes)

@@ -1,27 +1,32 @@
 """An estimate of the memory that training needs, made before anything is allocated."""
 
 from collections.abc import Iterable
+from math import prod
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
+from charrnn.config.source import COLOURS
 from charrnn.config.training import TrainConfig
+from charrnn.data.encoding import Encoded
 from charrnn.errors import MachineError
-from charrnn.evaluation.scoring import MAX_LOGITS
+from charrnn.evaluation.score import ScoringProtocol
+from charrnn.evaluation.scoring import MAX_LOGITS, segments
 from charrnn.model.attention import MIN_BLOCK
 from charrnn.model.shapes import parameter_count, table_size
+from charrnn.model.source.shapes import CHANNELS, encoder_config, grids, state_size
 from charrnn.runtime.device import choose_device, free_memory
 
 FLOAT_BYTES = 4
 
 
 def memory_bytes(
-    model: ModelConfig, batches: Iterable[tuple[int, int]], scored_tokens: int = 0
+    model: ModelConfig, batches: Iterable[tuple[int, ...]], scored_tokens: int = 0
 ) -> int:
     """Estimate the bytes for weights, gradients and optimizer, and for a training step or scoring.
 
     Args:
         model: The shape of the network.
-        batches: Rows and time steps of each shape of batch.
+        batches: Rows and time steps of each shape of batch, and the length of its sources.
         scored_tokens: Tokens that are scored at once.
     """
     weights = 4 * parameter_count(model)  # weights, gradients and two moving averages
@@ -29,7 +34,10 @@ def memory_bytes(
     # Scoring computes a probability for each symbol, and keeps this many copies of them.
     copies = 5 if model.adaptive else 3
     scoring = copies * min(scored_tokens * model.vocab_size, MAX_LOGITS)
-    training = max(rows * _floats_per_row(model, steps) for rows, steps in batches)
+    training = max(
+        rows * (_floats_per_row(model, steps) + _floats_of_source(model, steps, *length))
+        for rows, steps, *length in batches
+    )
     return FLOAT_BYTES * (weights + max(scoring, training))
 
 
@@ -44,6 +52,33 @@ def _floats_per_row(model: ModelConfig, steps: int) -> int:
     per_step += 8 * hidden  # values, queries and attention outputs
     per_step += min(span + max(span, MIN_BLOCK), span + steps)  # mask of a step's window
     return steps * per_step + 4 * span * hidden  # memory before and after, and their gradients
+
+
+def _floats_of_source(model: ModelConfig, steps: int, length: int = 0) -> int:
+    """Return how many numbers a source of this length keeps, with attention to it in each step."""
+    source, hidden = model.source, model.hidden_size
+    if source is None:
+        return 0
+    found = 0
+    if source.source == "text":
+        own = encoder_config(model)
+        gates = len(CELLS[own.cell].gates)
+        found = length * own.num_layers * state_size(model) * (2 * gates + 8)
+    elif source.source == "image" and source.feature_size is None:
+        sizes = grids(source)
+        length = prod(sizes[-1])
+        pixels = 2 * COLOURS * prod(source.pixels)
+        found = pixels + sum(3 * prod(one) * c for one, c in zip(sizes, CHANNELS, strict=False))
+    if source.source_attention == "none":
+        return found
+    pairs = 2 * hidden + 4 if source.source_attention == "additive" else 4
+    return found + length * (2 * state_size(model) + 4 * hidden) + steps * length * pairs
+
+
+def max_tokens(text: Encoded) -> int:
+    """Return the most tokens of a text that are scored in one call of the model."""
+    groups = segments(text, ScoringProtocol.of(text))
+    return max(len(one.end) * min(one.steps(1), one.longest) for one in groups)
 
 
 def check_memory(needed: int, config: TrainConfig) -> None:

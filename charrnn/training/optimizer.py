@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from charrnn.config.training import TrainConfig
+from charrnn.model.cells.layer import RecurrentLayer
 from charrnn.model.network import CharRNN
 from charrnn.model.shapes import TABLES
 
@@ -41,13 +42,11 @@ class Optimizer:
 
     def __init__(self, model: CharRNN, config: TrainConfig, precision: str = "fp32") -> None:
         self.parameters = dict(model.named_parameters())
-        self.weight_decay, self.hidden_size = config.weight_decay, model.config.hidden_size
+        self.weight_decay = config.weight_decay
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         use_muon = config.optimizer == "muon"
-        in_layers = {id(p) for p in model.layers.parameters()} if use_muon else set()
-        self.matrices = [
-            name for name, p in self.parameters.items() if p.dim() == 2 and id(p) in in_layers
-        ]
+        self.hidden_sizes = recurrent_matrices(model) if use_muon else {}
+        self.matrices = list(self.hidden_sizes)
         self.tables = [name for name in self.parameters if name == TABLES]
         self.others = [
             name for name in self.parameters if name not in (*self.matrices, *self.tables)
@@ -83,7 +82,7 @@ class Optimizer:
                     self.averages[name],
                     lr,
                     self.weight_decay,
-                    self.hidden_size,
+                    self.hidden_sizes[name],
                     self.dtype,
                 )
         for name in self.tables:
@@ -122,6 +121,17 @@ class Optimizer:
             raise ValueError(f"An optimizer cannot have taken {steps} steps.")
         for name, value in own.items():
             value.copy_(state[name])
+
+
+def recurrent_matrices(model: CharRNN) -> dict[str, int]:
+    """Return the width of the gates of each matrix of a recurrent layer, by the matrix's name."""
+    layers = [one for one in model.named_modules() if isinstance(one[1], RecurrentLayer)]
+    return {
+        f"{prefix}.{name}": layer.hidden_size
+        for prefix, layer in layers
+        for name, parameter in layer.named_parameters()
+        if parameter.dim() == 2
+    }
 
 
 def update_adamw(

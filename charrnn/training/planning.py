@@ -18,17 +18,18 @@ from charrnn.config.presets import (
     optimizer_settings,
     shape_settings,
 )
+from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit
+from charrnn.data.records import LINES
 from charrnn.errors import UsageError
-from charrnn.evaluation.scoring import max_tokens
 from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
-from charrnn.tokenizers import Tokenizer
-from charrnn.training.memory import check_memory, memory_bytes
+from charrnn.tokenizers import LabelTokenizer, Tokenizer
+from charrnn.training.memory import check_memory, max_tokens, memory_bytes
 from charrnn.training.plan import Estimate, Plan, text_length, with_dropout
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
@@ -36,10 +37,11 @@ from charrnn.training.throughput import Throughput, measure_throughput, validati
 from charrnn.training.time_budget import UNLIMITED, TimeBudget, choose_threads
 from charrnn.training.width import choose_width
 
-MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size"}
+MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
 DROPOUTS = ("dropout", "ngram_dropout")
 PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
+PAIRS = 32  # in a batch, whatever the length of the text
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
 
@@ -54,7 +56,11 @@ class PlannedRun:
 
 
 def check_request(
-    request: TrainRequest, tokenizer: Tokenizer, length: int, base: ModelConfig | None = None
+    request: TrainRequest,
+    tokenizer: Tokenizer,
+    length: int,
+    base: ModelConfig | None = None,
+    source: SourceConfig | None = None,
 ) -> None:
     """Raise the errors of `make_plan` that do not depend on the encoded text.
 
@@ -66,8 +72,9 @@ def check_request(
         tokenizer: The tokenizer of the training text.
         length: Characters of the training text.
         base: The model to start from.
+        source: What the records depend on.
     """
-    model, config = choose_settings(request, tokenizer, length, base)
+    model, config = choose_settings(request, tokenizer, length, base, source)
     check_memory(memory_bytes(model, [(config.batch_size, 1)]), config)  # a lower bound
 
 
@@ -95,7 +102,8 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not available, or has too little memory.
     """
-    model, config = choose_settings(request, data.tokenizer, text_length(data.train), base)
+    length, source = text_length(data.train), data.source
+    model, config = choose_settings(request, data.tokenizer, length, base, source)
     prepare_cpu(config.threads, group.local_size)
     epoch, needed = _workload(model, config, data, group)
     precision = _precision_if_it_fits(model, config, needed, group)
@@ -204,9 +212,10 @@ def _workload(
 ) -> tuple[float, int]:
     """Return the fraction of an epoch that a step is, and the bytes of memory a process needs."""
     full_length = replace(config, seq_len_start=None)
-    batcher = make_batcher(data.train.ids, full_length, model.vocab_size, data.train.starts)
+    train = data.train
+    batcher = make_batcher(train.ids, full_length, model.vocab_size, train.starts, train.sources)
     parts = group.size * config.accumulate
-    shapes = {(-(-rows // parts), steps) for rows, steps in batcher.shapes()}
+    shapes = {(-(-rows // parts), *steps) for rows, *steps in batcher.shapes()}
     needed = memory_bytes(model, shapes, max_tokens(data.valid))
     return mean_length(config) / batcher.steps_per_epoch(), needed
 
@@ -222,7 +231,11 @@ def _max_steps(request: TrainRequest, train: Encoded, model: ModelConfig, epoch:
 
 
 def choose_settings(
-    request: TrainRequest, tokenizer: Tokenizer, length: int, base: ModelConfig | None
+    request: TrainRequest,
+    tokenizer: Tokenizer,
+    length: int,
+    base: ModelConfig | None,
+    source: SourceConfig | None = None,
 ) -> tuple[ModelConfig, TrainConfig]:
     """Return all settings that do not depend on the speed of the machine.
 
@@ -231,32 +244,36 @@ def choose_settings(
         tokenizer: The tokenizer of the training text.
         length: Length of the training text; see `text_length`.
         base: The model to start from.
+        source: What the records depend on.
     """
     find_preset(request.preset)  # checks the name
     chosen = shape_settings(length)
+    chosen |= {} if source is None else {"batch_size": PAIRS}
     chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
     chosen |= optimizer_settings(request.settings.get("optimizer", TrainConfig().optimizer))
     chosen |= request.settings
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
     # With `init_from`, the tokenizer is that model's.
-    config = TrainConfig(**settings | {"tokenizer": tokenizer.kind})
+    is_label = isinstance(tokenizer, LabelTokenizer)
+    settings |= {} if is_label else {"tokenizer": tokenizer.kind}
+    config = TrainConfig(**settings | ({} if source is None else {"records": LINES}))
     if base is not None:
-        return _shape_of_base(base, request.settings, tokenizer), config
+        return replace(_shape_of_base(base, request.settings, tokenizer), source=source), config
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
-    shape = ngram_settings(tokenizer.kind, length) | shape
+    shape = (ngram_settings(tokenizer.kind, length) if source is None else {}) | shape
     if "adaptive" not in shape:
         # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
         # characters (the one with an unknown symbol) does not have.
-        large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE
+        large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE and not is_label
         shape["adaptive"] = large and not shape.get("tied", False)
-    return ModelConfig(**shape | {"vocab_size": tokenizer.size}), config
+    return ModelConfig(**shape | {"vocab_size": tokenizer.size, "source": source}), config
 
 
 def _shape_of_base(
     base: ModelConfig, given: Mapping[str, Any], tokenizer: Tokenizer
 ) -> ModelConfig:
     """Return the shape of a model that starts from `base`, from which only dropout may differ."""
-    kept = base.to_dict() | {"vocab_size": tokenizer.size}
+    kept = base.to_dict() | {"vocab_size": tokenizer.size, "source": None}
     kept |= {name: given[name] for name in DROPOUTS if name in given}
     for name in given:
         if name in MODEL_FIELDS and kept[name] != given[name]:

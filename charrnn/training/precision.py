@@ -38,7 +38,7 @@ def choose_precision(
     if len(names) == 1 or model.hidden_size < MIN_WIDTH:
         return Precision(names[0])
     # Orthogonal matrices take long to make, and do not matter here.
-    shape = replace(model, orthogonal=False, dropout=0.0)
+    shape = replace(model, orthogonal=False, dropout=0.0, source=None)
     network = build(shape, config.seed).to(device)
     rows = -(-config.batch_size // (group.size * config.accumulate))
     steps = config.seq_len

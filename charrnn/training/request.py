@@ -9,7 +9,8 @@ from charrnn.config.cells import CELLS
 from charrnn.config.fields import Checked, argument, option, settings_of
 from charrnn.config.model import MODEL, ModelConfig
 from charrnn.config.presets import PRESET_MEANINGS, PRESETS
-from charrnn.config.training import DATA, LENGTH, REPORT, TrainConfig, check_settings
+from charrnn.config.source import SOURCE, SourceConfig
+from charrnn.config.training import DATA, LENGTH, REPORT, TrainConfig, check_settings, source_config
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
 
@@ -21,7 +22,7 @@ class TrainRequest(Checked):
     """A request to train; a plan chooses what it does not give.
 
     Attributes:
-        settings: The fields of `ModelConfig` and `TrainConfig` that were given.
+        settings: The fields of `ModelConfig`, `TrainConfig` and `SourceConfig` that were given.
     """
 
     texts: tuple[str, ...] = argument(TEXTS, "TEXT", ())
@@ -50,6 +51,12 @@ class TrainRequest(Checked):
     init_from: Path | None = option(
         None, "Start from this model's weights and vocabulary", group=MODEL, metavar="MODEL"
     )
+    init_source_from: Path | None = option(
+        None,
+        "Start what reads a text source in the forward direction from this language model",
+        group=SOURCE,
+        metavar="MODEL",
+    )
     valid: tuple[str, ...] = option(
         (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"
     )
@@ -64,7 +71,7 @@ class TrainRequest(Checked):
     fresh: bool = option(
         False, "Start again; a run that is in the folder is moved aside", group=REPORT
     )
-    settings: Mapping[str, Any] = settings_of(ModelConfig, TrainConfig)
+    settings: Mapping[str, Any] = settings_of(ModelConfig, TrainConfig, SourceConfig)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""
@@ -77,6 +84,12 @@ class TrainRequest(Checked):
             if getattr(self, name):
                 message = f"`{name}` cannot be used with `resume`, which continues a run as it is."
                 raise UsageError(message, "Leave one out.")
+        source = source_config(self.settings)
+        if self.init_source_from is not None and (source is None or source.source != "text"):
+            raise UsageError("`init_source_from` needs `source` text.")
+        if self.init_from is not None and source is not None and source.target == "label":
+            hint = "For what reads the source, use `init_source_from`."
+            raise UsageError("`init_from` cannot be used with `target` label.", hint)
         lengths = {
             "steps": self.settings.get("steps"),
             "epochs": self.epochs,
@@ -120,7 +133,7 @@ class TrainRequest(Checked):
         """
         names = {spec.name for spec in fields(cls)} - {"settings", "texts"}
         own = {name: value for name, value in options.items() if name in names}
-        for name in own.keys() & {"out", "init_from", "resume"}:
+        for name in own.keys() & {"out", "init_from", "init_source_from", "resume"}:
             own[name] = None if own[name] is None else Path(own[name])
         if "valid" in own:
             own["valid"] = _paths(own["valid"])
@@ -132,19 +145,23 @@ class TrainRequest(Checked):
         """Whether a time budget decides the length of the run."""
         return self.epochs is None and "steps" not in self.settings
 
-    def requested(self, init_from: str | None = None) -> dict[str, Any]:
+    def requested(
+        self, init_from: str | None = None, init_source_from: str | None = None
+    ) -> dict[str, Any]:
         """Return the options that the run depends on, as JSON values.
 
         They have to be the same when the run is continued.
 
         Args:
             init_from: SHA-256 of the model to start from.
+            init_source_from: SHA-256 of the model that what reads the sources starts from.
         """
         values = {
             "preset": self.preset,
             "epochs": self.epochs,
             "seconds": self.seconds,
             "init_from": init_from,
+            "init_source_from": init_source_from,
         }
         return {name: one for name, one in values.items() if one is not None} | dict(self.settings)
 

@@ -64,9 +64,9 @@ def begin(
     """
     group.all_or_none(lambda: _check_empty(folder) if group.is_main else None)
     trainer = _new_trainer(planned.plan, data, group)
-    if weights is not None:
+    if weights:  # those of a source may be new where those of the decoder are not, or the reverse
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
-        trainer.model.load_state_dict(tensors)
+        trainer.model.load_state_dict(trainer.model.state_dict() | tensors)
     run = Run(folder, requested, planned.plan, trainer, planned.budget)
     run.save()
     return run

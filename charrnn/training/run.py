@@ -12,7 +12,6 @@ from charrnn.errors import DivergedError, InterruptedRun, MachineError
 from charrnn.evaluation.score import Score
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.runtime.distributed import ConnectionLost
-from charrnn.sampling.generate import Generator
 from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel, save_model
 from charrnn.storage.run_folder import RunFolder
@@ -253,7 +252,7 @@ class Run:
     def _write(self, arrays: Arrays, trainer: dict[str, Any]) -> None:
         self._save_best()
         plan = self.plan
-        config = plan.train.to_dict() | plan.model.to_dict()  # vocab_size is the model's
+        config = plan.train.to_dict() | plan.model.settings()  # vocab_size is the model's
         if config != self._written_config:  # a time budget changes the steps
             self.folder.write_config(config)
             self._written_config = config
@@ -263,7 +262,7 @@ class Run:
             "train": plan.train.to_dict(),
             "precision": plan.precision,
             "epochs": plan.epochs,
-            "tokenizer": self.data.tokenizer.to_dict(),
+            **self.data.tokenizers(),
             "text": text_facts(self.data),
             "finished": self.trainer.finished,
             "ranks": self.group.size,
@@ -280,8 +279,9 @@ class Run:
             self._unsaved_model = None
 
     def _model_of(self, event: Evaluated) -> SavedModel:
-        about = model_facts(self.plan, self.data, event, self.machine)
-        return SavedModel(self.plan.model, self.data.tokenizer, self.weights(), about)
+        about, own = model_facts(self.plan, self.data, event, self.machine), self.data.tokenizer
+        source = self.data.source_tokenizer
+        return SavedModel(self.plan.model, own, self.weights(), about, source_tokenizer=source)
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return copies of the current weights by name: a save that failed is done again."""
@@ -290,8 +290,8 @@ class Run:
 
     def sample(self) -> str:
         """Return a short text from the current model, without any effect on training."""
-        model, separator = NumpyModel(self.plan.model, self.weights()), self.data.format.separator
-        return preview(Generator(model, self.data.tokenizer, separator), self.plan.train.seed)
+        model = NumpyModel(self.plan.model, self.weights())
+        return preview(model, self.data, self.plan.train.seed)
 
     def summary(self) -> dict[str, Any]:
         """Return the run's result as JSON values."""

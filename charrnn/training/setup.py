@@ -9,9 +9,12 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.config.model import ModelConfig
 from charrnn.data.encoding import EncodedSplit, count, unknown_characters
 from charrnn.data.id_cache import encode_cached, encode_uncached
+from charrnn.data.sources import SourceReader
 from charrnn.errors import UsageError
+from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.precision import possible_precisions
@@ -30,6 +33,7 @@ from charrnn.training.planning import (
 )
 from charrnn.training.request import TrainRequest
 from charrnn.training.resume import (
+    Weights,
     begin,
     extended_weights,
     forget_lost_model,
@@ -38,6 +42,14 @@ from charrnn.training.resume import (
     saved_tokenizer,
 )
 from charrnn.training.run import Run
+from charrnn.training.sources import (
+    encoder_weights,
+    learn_labels,
+    new_reader,
+    reader_from_dict,
+    reader_to_dict,
+    with_sources,
+)
 
 MAX_NAMED = 20  # new characters that a note names
 MANY = 0.25  # of the held-out text, from which a note says that it stands in the training text
@@ -53,11 +65,13 @@ class SharedSetup:
         tokenizer: The tokenizer of the text, as JSON values.
         saved: The state to continue from, or None for a new run.
         notes: Messages for the user.
+        reader: What reads the sources of the text's records, as JSON values.
     """
 
     tokenizer: dict[str, Any]
     saved: SavedState | None
     notes: tuple[str, ...] = ()
+    reader: dict[str, Any] | None = None
 
 
 def open_run(
@@ -82,15 +96,14 @@ def open_run(
     """
     shared = group.on_main(lambda: prepare_shared(request, inputs, group, plan_only=plan_only))
     yield from (Note(note) for note in shared.notes)
-    tokenizer = tokenizer_from_dict(shared.tokenizer)
-    data = group.main_process_first(lambda: encode(tokenizer, inputs, keep=not plan_only))
+    data = group.main_process_first(lambda: encode(shared, inputs, keep=not plan_only))
     yield text_read(data)
     if shared.saved is not None:
         run = resume(inputs.folder, inputs.requested, data, shared.saved, group, started)
         record(request, run)
         yield from continued(run, shared.saved)
         return run
-    if (share := data.valid_overlap) >= MANY:
+    if data.reader is None and (share := data.valid_overlap) >= MANY:
         yield Note(
             f"About {share:.0%} of the held-out text also stands in the training text, so that the "
             "validation will look better than it is."
@@ -103,8 +116,7 @@ def open_run(
     yield Planned(planned.plan, planned.estimate)
     if plan_only:
         return None
-    vocab_size = planned.plan.model.vocab_size
-    weights = extended_weights(inputs.start, vocab_size) if inputs.start else None
+    weights = first_weights(inputs, planned.plan.model)
     run = begin(inputs.folder, inputs.requested, planned, data, weights, group)
     record(request, run)
     return run
@@ -130,11 +142,30 @@ def prepare_shared(
         notes = (f"The untrained model that was in {folder.path} is now in {old}.",) if old else ()
     if saved is not None:
         tokenizer = saved_tokenizer(folder, inputs.requested, inputs.text, saved)
-        return SharedSetup(tokenizer.to_dict(), saved)
+        return SharedSetup(tokenizer.to_dict(), saved, reader=saved_reader(saved))
     tokenizer, more = new_tokenizer(settings, inputs)
+    reader = None
+    if inputs.sources is not None:
+        reader = new_reader(settings, inputs.sources, inputs.start, inputs.source_start)
     base = inputs.start.config if inputs.start else None
-    check_request(request, tokenizer, inputs.text.train.characters, base)
-    return SharedSetup(tokenizer.to_dict(), None, (*notes, *more))
+    _check_has_sources(base, reader)
+    source = None if reader is None else reader.config
+    check_request(request, tokenizer, inputs.text.train.characters, base, source)
+    return SharedSetup(tokenizer.to_dict(), None, (*notes, *more), reader_to_dict(reader))
+
+
+def first_weights(inputs: RunInputs, model: ModelConfig) -> Weights | None:
+    """Return the weights that a new run takes from other models, by name; None if from none."""
+    weights = extended_weights(inputs.start, model.vocab_size) if inputs.start else {}
+    if inputs.source_start is not None:
+        weights |= encoder_weights(inputs.source_start, weight_shapes(model))
+    return weights or None
+
+
+def saved_reader(saved: SavedState) -> dict[str, Any] | None:
+    """Return what reads the sources of a saved run, as JSON values, if its records have any."""
+    source = saved.facts["model"].get("source")
+    return source and {"config": source, "tokenizer": saved.facts.get("source_tokenizer")}
 
 
 def new_tokenizer(
@@ -146,15 +177,23 @@ def new_tokenizer(
         return _extended_tokenizer(inputs.start, inputs)
     kind, size = settings.get("tokenizer", "char"), settings.get("vocab_size")
     units = inputs.text.train.units("Learning the vocabulary")
+    if settings.get("target") == "label":
+        return learn_labels(inputs.text), ()
     return train_tokenizer(kind, units, size), ()
 
 
-def encode(tokenizer: Tokenizer, inputs: RunInputs, *, keep: bool) -> EncodedSplit:
+def encode(shared: SharedSetup, inputs: RunInputs, *, keep: bool) -> EncodedSplit:
     """Encode both parts of the text, into the run's folder if `keep`, or else temporary files."""
-    if not keep:
-        return encode_uncached(tokenizer, inputs.text)
-    inputs.folder.prepare()  # it may be missing on a machine other than the main process's
-    return encode_cached(tokenizer, inputs.text, inputs.folder.ids)
+    tokenizer, reader = tokenizer_from_dict(shared.tokenizer), reader_from_dict(shared.reader)
+    folder = inputs.folder
+    if keep:
+        folder.prepare()  # it may be missing on a machine other than the main process's
+        data = encode_cached(tokenizer, inputs.text, folder.ids)
+    else:
+        data = encode_uncached(tokenizer, inputs.text)
+    if reader is None or inputs.sources is None:
+        return data
+    return with_sources(data, inputs.sources, reader, folder.source_ids if keep else None)
 
 
 def continued(run: Run, saved: SavedState) -> Iterator[RunEvent]:
@@ -218,6 +257,14 @@ def text_read(data: EncodedSplit) -> TextRead:
         vocab_size=data.tokenizer.size,
         unknown=0 if unknown is None else count(valid.ids, unknown),
     )
+
+
+def _check_has_sources(base: ModelConfig | None, reader: SourceReader | None) -> None:
+    if base is not None and base.source is not None and reader is None:
+        kind = base.source.source
+        raise UsageError(
+            "The texts of the `init_from` model depend on a source.", f"Say `source` {kind}."
+        )
 
 
 def _check_vocabulary_stays(start: SavedModel, settings: Mapping[str, Any]) -> None:

@@ -145,7 +145,13 @@ class BatchLoss(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Return the summed nats of the batch's targets, and the detached state to carry over."""
+        """Return the summed nats of the batch's targets, and the detached state to carry over.
+
+        Records with sources are never cut, so that they have no state to carry over.
+        """
+        if batch.source is not None:
+            values, _ = self.model.hidden(batch.inputs, self.model.begin(*batch.source))
+            return self.model.loss(values, batch.targets), ()
         values, carried = self.model.hidden(batch.inputs[:, : batch.carry_at], state)
         if batch.carry_at < batch.inputs.shape[1]:  # the next window begins inside this one
             rest, _ = self.model.hidden(batch.inputs[:, batch.carry_at :], carried)

@@ -66,7 +66,9 @@ class Trainer:
         self.valid = data.valid
         if config.valid_tokens is not None:
             self.valid = spread(data.valid, config.valid_tokens)
-        self.batcher = make_batcher(data.train.ids, config, model.start, data.train.starts)
+        self.batcher = make_batcher(
+            data.train.ids, config, model.start, data.train.starts, data.train.sources
+        )
         if data.train.starts is None:  # batches of records vary in size, and need not be even
             check_shards(self.batcher.batch_size, config, group)
         self.scaler = GradScaler(

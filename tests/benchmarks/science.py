@@ -108,8 +108,8 @@ def excess(source: Source, length: int, steps: int, *, lr: float = 1e-2, **setti
     """
     train, valid = source.write(length, seed=1), source.write(length, seed=2)
     tokenizer = CharTokenizer.train(train)
-    encoded = [encode_text(tokenizer, text) for text in (train, valid)]
-    data = EncodedSplit("source", "", PLAIN, tokenizer, *encoded)
+    encoded, held_out = (encode_text(tokenizer, text) for text in (train, valid))
+    data = EncodedSplit("source", "", PLAIN, tokenizer, encoded, held_out)
     shape = {"num_layers": 1, "hidden_size": 32, "embedding_size": 16} | settings
     config = TrainConfig(steps=steps, lr=lr, eval_every=steps, batch_size=16, seq_len=32)
     model = build(ModelConfig(vocab_size=tokenizer.size, **shape), 1)

@@ -17,7 +17,8 @@ cuts the text at other positions.
 `random`: each row is a window at a random position, and the state is zero at the start of every
 batch.
 
-A text of records is batched by records instead; see `charrnn.data.batching.records`.
+A text of records is batched by records instead; see `charrnn.data.batching.records`. Records with
+sources are batched as whole pairs; see `charrnn.data.batching.pairs`.
 
 Batches are a function of the seed and a position, so a resumed run needs only the position.
 """
@@ -27,9 +28,11 @@ import numpy.typing as npt
 
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batcher
+from charrnn.data.batching.pairs import PairBatcher
 from charrnn.data.batching.random import RandomBatcher
 from charrnn.data.batching.records import RecordBatcher
 from charrnn.data.batching.sequential import SequentialBatcher
+from charrnn.data.sources import Sources
 from charrnn.errors import TextError
 from charrnn.tokenizers.base import Ids
 
@@ -40,7 +43,11 @@ BATCHERS: dict[str, type[SequentialBatcher] | type[RandomBatcher]] = {
 
 
 def make_batcher(
-    ids: Ids, config: TrainConfig, start: int, starts: npt.NDArray[np.int64] | None = None
+    ids: Ids,
+    config: TrainConfig,
+    start: int,
+    starts: npt.NDArray[np.int64] | None = None,
+    sources: Sources | None = None,
 ) -> Batcher:
     """Return the batcher that `config` names, or that of records if the text consists of them.
 
@@ -49,12 +56,15 @@ def make_batcher(
         config: How to cut it.
         start: The start symbol.
         starts: Where each record begins in `ids`, ascending from 0.
+        sources: The records' sources, if they have any.
 
     Raises:
         TextError: The text has fewer than two symbols.
     """
     if len(ids) < 2:
         raise TextError(f"The training text has {len(ids)} symbols; at least 2 are needed.")
+    if starts is not None and sources is not None:
+        return PairBatcher(ids, starts, sources, config, start)
     if starts is not None:
         return RecordBatcher(ids, starts, config, start)
     return BATCHERS[config.batcher](ids, config, start)

@@ -3,12 +3,32 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
 NO_TARGET = -100  # marks steps without a target; torch's loss ignores it
+
+
+class SourceBatch(NamedTuple):
+    """The sources of some records; see `charrnn.data.sources.SourceArrays`.
+
+    Attributes:
+        values: Symbols, pixels or features; the first axis is the records.
+        lengths: Symbols or features of each, (batch,) int64.
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+    def rows(self, chosen: slice) -> "SourceBatch":
+        """Return some of the rows."""
+        return SourceBatch(self.values[chosen], self.lengths[chosen])
+
+    def to(self, device: torch.device) -> "SourceBatch":
+        """Return the same sources on a device."""
+        return SourceBatch(self.values.to(device), self.lengths.to(device))
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,7 @@ class Batch:
             windows overlap.
         scored_from: First time step whose loss counts. It is 0 unless the window before has already
             scored the time steps before it.
+        source: What each row depends on, if the text's records have sources.
     """
 
     inputs: Tensor
@@ -31,6 +52,7 @@ class Batch:
     starts_stream: bool
     carry_at: int
     scored_from: int = 0
+    source: SourceBatch | None = None
 
     @cached_property
     def tokens(self) -> int:
@@ -39,11 +61,16 @@ class Batch:
 
     def rows(self, chosen: slice) -> Self:
         """Return some of the rows."""
-        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen])
+        source = self.source and self.source.rows(chosen)
+        return replace(
+            self, inputs=self.inputs[chosen], targets=self.targets[chosen], source=source
+        )
 
     def to(self, device: torch.device) -> Self:
         """Return the same batch on a device."""
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+        source = self.source and self.source.to(device)
+        inputs, targets = self.inputs.to(device), self.targets.to(device)
+        return replace(self, inputs=inputs, targets=targets, source=source)
 
     def shard(self, index: int, count: int) -> Self:
         """Return one of `count` shards of the rows.
@@ -83,8 +110,8 @@ class Batcher(Protocol):
             ValueError, TypeError: There is no such position.
         """
 
-    def shapes(self) -> set[tuple[int, int]]:
-        """Return the rows and steps of the batches in this epoch."""
+    def shapes(self) -> set[tuple[int, ...]]:
+        """Return the rows and steps of the batches in this epoch, and the length of sources."""
 
     def steps_per_epoch(self) -> float:
         """Return how many batches have as many symbols as the text."""

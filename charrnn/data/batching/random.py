@@ -9,7 +9,7 @@ import torch
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.data.batching.windows import seq_len_at
-from charrnn.data.encoding import take
+from charrnn.data.mapped import take
 from charrnn.tokenizers.base import Ids
 
 
@@ -41,7 +41,7 @@ class RandomBatcher:
         if self.index < 0:
             raise ValueError(f"There is no batch of index {self.index}.")
 
-    def shapes(self) -> set[tuple[int, int]]:
+    def shapes(self) -> set[tuple[int, ...]]:
         """Return the rows and steps of the longest batches."""
         return {(self.batch_size, self.seq_len)}
 

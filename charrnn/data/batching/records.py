@@ -30,7 +30,7 @@ import torch
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import NO_TARGET, Batch
 from charrnn.data.batching.windows import Window, windows
-from charrnn.data.encoding import take
+from charrnn.data.mapped import take
 from charrnn.tokenizers.base import Ids
 
 Positions = npt.NDArray[np.int64]
@@ -112,7 +112,7 @@ class RecordBatcher:
         if not 0 <= self.index < len(self.steps):
             raise ValueError(f"An epoch has {len(self.steps)} batches, not one of {self.index}.")
 
-    def shapes(self) -> set[tuple[int, int]]:
+    def shapes(self) -> set[tuple[int, ...]]:
         """Return the rows and steps of the batches in this epoch."""
         return {(len(group.begin), window.end - window.begin) for group, window in self.steps}
 

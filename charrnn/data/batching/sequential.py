@@ -9,7 +9,7 @@ import torch
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch
 from charrnn.data.batching.windows import windows
-from charrnn.data.encoding import take
+from charrnn.data.mapped import take
 from charrnn.tokenizers.base import Ids
 
 
@@ -54,7 +54,7 @@ class SequentialBatcher:
                 f"An epoch has {len(self.windows)} batches, and none of index {self.index}."
             )
 
-    def shapes(self) -> set[tuple[int, int]]:
+    def shapes(self) -> set[tuple[int, ...]]:
         """Return the rows and steps of the batches in this epoch."""
         return {(self.batch_size, end - begin) for begin, end, _, _ in self.windows}
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from charrnn.config.sampling import SamplingConfig
 from charrnn.data.encoding import Encoded, encode_text
 from charrnn.data.formats import TextFormat, saved_format
+from charrnn.data.sources import refuse_sources
 from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import UsageError
 from charrnn.evaluation.model_score import open_scorer
@@ -133,6 +134,7 @@ def gather(request: PageRequest, on_progress: OnProgress = no_progress) -> Conte
         TextError: The text cannot be read.
     """
     saved = load_model(request.model)
+    refuse_sources(saved, "A page")
     check_size(saved, request.weights)
     text_format = saved_format(saved.about)
     packed = pack(saved.weights, request.weights)

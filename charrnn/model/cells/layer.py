@@ -49,6 +49,9 @@ class RecurrentLayer(nn.Module):
     Args:
         input_size: Width of the inputs.
         config: The model's configuration.
+
+    Attributes:
+        hidden_size: Width of the layer.
     """
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
@@ -57,6 +60,7 @@ class RecurrentLayer(nn.Module):
         self.cell, self.activation = config.cell, config.activation
         self.activations = gate_activations(config)
         gates, hidden = len(self.spec.gates), config.hidden_size
+        self.hidden_size = hidden
         if not self.spec.recurrent:
             self.weight = nn.Parameter(torch.empty(gates * hidden, input_size))
             self.bias = nn.Parameter(torch.empty(gates * hidden))
@@ -107,6 +111,10 @@ class RecurrentLayer(nn.Module):
             state = step(self.gates(product, state[0]), state, torch)
             outputs.append(state[0])
         return torch.stack(outputs, dim=1), state
+
+    def zeros(self, inputs: Tensor) -> State:
+        """Return the state before the first step of inputs (batch, time, input_size)."""
+        return (inputs.new_zeros(len(inputs), self.hidden_size),) * self.spec.num_states
 
     def input_products(self, inputs: Tensor) -> Tensor:
         """Return W x + b of all gates, (..., gates * hidden_size)."""

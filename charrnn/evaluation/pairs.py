@@ -1,0 +1,271 @@
+"""How good a model of pairs is: the score of targets given sources, and the measure of its task.
+
+A text is measured by what the model writes for each source, a label by the most probable one. For a
+model whose sources are labels, the measure is Bayes' rule: which label explains a text best.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charrnn.config.sampling import SamplingConfig
+from charrnn.config.source import SourceConfig
+from charrnn.data.encoding import Encoded, refuse_unknown
+from charrnn.data.id_cache import encode_to_tempfile
+from charrnn.data.pairs import END, split_pairs, whole_part
+from charrnn.data.sources import reader_of
+from charrnn.data.split import TextPart
+from charrnn.data.text import OnProgress, Text, no_progress, read_text
+from charrnn.errors import UsageError
+from charrnn.evaluation.baselines.baseline_score import BaselineScore
+from charrnn.evaluation.baselines.naive_bayes import ORDERS, NaiveBayes
+from charrnn.evaluation.baselines.ngram import ORDER, Alphabet, ngram_nats
+from charrnn.evaluation.interval import Interval, score_interval
+from charrnn.evaluation.measures import LabelMeasures, TextMeasures, bleu_and_chrf
+from charrnn.evaluation.model_score import open_scorer
+from charrnn.evaluation.request import EvalRequest
+from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
+from charrnn.model.numpy_model import NumpyModel
+from charrnn.sampling.beam_search import search
+from charrnn.sampling.generate import Generator
+from charrnn.storage.model_file import SavedModel
+from charrnn.tokenizers import LabelTokenizer
+
+if TYPE_CHECKING:
+    from charrnn.evaluation.scorer import Scorer
+    from charrnn.evaluation.surprisal import Surprisal
+
+WRITING = "Writing a target for each source"
+UNUSABLE = ("dynamic", "reset_every", "exact")
+MIN_LENGTH = 500  # characters that a target may have, besides twice the longest reference's
+
+Sides = tuple[TextPart, TextPart]  # sources and targets, in the same order
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """The score of a model of pairs, the measure of its task, and baselines.
+
+    Attributes:
+        score: The score of the targets.
+        interval: Its interval of 95 % in bits per character, or None for few targets.
+        signature: Everything that the score depends on.
+        texts: The measures of the texts that the model writes, if targets are texts.
+        labels: The measures of its labels, if targets are labels, or for sources by Bayes' rule.
+        measures: Further measures, such as BLEU, with their signatures.
+        baselines: The same measures of methods without a network, by name, and their bits per
+            character where they have one.
+        notes: Messages for the user.
+    """
+
+    score: Score
+    interval: list[float] | None
+    signature: str
+    texts: TextMeasures | None = None
+    labels: LabelMeasures | None = None
+    measures: dict[str, Any] = field(default_factory=dict)
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the notes as JSON values."""
+        facts = self.score.to_dict() | {"interval": self.interval, "signature": self.signature}
+        for measures in (self.texts, self.labels):
+            if measures is not None:
+                facts["measures"] = measures.to_dict() | self.measures
+        return facts | {"baselines": self.baselines}
+
+
+class PairEvaluation:
+    """The evaluation of a model of pairs on a file of pairs.
+
+    Args:
+        request: What to evaluate and how.
+        saved: The model.
+        on_progress: Called while the text is read, and while targets are written.
+    """
+
+    def __init__(
+        self, request: EvalRequest, saved: SavedModel, on_progress: OnProgress = no_progress
+    ) -> None:
+        if not request.texts:
+            raise UsageError("A file of pairs is needed.", "Name it after the model.")
+        for name in UNUSABLE:
+            if getattr(request, name):
+                raise UsageError(f"`{name}` cannot be used with a model of pairs.")
+        self.reader = reader_of(saved)
+        self.source: SourceConfig = self.reader.config
+        if request.by_label and self.source.source != "label":
+            raise UsageError("`by_label` needs a model whose sources are labels.")
+        self.request, self.saved, self.on_progress = request, saved, on_progress
+
+    @cached_property
+    def sides(self) -> tuple[Sides, Sides | None, tuple[str, ...]]:
+        """The pairs to evaluate, those that the baselines learn from, and notes."""
+        options = self.request.options
+        text = self._read(self.request.texts)
+        train = self._whole(self._read(options.train)) if options.train else None
+        if options.valid_fraction is None:
+            return self._whole(text), train, text.notes
+        split = split_pairs(text, self.source, options.valid_fraction)
+        rest = split.sources.train, split.targets.train
+        return (split.sources.valid, split.targets.valid), train or rest, text.notes
+
+    def _read(self, paths: Sequence[str]) -> Text:
+        encoding = self.request.options.reading.encoding
+        return read_text(paths, encoding=encoding, on_progress=self.on_progress)
+
+    def _whole(self, text: Text) -> Sides:
+        parts = [whole_part(text, self.source, source=source) for source in (True, False)]
+        return parts[0], parts[1]
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The targets with their sources, as ids in mapped files."""
+        (sources, targets), _, _ = self.sides
+        if self.request.unknown == "error":
+            units = targets.units("Looking for unknown characters")
+            refuse_unknown(self.saved.tokenizer, units, "targets")
+        found = encode_to_tempfile(self.saved.tokenizer, targets, "Encoding the targets")
+        read = encode_to_tempfile(self.reader.encoder, sources, "Encoding the sources")
+        sha256 = hashlib.sha256(f"{read.sha256}{found.sha256}".encode()).hexdigest()
+        assert read.starts is not None
+        return replace(found, sources=self.reader.of(read.ids, read.starts), sha256=sha256)
+
+    def report(self) -> PairReport:
+        """Score the targets, measure what the model makes of the sources, and baselines."""
+        encoded = self.encoded
+        scorer = open_scorer(self.saved, self.request.options)
+        if isinstance(self.saved.tokenizer, LabelTokenizer):
+            return self._label_report(scorer, encoded)
+        breakdown = scorer.score(encoded)
+        report = self._report(scorer, breakdown)
+        if self.request.by_label:
+            return replace(report, labels=self._labels_by_bayes(scorer, encoded))
+        baselines = self._language_model()
+        if self.source.source == "label" or not self.request.beam:
+            return replace(report, baselines=baselines)
+        return self._text_report(report, baselines)
+
+    def tokens(self) -> tuple[str, "Iterator[tuple[str, list[Surprisal]]]"]:
+        """Return the signature, and each source with the surprisals of its target's tokens."""
+        encoded = self.encoded
+        scorer = open_scorer(self.saved, self.request.options)
+        signature = self._signature(scorer)
+        (_, targets), _, _ = self.sides
+        return signature, self._by_pair(scorer.pair_tokens(targets.read(), encoded), encoded)
+
+    def _by_pair(
+        self, tokens: "Iterator[Surprisal]", encoded: Encoded
+    ) -> "Iterator[tuple[str, list[Surprisal]]]":
+        assert encoded.starts is not None
+        lengths = np.diff(np.append(encoded.starts, len(encoded.ids)))
+        (sources, _), _, _ = self.sides
+        for source, length in zip(sources.units(), lengths, strict=True):
+            yield source.removesuffix(END), list(islice(tokens, int(length)))
+
+    def _signature(self, scorer: "Scorer") -> str:
+        return scorer.signature(str(ScoringProtocol.records()), self.encoded.sha256)
+
+    def _report(self, scorer: "Scorer", breakdown: ScoreBreakdown) -> PairReport:
+        return PairReport(
+            score=breakdown.score,
+            interval=_bounds(breakdown),
+            signature=self._signature(scorer),
+            notes=self.sides[2],
+        )
+
+    def _label_report(self, scorer: "Scorer", encoded: Encoded) -> PairReport:
+        """Return the report of a model of labels, and its baselines."""
+        labels = self.saved.tokenizer
+        assert isinstance(labels, LabelTokenizer)
+        breakdown, found = scorer.classify(encoded)
+        measures = LabelMeasures.of(labels.labels, encoded.ids, found)
+        usual = max(range(labels.size), key=labels.counts.__getitem__)
+        share = float((encoded.ids == usual).mean())
+        name = f"most frequent label, {labels.labels[usual]!r}"
+        baselines: dict[str, dict[str, Any]] = {name: {"accuracy": share}}
+        (sources, targets), train, _ = self.sides
+        if train is not None and self.source.source == "text" and self._wants_baselines:
+            for unit, order in ORDERS.items():
+                bayes = NaiveBayes(_pairs(train), unit)
+                right = [bayes.classify(s) == t for s, t in _pairs((sources, targets))]
+                accuracy = sum(right) / len(right)
+                baselines[f"naive Bayes, {unit}, up to {order}-grams"] = {"accuracy": accuracy}
+        report = self._report(scorer, breakdown)
+        return replace(report, labels=measures, baselines=baselines)
+
+    def _labels_by_bayes(self, scorer: "Scorer", encoded: Encoded) -> LabelMeasures:
+        """Return how often the label that explains a text best is its own."""
+        labels = self.reader.tokenizer
+        assert isinstance(labels, LabelTokenizer)
+        true, nats = scorer.nats_by_label(encoded, labels.counts)
+        return LabelMeasures.of(labels.labels, true, nats.argmin(axis=1))
+
+    @property
+    def _wants_baselines(self) -> bool:
+        return self.request.options.baselines is not False
+
+    def _language_model(self) -> dict[str, dict[str, Any]]:
+        """Return the score of the targets by an n-gram that has seen those of the training set."""
+        (_, targets), train, _ = self.sides
+        if train is None or not self._wants_baselines:
+            return {}
+        learned, text = train[1].read(), targets.read()
+        alphabet = Alphabet.of(learned)
+        ids = alphabet.encode(text)
+        nats = ngram_nats(alphabet.encode(learned), ids, alphabet.size).sum()
+        nats += alphabet.unknown_nats * int((ids == 0).sum())
+        name = f"{ORDER}-gram of targets, without sources"
+        return {name: {"bits_per_char": BaselineScore.of(name, nats, text).bits_per_char}}
+
+    def _text_report(self, report: PairReport, baselines: dict[str, dict[str, Any]]) -> PairReport:
+        references = dict[str, list[str]]()
+        for source, target in _pairs(self.sides[0]):
+            references.setdefault(source, []).append(target)
+        found = list(self.written(references))
+        texts = TextMeasures.of(found)
+        translation = bleu_and_chrf(found)
+        notes = report.notes
+        if translation is None:
+            notes = (*notes, "For BLEU and chrF: pip install 'charrnn[mt]'")
+        if self.source.source == "text" and self._wants_baselines:
+            copied = TextMeasures.of(references.items())
+            baselines = baselines | {"copy of the source": copied.to_dict()}
+        measures = {"beam": self.request.beam} | (translation or {})
+        return replace(report, texts=texts, measures=measures, baselines=baselines, notes=notes)
+
+    @cached_property
+    def _network(self) -> NumpyModel:
+        return NumpyModel(self.saved.config, self.saved.weights)
+
+    def _given(self, source: str) -> Generator:
+        """Return the model for one source, whose unknown characters are the unknown symbol."""
+        model = self._network.given(self.reader.read(source, "replace"))
+        return Generator(model, self.saved.tokenizer, END)
+
+    def written(self, references: dict[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
+        """Yield what the model writes for each source, with the references for it."""
+        longest = max(len(one) for targets in references.values() for one in targets)
+        config = SamplingConfig(length=max(MIN_LENGTH, 2 * longest))
+        for number, (source, targets) in enumerate(references.items(), 1):
+            (best,) = search(self._given(source), "", config, beam=self.request.beam)
+            yield best.text, targets
+            self.on_progress(WRITING, number, len(references))
+
+
+def _bounds(breakdown: ScoreBreakdown) -> list[float] | None:
+    """Return the interval of a score, or None if it has none."""
+    interval = score_interval(breakdown)
+    return interval.bounds if isinstance(interval, Interval) else None
+
+
+def _pairs(sides: Sides) -> Iterator[tuple[str, str]]:
+    """Yield the source and the target of each pair, without their ends."""
+    plain = ((unit.removesuffix(END) for unit in part.units()) for part in sides)
+    yield from zip(*plain, strict=True)
