@@ -175,16 +175,14 @@ def _with_fitting_width(
         model: The shape.
         length: Length of the training text; see `text_length`.
         epoch: Fraction of an epoch that a step is.
-        measure: Measures the throughput of a shape, within `seconds`.
+        measure: Measures the throughput of a shape; see `measure_throughput`.
     """
     if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
         return model
     budget = _seconds(request)
 
     def visible(shape: ModelConfig) -> float:
-        # The fastest step: what slows others down now may be over when the run begins.
-        measured = min(PROBE_SECONDS, PROBE_SHARE * budget)
-        speed = measure(shape, seconds=measured, typical=min)
+        speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * budget))
         epochs = budget / speed.step * epoch
         if shape.hidden_size > model.hidden_size:  # more epochs than these do not help
             epochs = min(epochs, max_epochs(length, model.cell))

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,25 +89,33 @@ def measure_throughput(
     data: EncodedSplit,
     group: ProcessGroup = ALONE,
     *,
-    seconds: float = MEASURED_SECONDS,
-    typical: Callable[[Sequence[float]], float] = statistics.median,
+    probe: float | None = None,
 ) -> Throughput:
-    """Time a few steps of a new model, which is then discarded.
+    """Time a few steps of a new model, at least three, which is then discarded.
 
-    It takes about `seconds`, but at least three steps, of whose second half `typical` returns the
-    time of a step.
+    The first steps are much slower, and other programs may delay some: the result is the median of
+    the second half.
 
-    The first steps are much slower, and other programs may delay some.
+    Args:
+        model: The shape of the network.
+        config: How it is trained.
+        precision: Number format.
+        data: The text.
+        group: The processes that train together. All call this at once.
+        probe: Take this many seconds instead of the usual, and the fastest step: what slows others
+            down now may be over when the run begins.
     """
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
     begin, times, measured = time.monotonic(), list[float](), 0.0
+    seconds = MEASURED_SECONDS if probe is None else probe
     while len(times) < 3 or measured < seconds:
         before = time.monotonic()
         trainer.train_once()
         now = time.monotonic()
         times.append(now - before)
         (measured,) = group.max(now - begin)  # so that all processes end after the same step
-    (step,) = group.max(WARM_STEP * typical(times[len(times) // 2 :]))
+    late = times[len(times) // 2 :]
+    (step,) = group.max(WARM_STEP * (statistics.median(late) if probe is None else min(late)))
     tokens_per_step = len(data.train.ids) / trainer.batcher.steps_per_epoch()
     return Throughput(step, SCORING_COST * step * len(data.valid.ids) / tokens_per_step)
