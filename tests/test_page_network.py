@@ -15,7 +15,7 @@ from charrnn.export.page.weights import FORMATS, pack, packed_size, unpack
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import TABLES
 
-SYMBOLS = 1000
+SYMBOLS, FEW = 1000, 200
 LONG = all_pairs(
     KINDS,
     ({"attention": 1}, {"attention": 20}),
@@ -49,9 +49,11 @@ def some_ids(config: ModelConfig, count: int) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=settings_id)
-def test_computes_the_numpy_models_logits_over_a_thousand_symbols(settings: dict[str, Any]) -> None:
-    config = config_of(**settings)
-    weights, ids = weights_of(config), some_ids(config, SYMBOLS)
+def test_computes_the_numpy_models_logits_over_many_symbols(
+    settings: dict[str, Any], pytestconfig: pytest.Config
+) -> None:
+    config, count = config_of(**settings), SYMBOLS if pytestconfig.getoption("--slow") else FEW
+    weights, ids = weights_of(config), some_ids(config, count)
     engine().load(config, weights, "fp32")
     np.testing.assert_allclose(
         engine().logits(ids), reference(config, ids, weights), rtol=0, atol=1e-4
