@@ -144,7 +144,7 @@ def test_training_from_python_is_a_stream_of_events(
     assert [type(event) for event in events[-2:]] == [Saved, Finished]
     assert events[-1].summary["out"] == str(tmp_path / "run")  # type: ignore[union-attr]
     best = min(scored, key=lambda event: event.score.nats_per_token)
-    assert events[-1].summary["valid_nats"] == best.score.nats_per_token  # type: ignore[union-attr]
+    assert events[-1].summary["valid_nats_per_token"] == best.score.nats_per_token  # type: ignore[union-attr]
     assert best.best
     assert {what.split()[0] for what, _, _ in told} == {"Reading", "Learning", "Encoding"}
     assert all(total is None or done <= total for _, done, total in told)

@@ -404,7 +404,7 @@ def test_a_new_cell_trains_is_saved_samples_and_is_scored(own_cell: str, tmp_pat
     text.write_text(TEXT)
     settings = SETTINGS | {"num_layers": 2, "steps": 60, "lr": 0.02}
     *_, finished = charrnn.train(text, out=folder, cell=own_cell, **settings)
-    assert finished.summary["valid_nats"] < np.log(len(set(TEXT)))
+    assert finished.summary["valid_nats_per_token"] < np.log(len(set(TEXT)))
 
     model = charrnn.load(folder)
     assert model.config.cell == own_cell

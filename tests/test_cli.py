@@ -532,7 +532,7 @@ def test_validation_may_have_its_own_text(text: Path, tmp_path: Path, charrnn: T
     facts = json.loads(charrnn.ok("info", tmp_path / "run", "--json").out)
     assert (facts["text"]["train"], facts["text"]["valid"]) == (len(TEXT), 12)
     assert facts["valid"]["unknown"] == 1
-    assert json.loads(outcome.out)["valid_nats"] == facts["valid"]["nats_per_token"]
+    assert json.loads(outcome.out)["valid_nats_per_token"] == facts["valid"]["nats_per_token"]
 
 
 def test_the_text_may_come_from_standard_input(

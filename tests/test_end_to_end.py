@@ -44,7 +44,7 @@ def test_from_a_text_to_a_model_a_sample_and_a_score(
     score = score["score"]
     assert score["characters"] == 56
     # what training measured on the part that it held out, measured again from the file
-    assert score["nats_per_token"] == pytest.approx(summary["valid_nats"], rel=1e-5)
+    assert score["nats_per_token"] == pytest.approx(summary["valid_nats_per_token"], rel=1e-5)
     assert score["bits_per_char"] == pytest.approx(summary["valid_bits_per_char"], rel=1e-5)
     assert score["bits_per_char"] < 3, "a uniform choice takes 4"
 

@@ -225,7 +225,9 @@ def test_every_tokenizer_takes_records(
     score = json.loads(
         charrnn.ok("eval", tmp_path / "run", names, "--valid-fraction", 0.1, "--json").out
     )
-    assert score["score"]["nats_per_token"] == pytest.approx(trained["valid_nats"], rel=1e-5)
+    assert score["score"]["nats_per_token"] == pytest.approx(
+        trained["valid_nats_per_token"], rel=1e-5
+    )
     written = charrnn.ok(
         "sample", tmp_path / "run", "ma", "--num", 4, "--length", 20, "--seed", 1
     ).out.split("\n")
@@ -266,7 +268,9 @@ def test_documents_train_score_and_are_written_with_their_separator(
     assert sum(map(int, found.groups())) == 40
     summary = json.loads(trained.out)
     score = json.loads(charrnn.ok("eval", out, text, "--valid-fraction", 0.1, "--json").out)
-    assert score["score"]["nats_per_token"] == pytest.approx(summary["valid_nats"], rel=1e-5)
+    assert score["score"]["nats_per_token"] == pytest.approx(
+        summary["valid_nats_per_token"], rel=1e-5
+    )
     written = charrnn.ok("sample", out, "--num", 3, "--length", 40, "--seed", 1).out
     assert written.count(end) >= 3
     assert written.endswith("\n")

@@ -512,7 +512,7 @@ def test_the_summary_says_what_the_run_came_to(tmp_path: Path) -> None:
     summary = finished.summary
     scores = {event.step: event.score for event in events if isinstance(event, Evaluated)}
     best = scores[summary["best_step"]]
-    assert summary["valid_nats"] == min(score.nats_per_token for score in scores.values())
+    assert summary["valid_nats_per_token"] == min(score.nats_per_token for score in scores.values())
     assert summary["valid_bits_per_char"] == pytest.approx(best.bits_per_char, rel=1e-12)
     assert summary["step"] == STEPS
     assert summary["parameters"] + summary["table_parameters"] == sum(

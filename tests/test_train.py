@@ -91,7 +91,7 @@ def test_a_training_tells_what_happens_from_the_text_to_the_result(
         key=lambda event: event.score.nats_per_token,
     )
     assert (summary["out"], summary["step"], summary["best_step"]) == (str(out), STEPS, best.step)
-    assert summary["valid_nats"] == best.score.nats_per_token
+    assert summary["valid_nats_per_token"] == best.score.nats_per_token
     assert summary["tokens"] == taken[-1].tokens
     json.dumps(summary, allow_nan=False)
 
@@ -188,7 +188,7 @@ def test_a_complete_run_is_not_trained_again(
         "This run is already complete, at step 14. A longer `seconds`, `steps` or `epochs` trains "
         "it further; `fresh` starts again."
     )
-    known = ("valid_nats", "best_step", "tokens", "step", "parameters")
+    known = ("valid_nats_per_token", "best_step", "tokens", "step", "parameters")
     now, then = only(Finished, events).summary, only(Finished, before).summary
     assert {name: now[name] for name in known} == {name: then[name] for name in known}
     assert results(out) == files

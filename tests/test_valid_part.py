@@ -107,7 +107,7 @@ def test_the_best_model_is_scored_on_the_whole_at_the_end(tmp_path: Path) -> Non
     assert saved.about["valid"] == found.score.to_dict()
     assert saved.about["valid_part"] == best.score.to_dict()
     summary = next(event for event in events if isinstance(event, Finished)).summary
-    assert summary["valid_nats"] == pytest.approx(expected.nats_per_token)
+    assert summary["valid_nats_per_token"] == pytest.approx(expected.nats_per_token)
     assert summary["valid_bits_per_char"] == pytest.approx(expected.bits_per_char)
 
 
@@ -124,7 +124,7 @@ def test_a_finished_run_is_not_scored_again(
     again = run(tmp_path, **SETTINGS)
     assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
     assert [type(event) for event in again] == [ScoredWhole, Finished]
-    assert again[-1].summary["valid_nats"] == first[-1].summary["valid_nats"]  # type: ignore[union-attr]
+    assert again[-1].summary["valid_nats_per_token"] == first[-1].summary["valid_nats_per_token"]  # type: ignore[union-attr]
 
 
 def test_the_whole_can_be_left_out(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def in_common(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         latter is None for a single run.
     """
     found: dict[str, Any] = {"out": str(Path(summaries[0]["out"]).parent), "runs": list(summaries)}
-    for name in ("valid_nats", "valid_bits_per_char"):
+    for name in ("valid_nats_per_token", "valid_bits_per_char"):
         values = [one[name] for one in summaries]
         found[name] = {
             "mean": statistics.fmean(values),

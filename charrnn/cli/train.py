@@ -202,7 +202,7 @@ def show_result(event: Finished, view: TrainingProgress, *, as_json: bool) -> No
     summary = event.summary
     view.say(
         f"Best model: {Path(summary['out']) / 'model.safetensors'}, step {summary['best_step']:,}, "
-        f"validation {summary['valid_nats']:.4f} nats per token, "
+        f"validation {summary['valid_nats_per_token']:.4f} nats per token, "
         f"{summary['valid_bits_per_char']:.3f} bits per character"
     )
     view.say(f"Next: {program()} sample {shlex.quote(summary['out'])}")

@@ -49,7 +49,7 @@ DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
-NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 12  # in more epochs, the tables learn the text by heart
+NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 8  # in more epochs, the tables learn the text by heart
 SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 

@@ -112,7 +112,7 @@ def summary(
         "out": str(out),
         "step": progress.step,
         "best_step": progress.best_step,
-        "valid_nats": best,
+        "valid_nats_per_token": best,
         "valid_bits_per_char": bits_per(best * len(valid.ids), valid.characters),
         "parameters": parameter_count(plan.model),
         "table_parameters": table_size(plan.model),

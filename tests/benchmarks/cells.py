@@ -113,7 +113,7 @@ def trained(args: argparse.Namespace, cell: str, activation: str, span: int) -> 
         shape,
         f"{facts['parameters']:,}",
         f"{facts['epochs']:.1f}",
-        f"{facts['valid_nats']:.4f}",
+        f"{facts['valid_nats_per_token']:.4f}",
         f"{facts['chars_per_second']:,}",
         f"{speed:,.0f}",
     ]

@@ -117,7 +117,7 @@ def main() -> None:
                 f"{seconds:.1f}" if seconds else "",
             ]
             row += [
-                f"{facts['valid_nats']:.4f}",
+                f"{facts['valid_nats_per_token']:.4f}",
                 f"{more / steps / 1e6:.2f}" if more is not None else "",
             ]
             print(f"| {ranks} x {threads} | {' | '.join(row)} |", flush=True)
