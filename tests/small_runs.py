@@ -47,6 +47,16 @@ def arguments(**settings: Any) -> list[str]:
 
 
 OPTIONS = arguments(**SETTINGS)
+RUN_FILES = {  # in the folder of a run that has saved at least twice
+    ".lock",
+    "config.json",
+    "last.safetensors",
+    "metrics.jsonl",
+    "model.safetensors",
+    "previous.safetensors",
+    "run.json",
+    "text.ids",
+}
 
 
 def read(text: str = TEXT) -> EncodedSplit:

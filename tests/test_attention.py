@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models import perturbed
 from torch import Tensor
 
 from charrnn.config.cells import CELLS
@@ -125,11 +126,7 @@ def twins(cell: str, span: int = 6, **settings: Any) -> tuple[CharRNN, NumpyMode
         attention=span,
         **{"num_layers": 1} | settings,
     )
-    model = build(config, seed=1).eval()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    model = perturbed(build(config, seed=1).eval())
     return model, NumpyModel(
         config, {name: value.numpy() for name, value in model.state_dict().items()}
     )

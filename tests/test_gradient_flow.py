@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import Terminal
+from models import perturbed
 from small_runs import OPTIONS, TEXT
 
 from charrnn.api import load
@@ -33,12 +34,7 @@ def model_of(cell: str, **settings: Any) -> CharRNN:
     config = ModelConfig(
         vocab_size=VOCAB, cell=cell, hidden_size=HIDDEN, embedding_size=3, **settings
     )
-    model = build(config, seed=1).double()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return perturbed(build(config, seed=1).double())
 
 
 def linear_model(recurrent: np.ndarray) -> CharRNN:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from all_pairs import all_pairs, settings_id
+from models import perturbed
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
@@ -54,12 +55,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 
 def double(config: ModelConfig) -> CharRNN:
     """A float64 model in evaluation mode, no weight of which starts so that it hides a mistake."""
-    model = build(config, seed=1).double().eval()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return perturbed(build(config, seed=1).double().eval())
 
 
 def some_ids(time: int = TIME) -> Tensor:

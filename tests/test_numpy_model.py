@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from all_pairs import all_pairs, settings_id
+from models import perturbed
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
@@ -48,11 +49,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 
 def both(config: ModelConfig) -> tuple[CharRNN, NumpyModel]:
     """A torch model, no weight of which starts so that it hides a mistake, and its NumPy twin."""
-    model = build(config, seed=1).eval()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    model = perturbed(build(config, seed=1).eval())
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     return model, NumpyModel(config, weights)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from charrnn.terminal.tables import described_source, format_duration, model_features
+from charrnn.terminal.tables import counted, described_source, format_duration, model_features
 
 Rows = list[tuple[str, str]]
 
@@ -67,8 +67,7 @@ def run_rows(run: Mapping[str, Any]) -> Rows:
 
 
 def _cpu(machine: Mapping[str, Any]) -> str:
-    threads = machine["threads"]
-    return f"{machine['device']}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{machine['device']}, {counted(machine['threads'], 'thread')}"
 
 
 def machine_rows(machine: Mapping[str, Any]) -> Rows:

@@ -15,10 +15,8 @@ from charrnn.training.plan import Plan, text_length
 from charrnn.training.planning import mean_length
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage, learning_rate
-from charrnn.training.throughput import EVALUATIONS, measure_throughput
+from charrnn.training.throughput import EVALUATIONS, FEWEST_EVALUATIONS, measure_throughput
 from charrnn.training.time_budget import UNLIMITED, TimeBudget
-
-MIN_EVALUATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,9 @@ def _already(what: str, name: str, value: Any) -> UsageError:
 
 def _eval_every(before: int, more: int) -> int:
     """Return the steps between evaluations: as before, unless they are then too many or too few."""
-    return min(max(before, math.ceil(more / EVALUATIONS)), math.ceil(more / MIN_EVALUATIONS) or 1)
+    return min(
+        max(before, math.ceil(more / EVALUATIONS)), math.ceil(more / FEWEST_EVALUATIONS) or 1
+    )
 
 
 def _stage(point: Point, lr: float | None) -> Stage:

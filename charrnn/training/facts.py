@@ -72,6 +72,18 @@ def text_facts(data: EncodedSplit) -> dict[str, Any]:
     return {"name": data.name, "sha256": data.sha256, **sizes}
 
 
+def state_facts(plan: Plan, data: EncodedSplit) -> dict[str, Any]:
+    """Return the facts that a training state holds about the plan and the text, as JSON values."""
+    return {
+        "model": plan.model.to_dict(),
+        "train": plan.train.to_dict(),
+        "precision": plan.precision,
+        "epochs": plan.epochs,
+        **data.tokenizers(),
+        "text": text_facts(data),
+    }
+
+
 def model_facts(
     plan: Plan, data: EncodedSplit, event: Evaluated, machine: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -116,9 +116,10 @@ def make_plan(
             data=data,
             group=group,
         )
-        model = _with_fitting_width(request, model, text_length(data.train), epoch, measure)
-        epoch, needed = _workload(model, config, data, group)
-        precision = _precision_if_it_fits(model, config, needed, group)
+        fitting = _with_fitting_width(request, model, length, epoch, measure)
+        if fitting != model:
+            model, (_, needed) = fitting, _workload(fitting, config, data, group)
+            precision = _precision_if_it_fits(model, config, needed, group)
     if request.is_timed or estimate:
         throughput, config = _measure(model, config, precision.name, data, group)
     if request.is_timed and throughput is not None:
@@ -134,7 +135,7 @@ def make_plan(
     by_heart = steps * epoch > MOST_NGRAM_EPOCHS
     if by_heart and base is None and "ngram_embedding" not in request.settings:
         model = replace(model, ngram_embedding=0)
-    model = with_dropout(model, steps * epoch, text_length(data.train), request.settings)
+    model = with_dropout(model, steps * epoch, length, request.settings)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
     share = min(1.0, (config.valid_tokens or whole) / whole)
     training_seconds = (

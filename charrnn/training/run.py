@@ -33,8 +33,8 @@ from charrnn.training.facts import (
     check_same_weights,
     describe_machine,
     model_facts,
+    state_facts,
     summary,
-    text_facts,
 )
 from charrnn.training.metrics import metrics_line
 from charrnn.training.plan import Plan, text_length
@@ -91,21 +91,22 @@ class Run:
             DivergedError: Loss or gradient are no longer finite; earlier saves are good.
             MachineError: The last save failed.
         """
+        should_stop = remembered(should_stop)
         if not self.trainer.finished:
             yield self._start()
-            yield from self._train(remembered(should_stop))
+            yield from self._train(should_stop)
         if self.plan.train.steps == 0 and not self.folder.model.exists():
             yield from self._validate_untrained(should_stop)
         if self.saved != self.trainer.progress:
             self.save()
             yield Saved(self.trainer.progress.step)
-        yield from self._score_whole(remembered(should_stop))
+        yield from self._score_whole(should_stop)
         yield Finished(self.summary())
 
     def _validate_untrained(self, should_stop: ShouldStop) -> Iterator[RunEvent]:
         evaluated = self.trainer.evaluate(should_stop)
         if evaluated is None:
-            self._stop(int(should_stop() or 0))
+            self._stop_as_asked(should_stop)
         yield from self._handle(evaluated, save=False)
 
     def extend(self, stage: Stage, budget: TimeBudget | None, note: str) -> None:
@@ -125,8 +126,7 @@ class Run:
             return
         self.whole = score_best_on_whole(self.folder, self.trainer, should_stop)
         if self.whole is None:
-            (stop,) = self.group.max(should_stop() or 0)
-            self._stop(int(stop))
+            self._stop_as_asked(should_stop)
         yield ScoredWhole(self.trainer.progress.best_step, self.whole)
 
     def _start(self) -> Started:
@@ -151,8 +151,12 @@ class Run:
             if self.trainer.evaluation_due:
                 yield Busy("Validating", event.step)
         if not self.trainer.finished:  # the evaluation that is due was given up
-            (stop,) = self.group.max(should_stop() or 0)
-            self._stop(int(stop))
+            self._stop_as_asked(should_stop)
+
+    def _stop_as_asked(self, should_stop: ShouldStop) -> NoReturn:
+        """Stop because of the signal that one of the processes remembers."""
+        (stop,) = self.group.max(should_stop() or 0)
+        self._stop(int(stop))
 
     def _stop(self, signal_number: int) -> NoReturn:
         self.save()
@@ -258,12 +262,7 @@ class Run:
             self._written_config = config
         facts = {
             "request": self.requested,
-            "model": plan.model.to_dict(),
-            "train": plan.train.to_dict(),
-            "precision": plan.precision,
-            "epochs": plan.epochs,
-            **self.data.tokenizers(),
-            "text": text_facts(self.data),
+            **state_facts(plan, self.data),
             "finished": self.trainer.finished,
             "ranks": self.group.size,
             "trainer": trainer,

@@ -11,21 +11,11 @@ import pytest
 from calls import killing_at, watched
 from counting import Amount
 from processes import Command, Ended, run
-from small_runs import arguments, results
+from small_runs import RUN_FILES, arguments, results
 
 from charrnn.config.cells import CELLS
 from charrnn.config.training import BATCHERS
 
-FILES = {
-    ".lock",
-    "config.json",
-    "last.safetensors",
-    "metrics.jsonl",
-    "model.safetensors",
-    "previous.safetensors",
-    "run.json",
-    "text.ids",
-}
 VARIANTS = [(cell, batcher) for cell in CELLS for batcher in BATCHERS]
 Reference = tuple[Command, dict[str, Any], float]
 
@@ -119,4 +109,4 @@ def killed_at(number: int, words: list[str], *folders: Path) -> Ended:
 def check(folder: Path, expected: dict[str, Any]) -> None:
     """Check that a run left what it should, and nothing besides."""
     assert results(folder) == expected
-    assert {entry.name for entry in folder.iterdir()} == FILES
+    assert {entry.name for entry in folder.iterdir()} == RUN_FILES
