@@ -39,7 +39,7 @@ def settled(
     """
     if protocol != ScoringProtocol.carried() or protocol.segment is None:
         return protocol
-    chosen = replace(protocol, warmup=max(protocol.warmup, model.config.attention))
+    chosen = replace(protocol, warmup=max(protocol.warmup, model.attention_span))
     stride, length = max(protocol.segment, 2 * chosen.warmup), len(text.ids)
     begins = range(stride, min(length, BOUNDARIES * stride + 1), stride)
     if length > protocol.segment:
