@@ -6,17 +6,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charrnn.api import load
 from charrnn.cli.program import program
+from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import display_path
+from charrnn.storage.blend import SavedBlend, open_model
 from charrnn.storage.lock import holder_of
 from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import write_json
-from charrnn.terminal.info_table import info_rows
+from charrnn.terminal.info_table import blend_rows, info_rows
 from charrnn.terminal.tables import write_table
 
 INVALID_FACTS_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -27,12 +29,20 @@ class InfoOptions:
     """The options of `charrnn info`."""
 
     model: Path = argument(MODEL, "MODEL")
+    blending: BlendConfig
     json: bool = option(False, "Write the result as one JSON object")
 
 
 def info(options: InfoOptions) -> None:
     """Show what a model contains, how it was trained, and how to continue."""
-    saved = load(options.model).saved
+    saved = open_model(options.model, **options.blending.given)
+    if isinstance(saved, SavedBlend):
+        facts = blend_facts(str(options.model), saved)
+        if options.json:
+            write_json(facts)
+        else:
+            write_table(blend_rows(facts))
+        return
     facts = saved.about | {  # values that were checked come last, so the file cannot replace them
         "config": saved.config.to_dict(),
         "parameters": parameter_count(saved.config),
@@ -55,6 +65,15 @@ def info(options: InfoOptions) -> None:
         message = f"{name} has invalid facts about its training, which charrnn did not write."
         raise ModelFileError(message) from error
     write_table(rows)
+
+
+def blend_facts(name: str, saved: SavedBlend) -> dict[str, Any]:
+    """Return what a blend consists of, as JSON values."""
+    facts = model_facts(name, saved)
+    for values, one in zip(facts["members"], saved.members, strict=True):
+        values |= {"config": one.config.to_dict(), "parameters": parameter_count(one.config)}
+        values["valid"] = one.about.get("valid")
+    return facts
 
 
 def run_facts(folder: RunFolder) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.api import load
+from charrnn.cli.options import show_notes
 from charrnn.cli.sample_options import read_prompt
+from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option
 from charrnn.config.sampling import UNKNOWN_MODES
 from charrnn.evaluation.model_score import model_facts
@@ -30,12 +32,14 @@ class NextOptions:
         "What to do with characters of the prompt that the model does not know",
         choices=UNKNOWN_MODES,
     )
+    blending: BlendConfig
     json: bool = option(False, "Write the result as one JSON object")
 
 
 def likeliest(options: NextOptions) -> None:
     """Show the likeliest next symbols after a text, with their probabilities."""
-    model, prompt = load(options.model), read_prompt(options.prompt)
+    model, prompt = load(options.model, **options.blending.given), read_prompt(options.prompt)
+    show_notes(model.saved.notes)
     symbols = next_symbols(model.generator, prompt, top=options.top, unknown=options.unknown)
     if options.json:
         facts = {"model": model_facts(str(options.model), model.saved), "prompt": prompt}

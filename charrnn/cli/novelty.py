@@ -6,6 +6,7 @@ from typing import Any
 
 from charrnn.api import Model, load
 from charrnn.cli.options import show_notes
+from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.training import DATA
@@ -44,6 +45,7 @@ class NoveltyOptions:
     settings: dict[str, Any] = settings_of(
         SamplingConfig, without=("length", "stop", "until", "unknown")
     )
+    blending: BlendConfig
     seed: int = option(1, "The same seed gives the same sample")
     json: bool = option(False, "Write the result as one JSON object")
 
@@ -56,7 +58,9 @@ class NoveltyOptions:
 
 def novelty(options: NoveltyOptions) -> None:
     """Show how much of a sample is copied from the training text, compared with held-out text."""
-    model, settings = load(options.model), {"length": options.length} | options.settings
+    settings = {"length": options.length} | options.settings
+    model = load(options.model, **options.blending.given)
+    show_notes(model.saved.notes)
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         split = read_split(model, options, progress)
         show_notes(split.notes)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.api import Model
+from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import DRAWING_FIELDS, RULES, WRITE, SamplingConfig
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.request import MODEL
 from charrnn.sampling.generate import Sample
 from charrnn.storage.atomic import display_path
+from charrnn.storage.blend import identity_facts
 from charrnn.terminal.console import show_note
 
 
@@ -35,6 +37,7 @@ class SampleOptions:
         False, "Show how much each symbol attends to each part of its source"
     )
     settings: dict[str, Any] = settings_of(SamplingConfig)
+    blending: BlendConfig
     beam: int | None = option(
         None,
         "Beam search: draw nothing, keep this many texts at each step, and write the `num` best",
@@ -142,6 +145,6 @@ def samples_to_dict(
     settings = SamplingConfig(**options.settings).to_dict()
     if options.beam is not None:
         settings = {name: one for name, one in settings.items() if name not in DRAWING_FIELDS}
-    known = {"path": str(options.model), "sha256": model.saved.sha256}
+    known = identity_facts(str(options.model), model.saved)
     facts = {"model": known, "prompt": prompt, "samples": values}
     return facts | {"settings": settings} | options.beam_or_seed

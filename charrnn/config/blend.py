@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from charrnn.config.fields import Checked, option
+from charrnn.config.fields import Checked, option, shorten
 from charrnn.errors import UsageError
 
 BLEND = "Blending"
@@ -30,26 +31,27 @@ class BlendConfig(Checked):
     )
 
     @property
-    def numbers(self) -> tuple[float, ...]:
-        """The weights as numbers; empty if there are none.
+    def given(self) -> dict[str, Any]:
+        """What is given, as keywords: `weights` as numbers, and `blend`.
 
         Raises:
-            UsageError: One is not a number above 0.
+            UsageError: A weight is not a number above 0.
         """
-        return () if self.weights is None else tuple(map(weight_of, self.weights.split(",")))
+        weights = () if self.weights is None else tuple(map(weight_of, self.weights.split(",")))
+        return {"weights": weights, "blend": self.blend}
 
 
-def weight_of(text: str) -> float:
+def weight_of(given: str | float) -> float:
     """Return a weight, a number above 0.
 
     Raises:
-        UsageError: The text is no such number.
+        UsageError: What is given is no such number.
     """
     try:
-        weight = float(text)
-    except ValueError:
+        weight = float(given)
+    except (TypeError, ValueError):
         weight = math.nan
     if not 0 < weight < math.inf:
-        message = f"`weights` must be numbers greater than 0, not {text[:40]!r}."
+        message = f"`weights` must be numbers greater than 0, not {shorten(given)}."
         raise UsageError(message, "Write 0.7,0.3 for two members; leave out who has no weight.")
     return weight

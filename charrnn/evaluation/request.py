@@ -1,8 +1,9 @@
 """Requests to score texts, from the command line or from Python. No torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from charrnn.config.blend import BlendConfig
 from charrnn.config.dynamic import DYNAMIC, DynamicConfig
 from charrnn.config.fields import Checked, argument, check_number, option, settings_of
 from charrnn.config.sampling import MAX_BEAMS
@@ -13,7 +14,7 @@ from charrnn.errors import UsageError
 from charrnn.evaluation.score import ScoringProtocol
 
 COMPUTE, BASELINES, PAIRS = "Computing", "Baselines", "Sources and targets"
-MODEL = "A run folder or a model file"
+MODEL = "A run folder or a model file; a blend of several is named A+B"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class EvalRequest(Checked):
     """
 
     model: Path = argument(MODEL, "MODEL")
+    blending: BlendConfig = field(default_factory=BlendConfig)
     texts: tuple[str, ...] = argument(f"{TEXTS}; without it, what the run held out", "TEXT", ())
     options: ScoreOptions
     reset_every: int | None = option(

@@ -101,3 +101,6 @@ class BlendedNetwork(nn.Module):
     @property
     def _members(self) -> list[Member]:
         return [one for one in self.members if isinstance(one, Member)]
+
+
+Network = CharRNN | BlendedNetwork

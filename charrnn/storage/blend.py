@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from charrnn.config.blend import weight_of
+from charrnn.config.blend import RULES, BlendConfig, weight_of
 from charrnn.errors import UsageError
 from charrnn.model.blend import Blend, Mixing
 from charrnn.model.numpy_model import NumpyModel
@@ -40,8 +40,15 @@ class SavedBlend:
     about: dict[str, Any]
     notes: tuple[str, ...] = ()
 
-    source: None = None
-    source_tokenizer: None = None
+    @property
+    def source(self) -> None:
+        """What its texts depend on: nothing."""
+        return
+
+    @property
+    def source_tokenizer(self) -> None:
+        """The tokenizer of the sources: none."""
+        return
 
     @cached_property
     def maps(self) -> tuple[SymbolMap | None, ...]:
@@ -63,16 +70,19 @@ class SavedBlend:
         return hashlib.sha256(f"{self.mixing.rule}:{facts}".encode()).hexdigest()
 
 
+Saved = SavedModel | SavedBlend
+
+
 def open_model(
-    name: str | Path, weights: Sequence[float] = (), rule: str | None = None
-) -> SavedModel | SavedBlend:
+    name: str | Path, *, weights: Sequence[float] = (), blend: str | None = None
+) -> Saved:
     """Read a model, or the members of a blend.
 
     Args:
         name: A run folder or a model file, or several, joined by a plus: `a+b`. Each may have a
             weight: `a:0.7+b:0.3`. A path that exists is itself, whatever signs are in it.
         weights: The members' weights; empty for equal ones, or those in the name.
-        rule: "linear" or "geometric"; None is linear.
+        blend: "linear" or "geometric", how predictions are mixed; None is linear.
 
     Raises:
         ModelFileError, MachineError: See `load_model`.
@@ -80,17 +90,22 @@ def open_model(
     """
     parts = blend_parts(str(name))
     if len(parts) == 1 and parts[0] == str(name):
-        for option, value in {"weights": weights, "blend": rule}.items():
+        for option, value in {"weights": weights, "blend": blend}.items():
             if value:
                 message = f"`{option}` is for blends, and {display_path(Path(name))} is one model."
                 raise UsageError(message, "Join the names of several by a plus: A+B.")
         return load_model(Path(name))
-    names, given = zip(*map(_weighted, parts), strict=True)
+    rule = BlendConfig(blend=blend).blend or RULES[0]
+    names, in_name = zip(*map(_weighted, parts), strict=True)
+    if "" in names:
+        raise UsageError(f"A member of the blend {name} has no name.", "Name a blend A+B.")
+    mixing, notes = _mixing(_member_weights(in_name, weights), rule)
     members = tuple(load_model(Path(one)) for one in names)
-    mixing, notes = _mixing(names, _one_source(given, weights), rule or "linear")
     _check_members(names, members)
     tokenizer = union([one.tokenizer for one in members])
     train = {name: one for name, one in _train(members[0]).items() if name == "records"}
+    both = zip(names, members, strict=True)
+    notes += tuple(f"{path}: {note}" for path, one in both for note in one.notes)
     return SavedBlend(names, members, mixing, tokenizer, {"train": train}, notes)
 
 
@@ -109,7 +124,7 @@ def blend_parts(name: str) -> list[str]:
 
 
 def refuse_blend(name: str | Path, what: str) -> None:
-    """Raise `UsageError` if `name` names a blend, but `what` takes one model."""
+    """Raise `UsageError` if a blend is named where one model is needed; `what` needs it."""
     parts = blend_parts(str(name))
     if len(parts) > 1:
         message = f"{what} takes one model, but {name} is a blend of {len(parts)}."
@@ -124,29 +139,27 @@ def _weighted(part: str) -> tuple[str, float | None]:
     return name, weight_of(weight)
 
 
-def _one_source(in_name: Sequence[float | None], given: Sequence[float]) -> Sequence[float | None]:
-    """Return the weights, which are given in the name or beside it."""
-    if given and any(one is not None for one in in_name):
-        raise UsageError("The weights are given twice, in the name and in `weights`.")
-    return given or in_name
-
-
-def _mixing(
-    names: Sequence[str], weights: Sequence[float | None], rule: str
-) -> tuple[Mixing, tuple[str, ...]]:
-    """Return how members are mixed, and a note about weights that do not add up to 1.
+def _member_weights(in_name: Sequence[float | None], given: Sequence[float]) -> Sequence[float]:
+    """Return each member's weight, which is given in the name or beside it, or else is 1 / members.
 
     Raises:
-        UsageError: Some members have a weight and others have none.
+        UsageError: It is given twice, or for some members only, or is not above 0.
     """
-    count, known = len(names), [one for one in weights if one is not None]
-    if not known:
-        return Mixing((1 / count,) * count, rule), ()
-    if len(known) != count or len(weights) != count:
-        message = f"`weights` has {len(known)} numbers, but the blend has {count} members."
-        raise UsageError(message, "Give each of them a weight, or none.")
-    total = sum(known)
-    scaled = tuple(one / total for one in known)
+    count, named = len(in_name), [one for one in in_name if one is not None]
+    if given and named:
+        raise UsageError("The weights are given twice, in the name and in `weights`.")
+    known = named or [weight_of(one) for one in given] or [1 / count] * count
+    if len(known) == count:
+        return known
+    numbers = "1 weight" if len(known) == 1 else f"{len(known)} weights"
+    message = f"The blend has {count} members, but {numbers}."
+    raise UsageError(message, "Give each member a weight, or none.")
+
+
+def _mixing(weights: Sequence[float], rule: str) -> tuple[Mixing, tuple[str, ...]]:
+    """Return how members are mixed, and a note about weights that do not add up to 1."""
+    total = sum(weights)
+    scaled = tuple(one / total for one in weights)
     if abs(total - 1) <= SUM_TOLERANCE:
         return Mixing(scaled, rule), ()
     shown = ", ".join(f"{one:.4g}" for one in scaled)
@@ -179,9 +192,19 @@ def _train(saved: SavedModel) -> dict[str, Any]:
     return train if isinstance(train, dict) else {}
 
 
-def numpy_model(saved: SavedModel | SavedBlend) -> NumpyModel | Blend:
+def numpy_model(saved: Saved) -> NumpyModel | Blend:
     """Return a model, or a blend, for inference in NumPy."""
     members = [NumpyModel(one.config, one.weights) for one in saved.members]
     if isinstance(saved, SavedModel):
         return members[0]
     return Blend(members, saved.maps, saved.mixing, saved.tokenizer.size)
+
+
+def identity_facts(name: str, saved: Saved) -> dict[str, Any]:
+    """Return what identifies a model, and the members of a blend, as JSON values."""
+    facts: dict[str, Any] = {"path": name, "sha256": saved.sha256}
+    if isinstance(saved, SavedModel):
+        return facts
+    members = zip(saved.names, saved.members, saved.mixing.weights, strict=True)
+    listed = [{"path": path, "sha256": m.sha256, "weight": weight} for path, m, weight in members]
+    return facts | {"blend": saved.mixing.rule, "members": listed}

@@ -46,6 +46,19 @@ class SavedModel:
         return self.config.source
 
     @property
+    def identity(self) -> str:
+        """The model's part of a score's signature."""
+        return f"model:{self.sha256[:12]}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A message for the user if it was not validated."""
+        if self.about.get("validated", True) is not False:
+            return ()
+        step = self.about.get("step")
+        return (f"These are the run's weights at step {step}, which are not validated yet.",)
+
+    @property
     def members(self) -> tuple["SavedModel", ...]:
         """The models of which it consists: itself. A `SavedBlend` has several."""
         return (self,)
