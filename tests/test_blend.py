@@ -9,14 +9,12 @@ import torch
 from all_pairs import all_pairs, settings_id
 from hypothesis import given
 from hypothesis import strategies as st
-from models import perturbed
+from models import saved
 
 from charrnn.config.cells import CELLS
-from charrnn.config.model import ModelConfig
 from charrnn.errors import UsageError
 from charrnn.evaluation.networks import network_of
 from charrnn.model.blend import Mixing
-from charrnn.model.network import build
 from charrnn.storage.blend import SavedBlend, numpy_model
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
@@ -26,7 +24,6 @@ from charrnn.tokenizers.union import symbol_map, union
 BATCH, TIME = 3, 7
 CHARS = CharTokenizer("abcé"), CharTokenizer("dbxyz")
 WORDS = WordTokenizer("éß", "the\0 a\0é\0x"), WordTokenizer("üé", "the\0 bß\0 éü\0é\0y")
-PLAIN = {"cell": "lstm", "num_layers": 1}
 GRID = all_pairs(
     tuple({"cell": cell} for cell in CELLS),
     ({"num_layers": 1}, {"num_layers": 2}),
@@ -37,18 +34,9 @@ GRID = all_pairs(
 NEIGHBOURS = list(pairwise([*GRID, GRID[0]]))
 
 
-def saved(tokenizer: Tokenizer, **settings: Any) -> SavedModel:
-    """Return a model without training, no weight of which hides a mistake."""
-    sizes: dict[str, Any] = {"hidden_size": 8, "embedding_size": 4}
-    config = ModelConfig(vocab_size=tokenizer.size, **sizes | PLAIN | settings)
-    network = perturbed(build(config, seed=tokenizer.size + config.hidden_size))
-    weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    return SavedModel(config, tokenizer, weights, {}, sha256=f"{config.hidden_size:064x}")
-
-
 def blend_of(*members: SavedModel, mixing: Mixing) -> SavedBlend:
     tokenizer = union([one.tokenizer for one in members])
-    return SavedBlend(("a",) * len(members), members, mixing, tokenizer, {})
+    return SavedBlend(("a",) * len(members), members, mixing, tokenizer)
 
 
 def run(saved: SavedModel | SavedBlend, ids: np.ndarray) -> tuple[np.ndarray, tuple[Any, ...]]:

@@ -10,7 +10,7 @@ from charrnn.export.page.request import check_new
 from charrnn.export.tensorboard import write_event_file
 from charrnn.runtime.signals import exit_at_once
 from charrnn.storage.atomic import display_path
-from charrnn.storage.blend import refuse_blend
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import load_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import show_note

@@ -14,7 +14,7 @@ from charrnn.errors import UsageError
 from charrnn.evaluation.request import COMPUTE, TextOptions
 from charrnn.evaluation.scored_text import encode_part
 from charrnn.runtime.signals import exit_at_once
-from charrnn.storage.blend import refuse_blend
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_columns, write_table

@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from charrnn.api import load
 from charrnn.cli.program import program
 from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.model_score import model_facts
-from charrnn.evaluation.request import MODEL
+from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import display_path
-from charrnn.storage.blend import SavedBlend, open_model
+from charrnn.storage.blend import SavedBlend
 from charrnn.storage.lock import holder_of
 from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import write_json
@@ -28,14 +29,14 @@ INVALID_FACTS_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError,
 class InfoOptions:
     """The options of `charrnn info`."""
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     blending: BlendConfig
     json: bool = option(False, "Write the result as one JSON object")
 
 
 def info(options: InfoOptions) -> None:
     """Show what a model contains, how it was trained, and how to continue."""
-    saved = open_model(options.model, **options.blending.given)
+    saved = load(options.model, **options.blending.given).saved
     if isinstance(saved, SavedBlend):
         facts = blend_facts(str(options.model), saved)
         if options.json:

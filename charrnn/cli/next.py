@@ -11,7 +11,7 @@ from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option
 from charrnn.config.sampling import UNKNOWN_MODES
 from charrnn.evaluation.model_score import model_facts
-from charrnn.evaluation.request import MODEL
+from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.sampling.next import NextSymbol, next_symbols
 from charrnn.terminal.console import write_json
 from charrnn.terminal.escape import visible_line
@@ -24,7 +24,7 @@ BAR = 40  # columns of a probability of 1
 class NextOptions:
     """The options of `charrnn next`."""
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     prompt: str = argument("The text so far; - reads it from standard input", "PROMPT", default="")
     top: int = option(10, "How many symbols", flags=("--top", "-n"))
     unknown: str = option(

@@ -15,7 +15,7 @@ from charrnn.data.text import TEXTS, OnProgress, no_progress, read_text
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.novelty import copied
-from charrnn.evaluation.request import MODEL
+from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
@@ -29,7 +29,7 @@ MAX_SHOWN = 300  # characters of a passage that are shown
 class NoveltyOptions:
     """The options of `charrnn novelty`; `settings` are fields of `SamplingConfig`."""
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     texts: tuple[str, ...] = argument(TEXTS, "TEXT")
     valid_fraction: float | None = option(
         None,

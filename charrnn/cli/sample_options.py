@@ -12,7 +12,7 @@ from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import DRAWING_FIELDS, RULES, WRITE, SamplingConfig
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluation.request import MODEL
+from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.sampling.generate import Sample
 from charrnn.storage.atomic import display_path
 from charrnn.storage.blend import identity_facts
@@ -23,7 +23,7 @@ from charrnn.terminal.console import show_note
 class SampleOptions:
     """The options of `charrnn sample`; `settings` are the given fields of `SamplingConfig`."""
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     prompt: str = argument("Text to continue; - reads it from standard input", "PROMPT", default="")
     prompt_file: Path | None = option(None, "Continue the text of this file", metavar="FILE")
     source: str | None = option(

@@ -14,7 +14,8 @@ from charrnn.errors import UsageError
 from charrnn.evaluation.score import ScoringProtocol
 
 COMPUTE, BASELINES, PAIRS = "Computing", "Baselines", "Sources and targets"
-MODEL = "A run folder or a model file; a blend of several is named A+B"
+MODEL = "A run folder or a model file"
+MODEL_OR_BLEND = f"{MODEL}; several together are A+B"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,7 @@ class EvalRequest(Checked):
         learning: The fields of `DynamicConfig` that were given.
     """
 
-    model: Path = argument(MODEL, "MODEL")
-    blending: BlendConfig = field(default_factory=BlendConfig)
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     texts: tuple[str, ...] = argument(f"{TEXTS}; without it, what the run held out", "TEXT", ())
     options: ScoreOptions
     reset_every: int | None = option(
@@ -95,6 +95,7 @@ class EvalRequest(Checked):
         group=DYNAMIC,
     )
     learning: dict[str, float] = settings_of(DynamicConfig)
+    blending: BlendConfig = field(default_factory=BlendConfig)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""

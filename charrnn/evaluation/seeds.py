@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ModelFileError, UsageError
-from charrnn.storage.blend import Saved, blend_parts, open_model
+from charrnn.storage.blend import Saved, open_model
+from charrnn.storage.blend_name import member_names
 from charrnn.storage.model_file import SavedModel
 
 # Settings in which the runs of one group may differ: a time budget changes the last ones.
@@ -74,7 +75,7 @@ def load_named(name: str, rule: str | None = None) -> Saved:
         ModelFileError: It cannot be loaded; the message names it.
     """
     try:
-        return open_model(name, blend=rule if len(blend_parts(name)) > 1 else None)
+        return open_model(name, blend=rule if len(member_names(name)) > 1 else None)
     except ModelFileError as error:
         error.hint = error.hint or "All arguments but the last are models."
         raise

@@ -14,7 +14,7 @@ from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.storage.atomic import display_path
-from charrnn.storage.blend import refuse_blend
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.training.changes import LENGTHS, is_extended

@@ -26,7 +26,7 @@ from charrnn.model.shapes import describe_size, parameter_count
 from charrnn.sampling.generate import GenerationRequest, Generator
 from charrnn.sampling.logits import log_softmax
 from charrnn.sampling.records import generate_records
-from charrnn.storage.blend import refuse_blend
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
 
