@@ -63,7 +63,7 @@ def member_weights(members: Sequence[MemberName], given: Sequence[float]) -> tup
 
 def _cut(name: str) -> list[str]:
     """Return the parts of a name that pluses join."""
-    if PLUS not in name or os.path.lexists(name):
+    if PLUS not in name or _exists(name):
         return [name]
     places = (place for place in range(len(name) - 1, -1, -1) if name[place] == PLUS)
     for place in places:
