@@ -18,16 +18,28 @@ class MemberName(NamedTuple):
     weight: float | None
 
 
-def member_names(name: str | Path) -> list[MemberName]:
-    """Return the names of a blend's members; of one model, its name alone.
+def blend_parts(name: str) -> list[str]:
+    """Return the members of a blend as they are named, with their weights; of one model, its name.
 
     A path that exists is itself, whatever signs are in it, and of several ways to cut a name, the
     one whose first paths exist and are the longest is taken.
+    """
+    if PLUS not in name or _exists(name):
+        return [name]
+    places = (place for place in range(len(name) - 1, -1, -1) if name[place] == PLUS)
+    for place in places:
+        if _exists(name[:place]):
+            return [name[:place], *blend_parts(name[place + 1 :])]
+    return name.split(PLUS)
+
+
+def member_names(name: str | Path) -> list[MemberName]:
+    """Return the paths and weights of a blend's members; of one model, its path; see `blend_parts`.
 
     Raises:
         UsageError: A weight is not above 0, or a member has no name.
     """
-    parts = _cut(str(name))
+    parts = blend_parts(str(name))
     if len(parts) == 1:
         return [MemberName(str(name), None)]
     if not all(parts):
@@ -37,7 +49,7 @@ def member_names(name: str | Path) -> list[MemberName]:
 
 def refuse_blend(name: str | Path, what: str) -> None:
     """Raise `UsageError` if a blend is named where one model is needed; `what` needs it."""
-    parts = _cut(str(name))
+    parts = blend_parts(str(name))
     if len(parts) > 1:
         message = f"{what} takes one model, but {name} is a blend of {len(parts)}."
         raise UsageError(message, f"Name one of them, such as {_member(parts[0]).path}.")
@@ -59,17 +71,6 @@ def member_weights(members: Sequence[MemberName], given: Sequence[float]) -> tup
         message = f"The blend has {len(members)} members, but {numbers}."
         raise UsageError(message, "Give each member a weight, or none.")
     return known
-
-
-def _cut(name: str) -> list[str]:
-    """Return the parts of a name that pluses join."""
-    if PLUS not in name or _exists(name):
-        return [name]
-    places = (place for place in range(len(name) - 1, -1, -1) if name[place] == PLUS)
-    for place in places:
-        if _exists(name[:place]):
-            return [name[:place], *_cut(name[place + 1 :])]
-    return name.split(PLUS)
 
 
 def _exists(part: str) -> bool:
