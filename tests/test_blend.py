@@ -32,6 +32,7 @@ GRID = all_pairs(
     ({"adaptive": False}, {"adaptive": True}),
 )
 NEIGHBOURS = list(pairwise([*GRID, GRID[0]]))
+SENTENCES = st.text("ab \u00e9\u00fc\u4e2d\n.!", min_size=1, max_size=40)
 
 
 def blend_of(*members: SavedModel, mixing: Mixing) -> SavedBlend:
@@ -155,6 +156,21 @@ def test_a_union_knows_what_its_parts_know_and_maps_it_back(one: str, other: str
         ids = whole.encode(one + other)
         found = ids if symbols is None else symbols.outputs[ids]
         assert found.tolist() == part.encode(one + other).tolist()
+
+
+@given(SENTENCES, SENTENCES)
+def test_a_union_of_words_divides_each_prediction_completely(one: str, other: str) -> None:
+    parts = WordTokenizer.train([2 * one]), WordTokenizer.train([2 * other])
+    whole = union(parts)
+    assert whole.decode(whole.encode(one + other)) == one + other
+    for part in parts:
+        symbols = symbol_map(part, whole)
+        if symbols is None:
+            assert part == whole
+            continue
+        shares = np.bincount(symbols.outputs, np.exp(symbols.log_shares.astype(np.float64)))
+        np.testing.assert_allclose(shares, 1, atol=1e-6)
+        assert 0 <= symbols.inputs.min() <= symbols.inputs[:-1].max() < part.size
 
 
 def test_equal_vocabularies_are_not_mapped() -> None:
