@@ -134,6 +134,13 @@ class TrainConfig(Checked):
         high=1e9,
         group=LEARN,
     )
+    teacher_weight: float = option(
+        0.5,
+        "Weight of the `teacher`'s probabilities in the loss; the rest is that of the text",
+        low=0,
+        high=1,
+        group=LEARN,
+    )
     steps: int = option(
         1000, "Optimizer steps", low=0, high=1 << 40, group=LENGTH, default_note=CHOSEN
     )

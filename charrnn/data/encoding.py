@@ -17,6 +17,7 @@ from charrnn.data.sketch import Sketch
 from charrnn.data.sources import SourceReader, Sources
 from charrnn.errors import TextError
 from charrnn.sampling.generate import unknown_error
+from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
 BLOCK = 1 << 20  # ids that are processed together
@@ -63,6 +64,7 @@ class EncodedSplit:
         train: The training part.
         valid: The held-out part.
         reader: What read the sources of the records, if they have any.
+        teachers: Models with this tokenizer whose probabilities are learned besides the text.
     """
 
     name: str
@@ -72,6 +74,7 @@ class EncodedSplit:
     train: Encoded
     valid: Encoded
     reader: SourceReader | None = None
+    teachers: tuple[SavedModel, ...] = ()
 
     @property
     def source(self) -> SourceConfig | None:

@@ -27,7 +27,7 @@ from torch.nn import functional
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
 from charrnn.errors import UsageError
-from charrnn.model.adaptive_softmax import Tail, log_probs, summed_loss
+from charrnn.model.adaptive_softmax import Tail, at_least_float32, log_probs, summed_loss
 from charrnn.model.attention import Attention
 from charrnn.model.cells.fast import run_layer
 from charrnn.model.cells.layer import RecurrentLayer, State
@@ -143,6 +143,11 @@ class CharRNN(nn.Module):
         """Map (..., hidden_size) to logits (..., vocab_size), or log probabilities if adaptive."""
         head = self._head(values)
         return log_probs(head, self._tails, values) if self.tails else head
+
+    def log_probs(self, values: Tensor) -> Tensor:
+        """Map (..., hidden_size) to log probabilities (..., vocab_size), at least in float32."""
+        logits = at_least_float32(self.logits(values))
+        return logits if self.tails else functional.log_softmax(logits, dim=-1)
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
         """Return the summed negative log likelihood in nats.

@@ -54,11 +54,15 @@ class RunRecord:
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
     def sources(self) -> dict[str, Any]:
-        """Return the paths of the run's text: "texts", "valid" and "encoding"; empty if unknown."""
+        """Return the paths of the run's text: "texts", "valid" and "encoding"; empty if unknown.
+
+        A run with a teacher also has that: "teacher", the paths of its models, joined by "+".
+        """
         found = self.read().get("sources")
         if not isinstance(found, dict):
             return {}
         lists = [found.get("texts"), found.get("valid")]
         if not all(isinstance(one, list) and all(isinstance(p, str) for p in one) for one in lists):
             return {}
-        return found if isinstance(found.get("encoding"), str) else {}
+        others = [found.get("encoding"), found.get("teacher", "")]
+        return found if all(isinstance(one, str) for one in others) else {}

@@ -33,6 +33,7 @@ class RunInputs:
         requested: The options that the run depends on; see `TrainRequest.requested`.
         start: The model to start from, if any.
         source_start: The model that what reads the sources starts from, if any.
+        teachers: The models to learn from besides the text, if any.
         text: The text, split; the targets if it consists of pairs.
         notes: Messages for the user.
         sources: The sources of the text's records, if they have any.
@@ -45,6 +46,7 @@ class RunInputs:
     notes: tuple[str, ...]
     sources: TextSplit | None = None
     source_start: SavedModel | None = None
+    teachers: tuple[SavedModel, ...] = ()
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return what has to be the same in all processes, by the name that an error uses."""
@@ -88,8 +90,20 @@ def read_inputs(
         stack.enter_context(folder.lock())
     start = load_model(request.init_from) if request.init_from else None
     other = load_model(request.init_source_from) if request.init_source_from else None
-    requested = request.requested(start.sha256 if start else None, other.sha256 if other else None)
-    return RunInputs(folder, requested, start, split, notes, sources, other)
+    teachers = tuple(map(load_model, teacher_paths(request.teacher)))
+    requested = request.requested(
+        start.sha256 if start else None,
+        other.sha256 if other else None,
+        "+".join(one.sha256 for one in teachers) or None,
+    )
+    return RunInputs(folder, requested, start, split, notes, sources, other, teachers)
+
+
+def teacher_paths(name: str | None) -> list[Path]:
+    """Return the models that a teacher consists of; their names are joined by "+"."""
+    if name is None:
+        return []
+    return [Path(name)] if Path(name).exists() else list(map(Path, name.split("+")))
 
 
 def resumed(request: TrainRequest) -> TrainRequest:
@@ -120,6 +134,7 @@ def resumed(request: TrainRequest) -> TrainRequest:
         texts=request.texts or tuple(sources["texts"]),
         valid=request.valid or tuple(sources.get("valid", ())),
         encoding=sources.get("encoding", request.encoding),
+        teacher=request.teacher or sources.get("teacher") or None,
         out=request.resume,
         resume=None,
         settings=settings,
@@ -133,7 +148,7 @@ def _completed(then: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any
     if is_extended(then, now):  # one of the lengths replaces another
         values = {name: one for name, one in values.items() if name not in LENGTHS or name in now}
     own = {name: values.pop(name, None) for name in OWN_FIELDS}
-    for name in ("init_from", "init_source_from"):
+    for name in ("init_from", "init_source_from", "teacher"):
         values.pop(name, None)
     return own, values
 

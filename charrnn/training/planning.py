@@ -280,9 +280,9 @@ def _shape_of_base(
     return ModelConfig(**kept)
 
 
-def other_than_base(name: str, value: Any) -> UsageError:
-    """Return the error for a setting that differs from that of the model to start from."""
-    return UsageError(f"`{name}` cannot differ from the `init_from` model's, which is {value}.")
+def other_than_base(name: str, value: Any, role: str = "init_from") -> UsageError:
+    """Return the error for a setting that differs from that of the model with a role."""
+    return UsageError(f"`{name}` cannot differ from the `{role}` model's, which is {value}.")
 
 
 def mean_length(config: TrainConfig) -> float:

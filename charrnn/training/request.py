@@ -10,7 +10,15 @@ from charrnn.config.fields import Checked, argument, option, settings_of
 from charrnn.config.model import MODEL, ModelConfig
 from charrnn.config.presets import PRESET_MEANINGS, PRESETS
 from charrnn.config.source import SOURCE, SourceConfig
-from charrnn.config.training import DATA, LENGTH, REPORT, TrainConfig, check_settings, source_config
+from charrnn.config.training import (
+    DATA,
+    LEARN,
+    LENGTH,
+    REPORT,
+    TrainConfig,
+    check_settings,
+    source_config,
+)
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
 
@@ -57,6 +65,12 @@ class TrainRequest(Checked):
         group=SOURCE,
         metavar="MODEL",
     )
+    teacher: str | None = option(
+        None,
+        "Distillation: also learn the probabilities that this model gives, or the mean of several",
+        group=LEARN,
+        metavar="MODEL[+MODEL]",
+    )
     valid: tuple[str, ...] = option(
         (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"
     )
@@ -87,6 +101,8 @@ class TrainRequest(Checked):
         source = source_config(self.settings)
         if self.init_source_from is not None and (source is None or source.source != "text"):
             raise UsageError("`init_source_from` needs `source` text.")
+        if self.teacher is not None and source is not None:
+            raise UsageError("`teacher` cannot be used with `source`.", "Leave one out.")
         if self.init_from is not None and source is not None and source.target == "label":
             hint = "For what reads the source, use `init_source_from`."
             raise UsageError("`init_from` cannot be used with `target` label.", hint)
@@ -116,6 +132,7 @@ class TrainRequest(Checked):
             "bptt": given.get("batcher") == "random" and "`batcher` random, which cuts windows",
             "activation": "activation" not in spec.gates.values() and f"`cell` {cell}",
             "forget_bias": not spec.forget_bias and f"`cell` {cell}, which has no such gate",
+            "teacher_weight": not (self.teacher or self.resume) and "the text alone: give a `teacher`",
         }
         defaults = vars(ModelConfig()) | vars(TrainConfig())
         for name, other in ignored.items():
@@ -135,6 +152,8 @@ class TrainRequest(Checked):
         own = {name: value for name, value in options.items() if name in names}
         for name in own.keys() & {"out", "init_from", "init_source_from", "resume"}:
             own[name] = None if own[name] is None else Path(own[name])
+        if isinstance(own.get("teacher"), Path):
+            own["teacher"] = str(own["teacher"])
         if "valid" in own:
             own["valid"] = _paths(own["valid"])
         settings = {name: value for name, value in options.items() if name not in names}
@@ -146,7 +165,10 @@ class TrainRequest(Checked):
         return self.epochs is None and "steps" not in self.settings
 
     def requested(
-        self, init_from: str | None = None, init_source_from: str | None = None
+        self,
+        init_from: str | None = None,
+        init_source_from: str | None = None,
+        teacher: str | None = None,
     ) -> dict[str, Any]:
         """Return the options that the run depends on, as JSON values.
 
@@ -155,6 +177,7 @@ class TrainRequest(Checked):
         Args:
             init_from: SHA-256 of the model to start from.
             init_source_from: SHA-256 of the model that what reads the sources starts from.
+            teacher: SHA-256 of the teacher's models, joined by "+".
         """
         values = {
             "preset": self.preset,
@@ -162,6 +185,7 @@ class TrainRequest(Checked):
             "seconds": self.seconds,
             "init_from": init_from,
             "init_source_from": init_source_from,
+            "teacher": teacher,
         }
         return {name: one for name, one in values.items() if one is not None} | dict(self.settings)
 

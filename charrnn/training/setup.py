@@ -5,12 +5,12 @@ both to the others.
 """
 
 import os
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn.config.model import ModelConfig
-from charrnn.data.encoding import EncodedSplit, count, unknown_characters
+from charrnn.data.encoding import EncodedSplit, count
 from charrnn.data.id_cache import encode_cached, encode_uncached
 from charrnn.data.sources import SourceReader
 from charrnn.errors import UsageError
@@ -18,18 +18,16 @@ from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.precision import possible_precisions
-from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import SavedState
-from charrnn.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.tokenizers import tokenizer_from_dict
 from charrnn.training.events import Busy, Note, Planned, RunEvent, TextRead
 from charrnn.training.facts import session
-from charrnn.training.inputs import RunInputs
+from charrnn.training.inputs import RunInputs, teacher_paths
 from charrnn.training.plan import Estimate
 from charrnn.training.planning import (
     check_request,
     describe_device,
     make_plan,
-    other_than_base,
 )
 from charrnn.training.request import TrainRequest
 from charrnn.training.resume import (
@@ -44,14 +42,13 @@ from charrnn.training.resume import (
 from charrnn.training.run import Run
 from charrnn.training.sources import (
     encoder_weights,
-    learn_labels,
     new_reader,
     reader_from_dict,
     reader_to_dict,
     with_sources,
 )
+from charrnn.training.vocabulary import new_tokenizer
 
-MAX_NAMED = 20  # new characters that a note names
 MANY = 0.25  # of the held-out text, from which a note says that it stands in the training text
 
 RunSetup = Generator[RunEvent, None, Run | None]  # yields events and returns the run
@@ -168,20 +165,6 @@ def saved_reader(saved: SavedState) -> dict[str, Any] | None:
     return source and {"config": source, "tokenizer": saved.facts.get("source_tokenizer")}
 
 
-def new_tokenizer(
-    settings: Mapping[str, Any], inputs: RunInputs
-) -> tuple[Tokenizer, tuple[str, ...]]:
-    """Return a tokenizer, trained or extended from that of the model to start from, and notes."""
-    if inputs.start is not None:
-        _check_vocabulary_stays(inputs.start, settings)
-        return _extended_tokenizer(inputs.start, inputs)
-    kind, size = settings.get("tokenizer", "char"), settings.get("vocab_size")
-    units = inputs.text.train.units("Learning the vocabulary")
-    if settings.get("target") == "label":
-        return learn_labels(inputs.text), ()
-    return train_tokenizer(kind, units, size), ()
-
-
 def encode(shared: SharedSetup, inputs: RunInputs, *, keep: bool) -> EncodedSplit:
     """Encode both parts of the text, into the run's folder if `keep`, or else temporary files."""
     tokenizer, reader = tokenizer_from_dict(shared.tokenizer), reader_from_dict(shared.reader)
@@ -191,6 +174,7 @@ def encode(shared: SharedSetup, inputs: RunInputs, *, keep: bool) -> EncodedSpli
         data = encode_cached(tokenizer, inputs.text, folder.ids)
     else:
         data = encode_uncached(tokenizer, inputs.text)
+    data = replace(data, teachers=inputs.teachers)
     if reader is None or inputs.sources is None:
         return data
     return with_sources(data, inputs.sources, reader, folder.source_ids if keep else None)
@@ -234,6 +218,7 @@ def record(request: TrainRequest, run: Run) -> None:
                     "texts": [_absolute(path) for path in request.texts],
                     "valid": [_absolute(path) for path in request.valid],
                     "encoding": request.encoding,
+                    "teacher": "+".join(map(_absolute, map(str, teacher_paths(request.teacher)))),
                 },
                 "sessions": before if before and run.trainer.finished else [*before, own],
             }
@@ -265,25 +250,3 @@ def _check_has_sources(base: ModelConfig | None, reader: SourceReader | None) ->
         raise UsageError(
             "The texts of the `init_from` model depend on a source.", f"Say `source` {kind}."
         )
-
-
-def _check_vocabulary_stays(start: SavedModel, settings: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if the request is for another tokenizer than the start model's."""
-    kept = {"tokenizer": start.tokenizer.kind, "vocab_size": start.tokenizer.size}
-    for name in kept:
-        if settings.get(name) not in (None, kept[name]):
-            raise other_than_base(name, kept[name])
-
-
-def _extended_tokenizer(start: SavedModel, inputs: RunInputs) -> tuple[Tokenizer, tuple[str, ...]]:
-    """Extend a model's vocabulary by the text's new characters; old symbols keep their ids."""
-    units = inputs.text.train.units("Comparing the vocabulary")
-    new = unknown_characters(start.tokenizer, units)
-    if not new:
-        return start.tokenizer, ()
-    if not isinstance(start.tokenizer, CharTokenizer):
-        raise UsageError(f"A {start.tokenizer.kind} vocabulary cannot be extended.")
-    named = " ".join(repr(character) for character in new[:MAX_NAMED])
-    more = f" and {len(new) - MAX_NAMED} more" if len(new) > MAX_NAMED else ""
-    note = f"New to the model, added to its vocabulary: {named}{more}"
-    return start.tokenizer.extended("".join(new)), (note,)

@@ -14,9 +14,10 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch, shard
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN, detach
-from charrnn.model.shapes import TABLES
+from charrnn.model.shapes import TABLES, state_shapes
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.optimizer import Optimizer
+from charrnn.training.teacher import Teacher, distillation_loss
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class StepResult:
     """The result of one step.
 
     Attributes:
-        loss: Nats per token of the batch.
+        loss: What is minimised, in nats per token of the batch.
         grad_norm: Norm of the whole gradient before clipping.
         carried: The state for the next batch, detached.
     """
@@ -55,7 +56,7 @@ def train_step(
         gradients: Computes the gradients of its model, which is in training mode.
         optimizer: Updates the model's weights.
         batch: The whole batch, of which `gradients` takes this process's shard.
-        state: The model's state before the shard; None is zeros.
+        state: The model's state before the shard, and its teacher's; None is zeros.
         config: How to clip gradients.
         lr: Learning rate of this step.
     """
@@ -83,6 +84,7 @@ class GradientComputer:
         group: The processes among which a batch's rows are sharded.
         accumulation_steps: Parts of a shard that are computed one after the other, to save memory.
             Gradients are synchronised once, after the last part.
+        teacher: What the model learns from besides the text, if anything.
     """
 
     def __init__(
@@ -92,10 +94,11 @@ class GradientComputer:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         group: ProcessGroup = ALONE,
         accumulation_steps: int = 1,
+        teacher: Teacher | None = None,
     ) -> None:
         self.model, self.scaler, self.autocast = model, scaler, autocast
         self.group, self.accumulation_steps = group, accumulation_steps
-        self.module: nn.Module = BatchLoss(model)
+        self.module: nn.Module = BatchLoss(model, teacher)
         if group.size > 1:
             # It would send whole tables; `_gather_rows` sends the rows that have a gradient.
             parallel = nn.parallel.DistributedDataParallel
@@ -108,7 +111,7 @@ class GradientComputer:
         """Compute the gradients of a batch and leave them in the model's parameters.
 
         Returns:
-            The batch's nats per token, and this process's carried state.
+            The batch's loss in nats per token, and this process's carried state.
         """
         own = batch.shard(self.group.rank, self.group.size)
         rows, tokens = len(own.inputs), batch.tokens
@@ -138,27 +141,49 @@ class GradientComputer:
 
 
 class BatchLoss(nn.Module):
-    """A model and its loss as one module, as DistributedDataParallel needs it."""
+    """A model and its loss as one module, as DistributedDataParallel needs it.
 
-    def __init__(self, model: CharRNN) -> None:
+    The teacher, whose weights stay as they are, is not a part of the module.
+    """
+
+    def __init__(self, model: CharRNN, teacher: Teacher | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.teacher = model, teacher
 
     def forward(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Return the summed nats of the batch's targets, and the detached state to carry over.
+        """Return the summed loss of the batch's targets, and the detached state to carry over.
 
         Records with sources are never cut, so that they have no state to carry over.
+
+        Args:
+            batch: The batch.
+            state: The model's state, followed by the teacher's; None at the start of a text.
         """
         if batch.source is not None:
             values, _ = self.model.hidden(batch.inputs, self.model.begin(*batch.source))
             return self.model.loss(values, batch.targets), ()
-        values, carried = self.model.hidden(batch.inputs[:, : batch.carry_at], state)
-        if batch.carry_at < batch.inputs.shape[1]:  # the next window begins inside this one
-            rest, _ = self.model.hidden(batch.inputs[:, batch.carry_at :], carried)
-            values = torch.cat([values, rest], dim=1)
-        scored = slice(batch.scored_from, None)
-        loss = self.model.loss(values[:, scored], batch.targets[:, scored])
-        return loss, detach(carried)
+        own = len(state_shapes(self.model.config))
+        values, carried = _run_over(self.model.hidden, batch, state and state[:own])
+        targets = batch.targets[:, batch.scored_from :]
+        if self.teacher is None:
+            return self.model.loss(values, targets), detach(carried)
+        wanted, after = _run_over(self.teacher.probabilities, batch, state and state[own:])
+        found = self.model.log_probs(values)
+        loss = distillation_loss(found, targets, wanted, self.teacher.weight)
+        return loss, (*detach(carried), *after)
+
+
+def _run_over(
+    predict: Callable[[Tensor, State | None], tuple[Tensor, State]],
+    batch: Batch,
+    state: State | None,
+) -> tuple[Tensor, State]:
+    """Return what `predict` gives for the scored part of a batch, and the state to carry over."""
+    values, carried = predict(batch.inputs[:, : batch.carry_at], state)
+    if batch.carry_at < batch.inputs.shape[1]:  # the next window begins inside this one
+        rest, _ = predict(batch.inputs[:, batch.carry_at :], carried)
+        values = torch.cat([values, rest], dim=1)
+    return values[:, batch.scored_from :], carried
 
 
 def _gather_rows(table: Tensor, group: ProcessGroup) -> None:

@@ -31,6 +31,7 @@ from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage, learning_rate
 from charrnn.training.sharding import check_shards, rank_key, seed_dropout
 from charrnn.training.step import GradientComputer, StepResult, join_rows, train_step
+from charrnn.training.teacher import build_teacher
 from charrnn.training.validation import ShouldStop, score_unless_stopped
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -77,8 +78,9 @@ class Trainer:
             growth_interval=SCALE_GROWTH_STEPS,
             enabled=precision == "fp16",
         )
+        self.teacher = build_teacher(data.teachers, config.teacher_weight, model.device)
         self.gradients = GradientComputer(
-            model, self.scaler, self.autocast, group, config.accumulate
+            model, self.scaler, self.autocast, group, config.accumulate, self.teacher
         )
         self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None
@@ -278,8 +280,9 @@ class Trainer:
         names = [str(index) for index in range(len(tensors))]  # a file does not keep their order
         carried = tuple(tensors[name].to(self.model.device) for name in names)
         rows = self.batcher.batch_size
-        shapes = [tensor.shape for tensor in self.model.initial_state(rows)]
-        if carried and [tensor.shape for tensor in carried] != shapes:
+        zeros = self.model.initial_state(rows)
+        zeros += () if self.teacher is None else self.teacher.initial_state(rows)
+        if carried and [one.shape for one in carried] != [zero.shape for zero in zeros]:
             raise ValueError("The carried state does not fit the model.")
         own = shard(rows, self.group.rank, self.group.size)
         own = own if own.start < own.stop else slice(1)  # any state suits a row without targets
