@@ -24,6 +24,7 @@ from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import (
     counted,
+    described_shape,
     format_duration,
     format_megabytes,
     model_features,
@@ -225,11 +226,12 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         write_json(facts | {"model": plan.model.to_dict(), "train": plan.train.to_dict()})
         return
     model, train = plan.model, plan.train
-    shape = f"{model.cell} {model.num_layers} x {model.hidden_size}, dropout {model.dropout:g}"
+    shape = f"{described_shape(model)}, dropout {model.dropout:g}"
     batches = f"{train.batch_size} x {train.seq_len}, {train.optimizer}, learning rate {train.lr:g}"
     rows = [
         ("model", ", ".join([shape, *model_features(vars(model))])),
         ("training", batches),
+        *([("teacher", " + ".join(map(described_shape, event.teachers)))] * bool(event.teachers)),
         ("device", f"{estimate.device}, {plan.precision}"),
         ("size", describe_size(plan.model)),
         ("memory", f"about {format_megabytes(estimate.memory_bytes or 0)} besides torch itself"),

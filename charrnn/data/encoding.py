@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.config.model import ModelConfig
 from charrnn.config.source import SourceConfig
 from charrnn.data.formats import PLAIN, TextFormat
 from charrnn.data.mapped import release_pages
@@ -85,6 +86,11 @@ class EncodedSplit:
     def source_tokenizer(self) -> Tokenizer | None:
         """The tokenizer of the sources, if there are any and they are texts or labels."""
         return None if self.reader is None else self.reader.tokenizer
+
+    @property
+    def teacher_shapes(self) -> tuple[ModelConfig, ...]:
+        """The shapes of the models whose probabilities are learned."""
+        return tuple(one.config for one in self.teachers)
 
     def tokenizers(self) -> dict[str, Any]:
         """Return the tokenizers as JSON values."""

@@ -23,6 +23,10 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
         ("trained on", f"{text.get('name')}, {characters:,} characters{passes}"),
         ("step", f"{facts.get('step', 0):,}"),
     ]
+    if teachers := facts.get("teachers"):
+        weight = facts["train"]["teacher_weight"]
+        named = ", ".join(one[:12] for one in teachers)
+        rows.append(("teacher", f"{counted(len(teachers), 'model')}, weight {weight:g}: {named}"))
     if records := facts.get("train", {}).get("records"):
         rows.append(("records", f"{records}, each from zero state"))
     if source := config.get("source"):

@@ -15,7 +15,7 @@ from charrnn.model.shapes import describe_size
 from charrnn.terminal.console import hanging, stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import counted, format_duration, model_features
+from charrnn.terminal.tables import counted, described_shape, format_duration, model_features
 from charrnn.training.events import (
     Busy,
     Evaluated,
@@ -142,11 +142,13 @@ class TrainingProgress:
     def show_plan(self, event: Planned) -> None:
         """Write what will be trained, and how."""
         plan, model, train = event.plan, event.plan.model, event.plan.train
-        shape = f"{model.cell} {model.num_layers} x {model.hidden_size}"
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
         parameters = describe_size(model)
-        self.say(f"Model   {', '.join([shape, parameters, *features])}", INDENT)
+        self.say(f"Model   {', '.join([described_shape(model), parameters, *features])}", INDENT)
+        if teachers := [described_shape(one) for one in event.teachers]:
+            weight = f"weight {train.teacher_weight:g} in the loss"
+            self.say(f"Teacher {' + '.join(teachers)}, {weight}", INDENT)
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)
         start = train.seq_len_start
         seq_len = f"{start} to {train.seq_len}" if start else train.seq_len

@@ -12,7 +12,7 @@ from typing import Any
 
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.split import TextSplit
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import ModelFileError, TextError, UsageError
 
 Request = Mapping[str, Any]
 
@@ -59,10 +59,12 @@ def check_same_run(
     Raises:
         UsageError: The options differ; the message names every difference.
         TextError: The text differs.
+        ModelFileError: The teacher's models differ.
     """
     then = facts["request"]
     free = REPORTING | LENGTH | (KEPT - now.keys())
     free |= {"lr"} if is_extended(then, now) and "lr" in now else set()
+    _check_same_teacher(folder, then.get("teacher"), now.get("teacher"))
     names = sorted((then.keys() | now.keys()) - free)
     if names := [name for name in names if then.get(name) != now.get(name)]:
         changes = [
@@ -83,6 +85,22 @@ def check_same_run(
             f"`out` {shlex.quote(str(next_folder(folder)))} - or add `fresh` to start again with "
             "it; the old run is moved aside, not deleted.",
         )
+
+
+def _check_same_teacher(folder: Path, then: str | None, now: str | None) -> None:
+    """Raise `ModelFileError` if a run had a teacher and has another one now."""
+    if then and now and then != now:
+        raise ModelFileError(
+            f"The `teacher` of the run in {folder} has changed since it began (SHA-256 "
+            f"{_shortened(then)} then, {_shortened(now)} now).",
+            "Put its files back, or add `fresh` to start again with this one; the old run is moved "
+            "aside, not deleted.",
+        )
+
+
+def _shortened(digests: str) -> str:
+    """Return the beginnings of SHA-256s that are joined by "+"."""
+    return "+".join(f"{one[:12]}..." for one in digests.split("+"))
 
 
 def next_folder(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.config.model import ModelConfig
 from charrnn.errors import MachineError
 from charrnn.evaluation.score import Score
 from charrnn.training.plan import Estimate, Plan
@@ -48,10 +49,11 @@ class TextRead:
 
 @dataclass(frozen=True)
 class Planned:
-    """All settings are decided."""
+    """All settings are decided; `teachers` are the shapes of the models to learn from."""
 
     plan: Plan
     estimate: Estimate
+    teachers: tuple[ModelConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Trained:
 
     Attributes:
         step: Steps taken so far.
-        loss: Nats per token of this step's batch, with dropout.
+        loss: What is minimised, in nats per token of this step's batch, with dropout; with a
+            teacher, a part of it is the cross entropy to the teacher's probabilities.
         lr: Learning rate of this step.
         grad_norm: Norm of the gradient before clipping.
         tokens: Tokens seen so far in the whole run.

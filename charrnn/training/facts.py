@@ -88,7 +88,9 @@ def model_facts(
     plan: Plan, data: EncodedSplit, event: Evaluated, machine: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the facts that a model file holds about its training, as JSON values."""
+    teachers = [one.sha256 for one in data.teachers]
     return {
+        **({"teachers": teachers} if teachers else {}),
         "step": event.step,
         "epochs": round(plan.epochs * event.step / max(1, plan.train.steps), 3),
         "valid": event.score.to_dict(),

@@ -1,6 +1,6 @@
 """An estimate of the memory that training needs, made before anything is allocated."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
 
 from charrnn.config.cells import CELLS
@@ -20,7 +20,10 @@ FLOAT_BYTES = 4
 
 
 def memory_bytes(
-    model: ModelConfig, batches: Iterable[tuple[int, ...]], scored_tokens: int = 0
+    model: ModelConfig,
+    batches: Iterable[tuple[int, ...]],
+    scored_tokens: int = 0,
+    teachers: Sequence[ModelConfig] = (),
 ) -> int:
     """Estimate the bytes for weights, gradients and optimizer, and for a training step or scoring.
 
@@ -28,14 +31,21 @@ def memory_bytes(
         model: The shape of the network.
         batches: Rows and time steps of each shape of batch, and the length of its sources.
         scored_tokens: Tokens that are scored at once.
+        teachers: The shapes of the models to learn from.
     """
     weights = 4 * parameter_count(model)  # weights, gradients and two moving averages
     weights += 3 * table_size(model)  # the tables, and copies while they are saved
+    weights += sum(2 * (parameter_count(one) + table_size(one)) for one in teachers)
     # Scoring computes a probability for each symbol, and keeps this many copies of them.
     copies = 5 if model.adaptive else 3
     scoring = copies * min(scored_tokens * model.vocab_size, MAX_LOGITS)
     training = max(
-        rows * (_floats_per_row(model, steps) + _floats_of_source(model, steps, *length))
+        rows
+        * (
+            _floats_per_row(model, steps)
+            + _floats_of_source(model, steps, *length)
+            + _floats_of_teachers(teachers, steps)
+        )
         for rows, steps, *length in batches
     )
     return FLOAT_BYTES * (weights + max(scoring, training))
@@ -52,6 +62,18 @@ def _floats_per_row(model: ModelConfig, steps: int) -> int:
     per_step += 8 * hidden  # values, queries and attention outputs
     per_step += min(span + max(span, MIN_BLOCK), span + steps)  # mask of a step's window
     return steps * per_step + 4 * span * hidden  # memory before and after, and their gradients
+
+
+def _floats_of_teachers(teachers: Sequence[ModelConfig], steps: int) -> int:
+    """Return how many numbers a row takes for its teachers, which run one after the other.
+
+    They keep nothing for a backward pass but their probabilities, of which there are some copies.
+    """
+    per_step = [
+        one.hidden_size * (2 * len(CELLS[one.cell].gates) + 3) + 5 * one.vocab_size
+        for one in teachers
+    ]
+    return steps * max(per_step, default=0)
 
 
 def _floats_of_source(model: ModelConfig, steps: int, length: int = 0) -> int:

@@ -215,7 +215,7 @@ def _workload(
     batcher = make_batcher(train.ids, full_length, model.vocab_size, train.starts, train.sources)
     parts = group.size * config.accumulate
     shapes = {(-(-rows // parts), *steps) for rows, *steps in batcher.shapes()}
-    needed = memory_bytes(model, shapes, max_tokens(data.valid))
+    needed = memory_bytes(model, shapes, max_tokens(data.valid), data.teacher_shapes)
     return mean_length(config) / batcher.steps_per_epoch(), needed
 
 

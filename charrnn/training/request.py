@@ -132,12 +132,15 @@ class TrainRequest(Checked):
             "bptt": given.get("batcher") == "random" and "`batcher` random, which cuts windows",
             "activation": "activation" not in spec.gates.values() and f"`cell` {cell}",
             "forget_bias": not spec.forget_bias and f"`cell` {cell}, which has no such gate",
-            "teacher_weight": not (self.teacher or self.resume) and "the text alone: give a `teacher`",
         }
         defaults = vars(ModelConfig()) | vars(TrainConfig())
         for name, other in ignored.items():
             if other and given.get(name, defaults[name]) != defaults[name] and not self.init_from:
                 raise UsageError(f"`{name}` has no effect with {other}.", "Leave one out.")
+        weight = defaults["teacher_weight"]
+        alone = self.teacher is None and self.resume is None
+        if alone and given.get("teacher_weight", weight) != weight:
+            raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
 
     @classmethod
     def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:

@@ -14,6 +14,7 @@ from charrnn.data.encoding import EncodedSplit, count
 from charrnn.data.id_cache import encode_cached, encode_uncached
 from charrnn.data.sources import SourceReader
 from charrnn.errors import UsageError
+from charrnn.evaluation.overlap import training_overlap
 from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
@@ -100,23 +101,29 @@ def open_run(
         record(request, run)
         yield from continued(run, shared.saved)
         return run
-    if data.reader is None and (share := data.valid_overlap) >= MANY:
-        yield Note(
-            f"About {share:.0%} of the held-out text also stands in the training text, so that the "
-            "validation will look better than it is."
-        )
+    yield from (Note(note) for note in known_before(data))
     base = inputs.start.config if inputs.start else None
     if request.is_timed or plan_only:
         yield Busy("Measuring the speed of this machine")
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
     yield from (Note(note) for note in planned.notes)
-    yield Planned(planned.plan, planned.estimate)
+    yield Planned(planned.plan, planned.estimate, data.teacher_shapes)
     if plan_only:
         return None
     weights = first_weights(inputs, planned.plan.model)
     run = begin(inputs.folder, inputs.requested, planned, data, weights, group)
     record(request, run)
     return run
+
+
+def known_before(data: EncodedSplit) -> Iterator[str]:
+    """Yield what is said about a held-out text of which training or a teacher knows much."""
+    ends = "so that the validation will look better than it is."
+    if data.reader is None and (share := data.valid_overlap) >= MANY:
+        yield f"About {share:.0%} of the held-out text also stands in the training text, {ends}"
+    shares = [training_overlap(one, data.valid).share or 0.0 for one in data.teachers]
+    if (share := max(shares, default=0.0)) >= MANY:
+        yield f"The teacher was trained on about {share:.0%} of the held-out text, {ends}"
 
 
 def prepare_shared(
@@ -204,7 +211,8 @@ def continued(run: Run, saved: SavedState) -> Iterator[RunEvent]:
             f"It was started with {processes}. The batch is sharded differently now, so the result "
             "will differ slightly."
         )
-    yield Planned(run.plan, Estimate(describe_device(run.plan.train, run.group)))
+    estimate = Estimate(describe_device(run.plan.train, run.group))
+    yield Planned(run.plan, estimate, run.data.teacher_shapes)
 
 
 def record(request: TrainRequest, run: Run) -> None:
