@@ -18,6 +18,7 @@ from charrnn.data.sketch import Sketch
 from charrnn.data.sources import SourceReader, Sources
 from charrnn.errors import TextError
 from charrnn.sampling.generate import unknown_error
+from charrnn.storage.blend import SavedBlend
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
@@ -65,7 +66,7 @@ class EncodedSplit:
         train: The training part.
         valid: The held-out part.
         reader: What read the sources of the records, if they have any.
-        teachers: Models with this tokenizer whose probabilities are learned besides the text.
+        teacher: A model with this tokenizer whose probabilities are learned besides the text.
     """
 
     name: str
@@ -75,7 +76,7 @@ class EncodedSplit:
     train: Encoded
     valid: Encoded
     reader: SourceReader | None = None
-    teachers: tuple[SavedModel, ...] = ()
+    teacher: SavedModel | SavedBlend | None = None
 
     @property
     def source(self) -> SourceConfig | None:
@@ -89,8 +90,8 @@ class EncodedSplit:
 
     @property
     def teacher_shapes(self) -> tuple[ModelConfig, ...]:
-        """The shapes of the models whose probabilities are learned."""
-        return tuple(one.config for one in self.teachers)
+        """The shapes of the models of which the teacher consists, if there is one."""
+        return () if self.teacher is None else tuple(one.config for one in self.teacher.members)
 
     def tokenizers(self) -> dict[str, Any]:
         """Return the tokenizers as JSON values."""

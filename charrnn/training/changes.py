@@ -92,15 +92,10 @@ def _check_same_teacher(folder: Path, then: str | None, now: str | None) -> None
     if then and now and then != now:
         raise ModelFileError(
             f"The `teacher` of the run in {folder} has changed since it began (SHA-256 "
-            f"{_shortened(then)} then, {_shortened(now)} now).",
+            f"{then[:12]}... then, {now[:12]}... now).",
             "Put its files back, or add `fresh` to start again with this one; the old run is moved "
             "aside, not deleted.",
         )
-
-
-def _shortened(digests: str) -> str:
-    """Return the beginnings of SHA-256s that are joined by "+"."""
-    return "+".join(f"{one[:12]}..." for one in digests.split("+"))
 
 
 def next_folder(folder: Path) -> Path:

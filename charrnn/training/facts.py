@@ -88,7 +88,7 @@ def model_facts(
     plan: Plan, data: EncodedSplit, event: Evaluated, machine: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the facts that a model file holds about its training, as JSON values."""
-    teachers = [one.sha256 for one in data.teachers]
+    teachers = [] if data.teacher is None else [one.sha256 for one in data.teacher.members]
     return {
         **({"teachers": teachers} if teachers else {}),
         "step": event.step,

@@ -14,6 +14,7 @@ from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.storage.atomic import display_path
+from charrnn.storage.blend import SavedBlend, open_model
 from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
@@ -33,7 +34,7 @@ class RunInputs:
         requested: The options that the run depends on; see `TrainRequest.requested`.
         start: The model to start from, if any.
         source_start: The model that what reads the sources starts from, if any.
-        teachers: The models to learn from besides the text, if any.
+        teacher: The model to learn from besides the text, if any.
         text: The text, split; the targets if it consists of pairs.
         notes: Messages for the user.
         sources: The sources of the text's records, if they have any.
@@ -46,7 +47,7 @@ class RunInputs:
     notes: tuple[str, ...]
     sources: TextSplit | None = None
     source_start: SavedModel | None = None
-    teachers: tuple[SavedModel, ...] = ()
+    teacher: SavedModel | SavedBlend | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return what has to be the same in all processes, by the name that an error uses."""
@@ -90,20 +91,14 @@ def read_inputs(
         stack.enter_context(folder.lock())
     start = load_model(request.init_from) if request.init_from else None
     other = load_model(request.init_source_from) if request.init_source_from else None
-    teachers = tuple(map(load_model, teacher_paths(request.teacher)))
+    teacher = open_model(request.teacher) if request.teacher else None
+    notes += teacher.notes if isinstance(teacher, SavedBlend) else ()
     requested = request.requested(
         start.sha256 if start else None,
         other.sha256 if other else None,
-        "+".join(one.sha256 for one in teachers) or None,
+        teacher.sha256 if teacher else None,
     )
-    return RunInputs(folder, requested, start, split, notes, sources, other, teachers)
-
-
-def teacher_paths(name: str | None) -> list[Path]:
-    """Return the models that a teacher consists of; their names are joined by "+"."""
-    if name is None:
-        return []
-    return [Path(name)] if Path(name).exists() else list(map(Path, name.split("+")))
+    return RunInputs(folder, requested, start, split, notes, sources, other, teacher)
 
 
 def resumed(request: TrainRequest) -> TrainRequest:

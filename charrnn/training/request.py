@@ -67,7 +67,7 @@ class TrainRequest(Checked):
     )
     teacher: str | None = option(
         None,
-        "Distillation: also learn the probabilities that this model gives, or the mean of several",
+        "Distillation: also learn the probabilities that this model, or this blend, gives",
         group=LEARN,
         metavar="MODEL[+MODEL]",
     )
@@ -180,7 +180,7 @@ class TrainRequest(Checked):
         Args:
             init_from: SHA-256 of the model to start from.
             init_source_from: SHA-256 of the model that what reads the sources starts from.
-            teacher: SHA-256 of the teacher's models, joined by "+".
+            teacher: SHA-256 of the model, or the blend, to learn from.
         """
         values = {
             "preset": self.preset,

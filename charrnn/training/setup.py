@@ -19,11 +19,12 @@ from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.precision import possible_precisions
+from charrnn.storage.blend import blend_parts
 from charrnn.storage.run_folder import SavedState
 from charrnn.tokenizers import tokenizer_from_dict
 from charrnn.training.events import Busy, Note, Planned, RunEvent, TextRead
 from charrnn.training.facts import session
-from charrnn.training.inputs import RunInputs, teacher_paths
+from charrnn.training.inputs import RunInputs
 from charrnn.training.plan import Estimate
 from charrnn.training.planning import (
     check_request,
@@ -121,7 +122,8 @@ def known_before(data: EncodedSplit) -> Iterator[str]:
     ends = "so that the validation will look better than it is."
     if data.reader is None and (share := data.valid_overlap) >= MANY:
         yield f"About {share:.0%} of the held-out text also stands in the training text, {ends}"
-    shares = [training_overlap(one, data.valid).share or 0.0 for one in data.teachers]
+    members = () if data.teacher is None else data.teacher.members
+    shares = [training_overlap(one, data.valid).share or 0.0 for one in members]
     if (share := max(shares, default=0.0)) >= MANY:
         yield f"The teacher was trained on about {share:.0%} of the held-out text, {ends}"
 
@@ -181,7 +183,7 @@ def encode(shared: SharedSetup, inputs: RunInputs, *, keep: bool) -> EncodedSpli
         data = encode_cached(tokenizer, inputs.text, folder.ids)
     else:
         data = encode_uncached(tokenizer, inputs.text)
-    data = replace(data, teachers=inputs.teachers)
+    data = replace(data, teacher=inputs.teacher)
     if reader is None or inputs.sources is None:
         return data
     return with_sources(data, inputs.sources, reader, folder.source_ids if keep else None)
@@ -226,7 +228,7 @@ def record(request: TrainRequest, run: Run) -> None:
                     "texts": [_absolute(path) for path in request.texts],
                     "valid": [_absolute(path) for path in request.valid],
                     "encoding": request.encoding,
-                    "teacher": "+".join(map(_absolute, map(str, teacher_paths(request.teacher)))),
+                    "teacher": _absolute_teacher(request.teacher),
                 },
                 "sessions": before if before and run.trainer.finished else [*before, own],
             }
@@ -235,6 +237,11 @@ def record(request: TrainRequest, run: Run) -> None:
 
 def _absolute(path: str) -> str:
     return path if path == "-" else os.path.abspath(path)  # noqa: PTH100 (keeps symbolic links)
+
+
+def _absolute_teacher(name: str | None) -> str:
+    """Return the name of a model or a blend with absolute paths; empty if there is none."""
+    return "+".join(map(_absolute, blend_parts(name))) if name else ""
 
 
 def text_read(data: EncodedSplit) -> TextRead:

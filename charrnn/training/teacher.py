@@ -13,30 +13,32 @@ student's does, and stands behind it in one tuple, so that both are cut into row
 restored together.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from charrnn.data.batching.base import NO_TARGET
+from charrnn.evaluation.networks import Network, network_of
 from charrnn.model.cells.layer import State
-from charrnn.model.network import CharRNN, from_weights
-from charrnn.model.shapes import state_shapes
+from charrnn.storage.blend import SavedBlend
 from charrnn.storage.model_file import SavedModel
 
 
 class Teacher:
-    """Models whose mean probabilities a student learns. They are not trained, and have no dropout.
+    """A model, or a blend of several, whose probabilities a student learns. It is not trained.
 
     Args:
-        models: The models, at least one, on the student's device.
+        network: The model, on the student's device.
         weight: Weight of the teacher's probabilities in the loss, 0 to 1; the rest is the text's.
     """
 
-    def __init__(self, models: Iterable[CharRNN], weight: float) -> None:
-        self.models = [model.eval().requires_grad_(False) for model in models]
-        self.weight = weight
+    def __init__(self, network: Network, weight: float) -> None:
+        self.network, self.weight = network.eval().requires_grad_(False), weight
+
+    @classmethod
+    def of(cls, saved: SavedModel | SavedBlend, weight: float, device: torch.device) -> "Teacher":
+        """Return the teacher that a saved model is, on a device."""
+        return cls(network_of(saved).to(device), weight)
 
     @torch.no_grad()
     def probabilities(self, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -49,27 +51,12 @@ class Teacher:
         Returns:
             Probabilities (batch, time, vocab_size) in float32, and the state after the last step.
         """
-        total, after, begin = None, list[Tensor](), 0
-        for model in self.models:
-            end = begin + len(state_shapes(model.config))
-            values, own = model.hidden(ids, None if state is None else state[begin:end])
-            probabilities = model.log_probs(values).exp_()
-            total = probabilities if total is None else total.add_(probabilities)
-            after, begin = [*after, *own], end
-        assert total is not None
-        return total.div_(len(self.models)), tuple(after)
+        logits, after = self.network(ids, state)
+        return logits.float().softmax(dim=-1), after
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
-        return tuple(one for model in self.models for one in model.initial_state(batch))
-
-
-def build_teacher(
-    models: Iterable[SavedModel], weight: float, device: torch.device
-) -> Teacher | None:
-    """Return the teacher that saved models are together, on a device; None if there are none."""
-    found = [from_weights(one.config, one.weights).to(device) for one in models]
-    return Teacher(found, weight) if found else None
+        return self.network.initial_state(batch)
 
 
 def distillation_loss(log_probs: Tensor, targets: Tensor, teacher: Tensor, weight: float) -> Tensor:

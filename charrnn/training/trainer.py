@@ -31,7 +31,7 @@ from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage, learning_rate
 from charrnn.training.sharding import check_shards, rank_key, seed_dropout
 from charrnn.training.step import GradientComputer, StepResult, join_rows, train_step
-from charrnn.training.teacher import build_teacher
+from charrnn.training.teacher import Teacher
 from charrnn.training.validation import ShouldStop, score_unless_stopped
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -78,7 +78,9 @@ class Trainer:
             growth_interval=SCALE_GROWTH_STEPS,
             enabled=precision == "fp16",
         )
-        self.teacher = build_teacher(data.teachers, config.teacher_weight, model.device)
+        self.teacher = None
+        if data.teacher is not None:
+            self.teacher = Teacher.of(data.teacher, config.teacher_weight, model.device)
         self.gradients = GradientComputer(
             model, self.scaler, self.autocast, group, config.accumulate, self.teacher
         )

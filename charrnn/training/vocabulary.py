@@ -5,6 +5,7 @@ from typing import Any
 
 from charrnn.data.encoding import unknown_characters
 from charrnn.errors import UsageError
+from charrnn.storage.blend import SavedBlend
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import CharTokenizer, Tokenizer, train_tokenizer
 from charrnn.training.inputs import RunInputs
@@ -18,8 +19,8 @@ def new_tokenizer(
     settings: Mapping[str, Any], inputs: RunInputs
 ) -> tuple[Tokenizer, tuple[str, ...]]:
     """Return the tokenizer of a new run, and notes."""
-    if inputs.teachers:
-        return _teacher_tokenizer(inputs, settings)
+    if inputs.teacher is not None:
+        return _teacher_tokenizer(inputs.teacher, inputs, settings)
     if inputs.start is not None:
         _check_vocabulary_stays(inputs.start, settings, "init_from")
         return _extended_tokenizer(inputs.start, inputs)
@@ -31,25 +32,23 @@ def new_tokenizer(
 
 
 def _teacher_tokenizer(
-    inputs: RunInputs, settings: Mapping[str, Any]
+    teacher: SavedModel | SavedBlend, inputs: RunInputs, settings: Mapping[str, Any]
 ) -> tuple[Tokenizer, tuple[str, ...]]:
     """Return the tokenizer of the teacher, which the student shares."""
-    first, *others = inputs.teachers
-    if any(one.config.source is not None for one in inputs.teachers):
+    if teacher.source is not None:
         raise UsageError("A `teacher` whose texts depend on a source cannot be used.")
-    wanted = first.tokenizer.to_dict()
-    _check_vocabulary_stays(first, settings, "teacher")
-    if any(one.tokenizer.to_dict() != wanted for one in others):
-        raise UsageError("The models of `teacher` have different vocabularies.")
-    if inputs.start is not None and inputs.start.tokenizer.to_dict() != wanted:
+    _check_vocabulary_stays(teacher, settings, "teacher")
+    if inputs.start is not None and inputs.start.tokenizer != teacher.tokenizer:
         raise UsageError("The models of `teacher` and `init_from` have different vocabularies.")
     units = inputs.text.train.units("Comparing the vocabulary")
-    unknown = unknown_characters(first.tokenizer, units)
+    unknown = unknown_characters(teacher.tokenizer, units)
     what = "Unknown to the teacher, and so not told apart by its student"
-    return first.tokenizer, (f"{what}: {_named(unknown)}",) if unknown else ()
+    return teacher.tokenizer, (f"{what}: {_named(unknown)}",) if unknown else ()
 
 
-def _check_vocabulary_stays(model: SavedModel, settings: Mapping[str, Any], role: str) -> None:
+def _check_vocabulary_stays(
+    model: SavedModel | SavedBlend, settings: Mapping[str, Any], role: str
+) -> None:
     """Raise `UsageError` if the request is for another tokenizer than a model's."""
     kept = {"tokenizer": model.tokenizer.kind, "vocab_size": model.tokenizer.size}
     for name in kept:
