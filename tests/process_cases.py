@@ -40,6 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
     "records": {"records": "lines"},
     "few long records": {"records": "lines", "batch_size": 1, "seq_len": 64},
     "pairs": {"records": "lines", "source": "text"},
+    "teacher": {"teacher": "gru", "accumulate": 2},
+    "teacher, records": {"teacher": "lstm", "records": "lines"},
     "clipped": {"clip_norm": 0.05, "clip_value": 0.01},
 }
 RECORDS = "the cat\nsat\non the mat where a dog ran to the hat, and the cat sat on\na\ndog\n"
@@ -156,6 +158,7 @@ main()
 
 def trained(name: str, group: Any) -> dict[str, Any]:
     """Train a case; return losses, the first gradients, the weights, the score and the state."""
+    from models import saved
     from small_runs import SETTINGS, TEXT, read
 
     from charrnn.config.model import ModelConfig
@@ -168,6 +171,7 @@ def trained(name: str, group: Any) -> dict[str, Any]:
     from charrnn.training.trainer import Trainer
 
     settings = SETTINGS | {"batch_size": ROWS, "steps": STEPS} | CASES[name]
+    teacher = settings.pop("teacher", None)
     shape = {
         key: value for key, value in settings.items() if key in ModelConfig.__dataclass_fields__
     }
@@ -183,6 +187,8 @@ def trained(name: str, group: Any) -> dict[str, Any]:
                 replace(part, sources=Sources(part.ids, part.starts, ())) for part in (train, valid)
             )
         data = replace(data, format=lines, train=train, valid=valid)
+    if teacher is not None:
+        data = replace(data, teacher=saved(data.tokenizer, cell=teacher, ngram_embedding=3, ngram_rows=16))
     config = TrainConfig(**rest)
     model = build(ModelConfig(vocab_size=data.tokenizer.size, **shape), config.seed)
     trainer = Trainer(model, data, config, "fp32", group)

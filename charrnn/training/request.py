@@ -101,8 +101,7 @@ class TrainRequest(Checked):
         source = source_config(self.settings)
         if self.init_source_from is not None and (source is None or source.source != "text"):
             raise UsageError("`init_source_from` needs `source` text.")
-        if self.teacher is not None and source is not None:
-            raise UsageError("`teacher` cannot be used with `source`.", "Leave one out.")
+        self._check_teacher()
         if self.init_from is not None and source is not None and source.target == "label":
             hint = "For what reads the source, use `init_source_from`."
             raise UsageError("`init_from` cannot be used with `target` label.", hint)
@@ -119,6 +118,15 @@ class TrainRequest(Checked):
         if self.valid and "valid_fraction" in self.settings:
             message = "`valid` and `valid_fraction` both say what is held out."
             raise UsageError(message, "Give one of them.")
+
+    def _check_teacher(self) -> None:
+        """Raise `UsageError` for a teacher of pairs, or a teacher's weight without a teacher."""
+        if self.teacher is not None and self.settings.get("source") is not None:
+            raise UsageError("`teacher` cannot be used with `source`.", "Leave one out.")
+        usual = TrainConfig().teacher_weight
+        alone = self.teacher is None and self.resume is None
+        if alone and self.settings.get("teacher_weight", usual) != usual:
+            raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
 
     def _refuse_ignored(self) -> None:
         """Raise `UsageError` if a setting would have no effect together with another one.
@@ -137,10 +145,6 @@ class TrainRequest(Checked):
         for name, other in ignored.items():
             if other and given.get(name, defaults[name]) != defaults[name] and not self.init_from:
                 raise UsageError(f"`{name}` has no effect with {other}.", "Leave one out.")
-        weight = defaults["teacher_weight"]
-        alone = self.teacher is None and self.resume is None
-        if alone and given.get("teacher_weight", weight) != weight:
-            raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
 
     @classmethod
     def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:

@@ -164,13 +164,19 @@ class BatchLoss(nn.Module):
             return self.model.loss(values, batch.targets), ()
         own = len(state_shapes(self.model.config))
         values, carried = _run_over(self.model.hidden, batch, state and state[:own])
-        targets = batch.targets[:, batch.scored_from :]
         if self.teacher is None:
-            return self.model.loss(values, targets), detach(carried)
-        wanted, after = _run_over(self.teacher.probabilities, batch, state and state[own:])
-        found = self.model.log_probs(values)
-        loss = distillation_loss(found, targets, wanted, self.teacher.weight)
+            loss = self.model.loss(values, batch.targets[:, batch.scored_from :])
+            return loss, detach(carried)
+        loss, after = self._taught(self.teacher, values, batch, state and state[own:])
         return loss, (*detach(carried), *after)
+
+    def _taught(
+        self, teacher: Teacher, values: Tensor, batch: Batch, state: State | None
+    ) -> tuple[Tensor, State]:
+        """Return the summed loss with a teacher, and the teacher's state to carry over."""
+        wanted, after = _run_over(teacher.probabilities, batch, state)
+        found, targets = self.model.log_probs(values), batch.targets[:, batch.scored_from :]
+        return distillation_loss(found, targets, wanted, teacher.weight), after
 
 
 def _run_over(
