@@ -20,6 +20,7 @@ from charrnn.export.tensorboard import with_event_file
 from charrnn.model.shapes import describe_size, parameter_count, table_size
 from charrnn.runtime.rendezvous import group_from
 from charrnn.runtime.signals import exit_at_once, stop_requests
+from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import (
@@ -178,10 +179,9 @@ def with_resume_hint(events: Iterator[RunEvent], *, several: bool = False) -> It
             raise
         start = "the same torchrun, and " if group_from(os.environ).size > 1 else ""
         place = shlex.quote(folder)
-        interruption.hint = (
-            f"Continue with: {start}{resume_command(place, several)}   "
-            f"Let it write as it is: {program()} sample {place}"
-        )
+        interruption.hint = f"Continue with: {start}{resume_command(place, several)}"
+        if RunFolder(Path(folder)).last.exists():  # not where its members are trained first
+            interruption.hint += f"   Let it write as it is: {program()} sample {place}"
         raise
 
 
@@ -222,6 +222,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         "epochs": plan.epochs,
         "seconds": estimate.seconds,
     }
+    facts |= {"members": event.members} if event.members else {}
     if as_json:
         write_json(facts | {"model": plan.model.to_dict(), "train": plan.train.to_dict()})
         return
@@ -232,6 +233,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         ("model", ", ".join([shape, *model_features(vars(model))])),
         ("training", batches),
         *([("teacher", " + ".join(map(described_shape, event.teachers)))] * bool(event.teachers)),
+        *([("members", f"{event.members}, and a student of them")] * bool(event.members)),
         ("device", f"{estimate.device}, {plan.precision}"),
         ("size", describe_size(plan.model)),
         ("memory", f"about {format_megabytes(estimate.memory_bytes or 0)} besides torch itself"),

@@ -10,6 +10,7 @@
       run.json               when, where and from which text it was trained
       text.ids               the text as ids, so that a continued run need not encode it again
       source.ids             the sources of its records, if they have any
+      members/               the runs of models from which it learns, if there are any, and run.json
       .lock                  the process that is writing here
 
 One process writes at a time; any number may read at any time, as files are replaced atomically.
@@ -71,6 +72,8 @@ class RunFolder:
         metrics: The metrics log.
         record: When, where and from what it was trained.
         samples: What the model wrote during training, a line each.
+        members: The folders of the models from which the run learns, while they are needed.
+        members_record: How many they are, and of which request.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,6 +87,8 @@ class RunFolder:
         self.metrics = MetricsLog(path / "metrics.jsonl")
         self.record = RunRecord(path / "run.json")
         self.samples = MetricsLog(path / "samples.jsonl")
+        self.members = path / "members"
+        self.members_record = RunRecord(self.members / "run.json")
         self._lock: int | None = None  # descriptor of the lock file, while the lock is held
 
     def prepare(self) -> None:

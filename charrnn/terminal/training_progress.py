@@ -20,6 +20,7 @@ from charrnn.training.events import (
     Busy,
     Evaluated,
     Note,
+    Part,
     Planned,
     Rescheduled,
     RunEvent,
@@ -55,7 +56,7 @@ class TrainingProgress:
         self.spinner: Status | None = None
         self.started = Started(0, 0, 0, 1.0)
         self.steps = 0
-        self.valid = ""
+        self.valid = self.part = ""
         self.began = self.last_line = 0.0
 
     def __enter__(self) -> Self:
@@ -71,9 +72,14 @@ class TrainingProgress:
         """Remove all bars."""
         self.reading.hide()
         self.hide_spinner()
-        if self.bar is not None:
+        self.hide_bar()
+
+    def hide_bar(self) -> None:
+        """Remove the bar of the steps."""
+        bar, self.bar = self.bar, None
+        if bar is not None:
             with suppress(OSError):
-                self.bar.stop()
+                bar.stop()
 
     def hide_spinner(self) -> None:
         """Remove what says that something is being done."""
@@ -103,6 +109,7 @@ class TrainingProgress:
         handlers: dict[type, Callable[[Any], None]] = {
             Note: self.show_note,
             TextRead: self.show_text,
+            Part: self.show_part,
             Planned: self.show_plan,
             Started: self.show_start,
             Trained: self.show_trained,
@@ -139,8 +146,18 @@ class TrainingProgress:
             where = "of the validation text not in the training text"
             self.say(f"{'':8}{what} {where}", INDENT)
 
+    def show_part(self, event: Part) -> None:
+        """Say which of several runs comes next, and begin anew."""
+        self.part, self.valid = event.name, ""
+        self.hide_bar()
+        self.say(f"--- {event.name} ---")
+
     def show_plan(self, event: Planned) -> None:
         """Write what will be trained, and how."""
+        if event.members:
+            what = "that differ in their seeds, then the model, which learns from them"
+            self.say(f"Plan    {event.members} members {what}", INDENT)
+            return
         plan, model, train = event.plan, event.plan.model, event.plan.train
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
@@ -193,7 +210,8 @@ class TrainingProgress:
     def position(self, step: int, left: float | None = None) -> str:
         """Return how far a run is, in words; `left` is the time left in seconds."""
         remaining = "" if left is None else f", {format_duration(left)} left"
-        return f"step {step:,} of {self.steps:,}{remaining}"
+        part = f"{self.part}, " if self.part else ""
+        return f"{part}step {step:,} of {self.steps:,}{remaining}"
 
     def show_busy(self, event: Busy) -> None:
         """Say on a terminal what is being done until the next event."""

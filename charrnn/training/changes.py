@@ -61,21 +61,8 @@ def check_same_run(
         TextError: The text differs.
         ModelFileError: The teacher's models differ.
     """
-    then = facts["request"]
-    free = REPORTING | LENGTH | (KEPT - now.keys())
-    free |= {"lr"} if is_extended(then, now) and "lr" in now else set()
-    _check_same_teacher(folder, then.get("teacher"), now.get("teacher"))
-    names = sorted((then.keys() | now.keys()) - free)
-    if names := [name for name in names if then.get(name) != now.get(name)]:
-        changes = [
-            f"`{name}` was {_printable(then, name)} and is now {_printable(now, name)}"
-            for name in names
-        ]
-        raise UsageError(
-            f"The run in {folder} was started with other options: {', '.join(changes)}.",
-            f"Continue it as it was with `resume` {shlex.quote(str(folder))}, or add `fresh` to "
-            "start again; the old run is moved aside, not deleted.",
-        )
+    finished = facts.get("finished") is True
+    check_same_options(folder, facts["request"], now, finished=finished)
     was = facts["text"]["sha256"]
     if was != text.sha256:
         raise TextError(
@@ -87,9 +74,54 @@ def check_same_run(
         )
 
 
-def _check_same_teacher(folder: Path, then: str | None, now: str | None) -> None:
-    """Raise `ModelFileError` if a run had a teacher and has another one now."""
-    if then and now and then != now:
+def check_same_options(
+    folder: Path, then: Request, now: Request, *, finished: bool = False
+) -> None:
+    """Check that options suit a run that was started with others.
+
+    Args:
+        folder: The run's folder, for the messages.
+        then: The options that it was started with.
+        now: Those that it is continued with.
+        finished: Whether it is complete, so that it needs no teacher unless it is extended.
+
+    Raises:
+        UsageError: They differ; the message names every difference.
+        ModelFileError: The teacher's models differ.
+    """
+    free = REPORTING | LENGTH | (KEPT - now.keys())
+    free |= {"lr"} if is_extended(then, now) and "lr" in now else set()
+    if had := then.get("teacher"):
+        if "teacher" in now or not finished or is_extended(then, now):
+            _check_same_teacher(folder, had, now.get("teacher"))
+        free |= {"teacher"}
+    names = sorted((then.keys() | now.keys()) - free)
+    if names := [name for name in names if then.get(name) != now.get(name)]:
+        changes = [
+            f"`{name}` was {_printable(then, name)} and is now {_printable(now, name)}"
+            for name in names
+        ]
+        raise UsageError(
+            f"The run in {folder} was started with other options: {', '.join(changes)}.",
+            f"Continue it as it was with `resume` {shlex.quote(str(folder))}, or add `fresh` to "
+            "start again; the old run is moved aside, not deleted.",
+        )
+
+
+def _check_same_teacher(folder: Path, then: str, now: str | None) -> None:
+    """Raise an error if a run has no teacher or another one than it had.
+
+    Raises:
+        UsageError: It has none.
+        ModelFileError: It has another one.
+    """
+    if now is None:
+        raise UsageError(
+            f"The run in {folder} learns from a `teacher`, and none is given.",
+            "Name it, or go on from the run's model with `init_from`. (Members are removed at the "
+            "end of a run, unless it has `keep_members`.)",
+        )
+    if then != now:
         raise ModelFileError(
             f"The `teacher` of the run in {folder} has changed since it began (SHA-256 "
             f"{then[:12]}... then, {now[:12]}... now).",

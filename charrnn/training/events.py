@@ -48,12 +48,27 @@ class TextRead:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several runs comes next; `name` says which, as in "member 2 of 3"."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Planned:
-    """All settings are decided; `teachers` are the shapes of the models to learn from."""
+    """All settings are decided.
+
+    Attributes:
+        plan: The settings.
+        estimate: What it takes.
+        teachers: The shapes of the models to learn from.
+        members: How many such models are trained first, if the plan is that of a run without them.
+    """
 
     plan: Plan
     estimate: Estimate
     teachers: tuple[ModelConfig, ...] = ()
+    members: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +181,7 @@ class Finished:
 RunEvent = (
     Note
     | TextRead
+    | Part
     | Planned
     | Started
     | Trained

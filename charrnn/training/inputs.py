@@ -22,7 +22,7 @@ from charrnn.training.changes import LENGTHS, is_extended
 from charrnn.training.request import TrainRequest
 from charrnn.version import __version__
 
-OWN_FIELDS = ("preset", "epochs", "seconds")  # of a request, besides its settings
+OWN_FIELDS = ("preset", "epochs", "seconds", "members")  # of a request, besides its settings
 
 
 @dataclass(frozen=True)
@@ -113,28 +113,46 @@ def resumed(request: TrainRequest) -> TrainRequest:
         return request
     refuse_blend(request.resume, "`resume`")
     folder = RunFolder(request.resume)
-    saved = folder.load_state()
-    if saved is None:
-        message = f"{display_path(folder.path)} holds no run that could be continued."
-        raise ModelFileError(message, "Give the folder of a run: `resume` checkpoints/NAME")
-    then, sources = saved.facts.get("request"), folder.record.sources()
-    if not isinstance(then, dict):
-        raise ModelFileError(f"The training state in {folder.path} has no list of options.")
+    then, sources, finished = _known_of(folder)
     if not request.texts and not sources:
-        message = f"It is not recorded which text the run in {display_path(folder.path)} is of."
-        raise TextError(message, f"Name it: charrnn train TEXT `resume` {folder.path}")
+        name = display_path(request.resume)
+        message = f"It is not recorded which text the run in {name} is of."
+        raise TextError(message, f"Name it: charrnn train TEXT `resume` {request.resume}")
     own, settings = _completed(then, request.requested())
+    needed = not finished or is_extended(then, request.requested())
+    known = sources.get("teacher", "")
+    gone = str(folder.members.absolute()) in known and not folder.members.exists()
+    teacher = known if needed and not gone else None
     return replace(
         request,
         texts=request.texts or tuple(sources["texts"]),
         valid=request.valid or tuple(sources.get("valid", ())),
         encoding=sources.get("encoding", request.encoding),
-        teacher=request.teacher or sources.get("teacher") or None,
+        teacher=request.teacher or teacher or None,
         out=request.resume,
         resume=None,
         settings=settings,
         **own,
     )
+
+
+def _known_of(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """Return a run's request, where its text is, and whether it is complete.
+
+    Before a run, its members may be trained, of which there is a record then.
+
+    Raises:
+        ModelFileError: There is no run in the folder, or its saved states are damaged.
+    """
+    saved, members = folder.load_state(), folder.members_record
+    facts = saved.facts if saved is not None else members.read()
+    if not facts:
+        message = f"{display_path(folder.path)} holds no run that could be continued."
+        raise ModelFileError(message, "Give the folder of a run: `resume` checkpoints/NAME")
+    if not isinstance(then := facts.get("request"), dict):
+        raise ModelFileError(f"The training state in {folder.path} has no list of options.")
+    record = members if saved is None else folder.record
+    return then, record.sources(), facts.get("finished") is True
 
 
 def _completed(then: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
-    LONG_TEXT,
+    MEMBERS,
+    MEMBERS_PAY,
     MOST_NGRAM_EPOCHS,
     cell_settings,
     find_preset,
@@ -35,12 +36,11 @@ from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import Throughput, measure_throughput, validation_settings
 from charrnn.training.time_budget import UNLIMITED, TimeBudget, choose_threads
-from charrnn.training.width import choose_width
+from charrnn.training.width import with_fitting_width
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
 DROPOUTS = ("dropout", "ngram_dropout")
-PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
 PAIRS = 32  # in a batch, whatever the length of the text
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
@@ -116,7 +116,7 @@ def make_plan(
             data=data,
             group=group,
         )
-        fitting = _with_fitting_width(request, model, length, epoch, measure)
+        fitting = with_fitting_width(request, model, length, epoch, measure)
         if fitting != model:
             model, (_, needed) = fitting, _workload(fitting, config, data, group)
             precision = _precision_if_it_fits(model, config, needed, group)
@@ -125,7 +125,7 @@ def make_plan(
     if request.is_timed and throughput is not None:
         (elapsed,) = group.max(time.monotonic() - started)
         max_steps = _max_steps(request, data.train, model, epoch)
-        budget = TimeBudget(started + _seconds(request), max_steps, throughput.evaluation)
+        budget = TimeBudget(started + request.budget, max_steps, throughput.evaluation)
         steps = budget.first_steps(throughput, started + elapsed)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
@@ -146,6 +146,19 @@ def make_plan(
     return PlannedRun(plan, estimated, budget, notes)
 
 
+def members_that_pay(request: TrainRequest, planned: PlannedRun) -> int:
+    """Return how many members are to be trained before the run that was planned; 0 for none.
+
+    A preset uses them where what helps a single model takes a small part of its time.
+    """
+    if not request.may_have_members:
+        return 0
+    if request.members is not None:
+        return request.members
+    seconds = planned.estimate.seconds
+    return MEMBERS if seconds and seconds * MEMBERS_PAY <= request.budget else 0
+
+
 def _precision_if_it_fits(
     model: ModelConfig, config: TrainConfig, needed: int, group: ProcessGroup
 ) -> Precision:
@@ -153,43 +166,6 @@ def _precision_if_it_fits(
     sharing = processes_per_device(choose_device(config.device), group.local_size)
     group.all_or_none(lambda: check_memory(needed * sharing, config))
     return choose_precision(model, config, group)
-
-
-def _seconds(request: TrainRequest) -> float:
-    """Return the time budget of a timed run."""
-    return request.seconds or find_preset(request.preset).seconds
-
-
-def _with_fitting_width(
-    request: TrainRequest,
-    model: ModelConfig,
-    length: int,
-    epoch: float,
-    measure: Callable[..., Throughput],
-) -> ModelConfig:
-    """Return the model's shape with a width that suits the characters that it will see.
-
-    A width that was given stays, and so does one that is due to a short text.
-
-    Args:
-        request: What was requested, with a time budget.
-        model: The shape.
-        length: Length of the training text; see `text_length`.
-        epoch: Fraction of an epoch that a step is.
-        measure: Measures the throughput of a shape; see `measure_throughput`.
-    """
-    if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
-        return model
-    budget = _seconds(request)
-
-    def visible(shape: ModelConfig) -> float:
-        speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * budget))
-        epochs = budget / speed.step * epoch
-        if shape.hidden_size > model.hidden_size:  # more epochs than these do not help
-            epochs = min(epochs, max_epochs(length, model.cell))
-        return epochs * length
-
-    return choose_width(model, visible)
 
 
 def _measure(

@@ -1,5 +1,6 @@
 """A request to train, from the command line or from Python. No torch."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +9,13 @@ from typing import Any, Self
 from charrnn.config.cells import CELLS
 from charrnn.config.fields import Checked, argument, option, settings_of
 from charrnn.config.model import MODEL, ModelConfig
-from charrnn.config.presets import PRESET_MEANINGS, PRESETS
+from charrnn.config.presets import (
+    MEMBERS,
+    PRESET_MEANINGS,
+    PRESETS,
+    WITH_MEMBERS,
+    find_preset,
+)
 from charrnn.config.source import SOURCE, SourceConfig
 from charrnn.config.training import (
     DATA,
@@ -21,6 +28,7 @@ from charrnn.config.training import (
 )
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
+from charrnn.storage.blend import blend_parts
 
 Paths = str | Path | Iterable[str | Path] | None
 
@@ -31,6 +39,7 @@ class TrainRequest(Checked):
 
     Attributes:
         settings: The fields of `ModelConfig`, `TrainConfig` and `SourceConfig` that were given.
+        share: Part of the time budget that this run may take, above 0, at most 1.
     """
 
     texts: tuple[str, ...] = argument(TEXTS, "TEXT", ())
@@ -71,6 +80,18 @@ class TrainRequest(Checked):
         group=LEARN,
         metavar="MODEL[+MODEL]",
     )
+    members: int | None = option(
+        None,
+        "Train this many models that differ in their seed, and then the model, which learns from "
+        "all of them; the time is divided among them",
+        low=1,
+        high=64,
+        group=LEARN,
+        default_note=f"1; {MEMBERS} with `preset` {WITH_MEMBERS} if the text is short",
+    )
+    keep_members: bool = option(
+        False, "Keep the members in the run folder after the end", group=REPORT
+    )
     valid: tuple[str, ...] = option(
         (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"
     )
@@ -86,6 +107,7 @@ class TrainRequest(Checked):
         False, "Start again; a run that is in the folder is moved aside", group=REPORT
     )
     settings: Mapping[str, Any] = settings_of(ModelConfig, TrainConfig, SourceConfig)
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""
@@ -121,12 +143,30 @@ class TrainRequest(Checked):
 
     def _check_teacher(self) -> None:
         """Raise `UsageError` for a teacher of pairs, or a teacher's weight without a teacher."""
-        if self.teacher is not None and self.settings.get("source") is not None:
-            raise UsageError("`teacher` cannot be used with `source`.", "Leave one out.")
+        several = self.members is not None and self.members > 1
+        for name in ("teacher", "members"):
+            given = self.teacher is not None if name == "teacher" else several
+            if given and self.settings.get("source") is not None:
+                raise UsageError(f"`{name}` cannot be used with `source`.", "Leave one out.")
+        if several and self.init_from is not None:
+            message = "`members` cannot be used with `init_from`: they would be much alike."
+            raise UsageError(message, "Leave one out.")
+        if several and "-" in (*self.texts, *self.valid):
+            message = "`members` need a text that can be read several times."
+            raise UsageError(message, "Give a file instead of -.")
         usual = TrainConfig().teacher_weight
-        alone = self.teacher is None and self.resume is None
+        alone = self.teacher is None and self.resume is None and not self.may_have_members
         if alone and self.settings.get("teacher_weight", usual) != usual:
             raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
+
+    @property
+    def may_have_members(self) -> bool:
+        """Whether members may be trained first: they are asked for, or the preset uses them."""
+        if self.members is not None:
+            return self.members > 1 and self.teacher is None
+        own = self.preset == WITH_MEMBERS and self.seconds is None and self.is_timed
+        others = self.teacher, self.init_from, self.settings.get("source")
+        return own and not any(others) and "-" not in (*self.texts, *self.valid)
 
     def _refuse_ignored(self) -> None:
         """Raise `UsageError` if a setting would have no effect together with another one.
@@ -167,9 +207,23 @@ class TrainRequest(Checked):
         return cls(texts=_paths(texts), settings=settings, **own)
 
     @property
+    def budget(self) -> float:
+        """Seconds that the run may take if a time budget decides its length."""
+        return self.share * (self.seconds or find_preset(self.preset).seconds)
+
+    @property
     def is_timed(self) -> bool:
         """Whether a time budget decides the length of the run."""
         return self.epochs is None and "steps" not in self.settings
+
+    def sources(self) -> dict[str, Any]:
+        """Return where the text and the teacher are, with absolute paths, as JSON values."""
+        return {
+            "texts": [_absolute(path) for path in self.texts],
+            "valid": [_absolute(path) for path in self.valid],
+            "encoding": self.encoding,
+            "teacher": "+".join(map(_absolute, blend_parts(self.teacher))) if self.teacher else "",
+        }
 
     def requested(
         self,
@@ -193,8 +247,13 @@ class TrainRequest(Checked):
             "init_from": init_from,
             "init_source_from": init_source_from,
             "teacher": teacher,
+            "members": self.members,
         }
         return {name: one for name, one in values.items() if one is not None} | dict(self.settings)
+
+
+def _absolute(path: str) -> str:
+    return path if path == "-" else os.path.abspath(path)  # noqa: PTH100 (keeps symbolic links)
 
 
 def _paths(given: Paths) -> tuple[str, ...]:

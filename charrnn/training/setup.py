@@ -4,7 +4,6 @@ In a group of processes, the main process loads the saved state and makes the to
 both to the others.
 """
 
-import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +18,6 @@ from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.precision import possible_precisions
-from charrnn.storage.blend import blend_parts
 from charrnn.storage.run_folder import SavedState
 from charrnn.tokenizers import tokenizer_from_dict
 from charrnn.training.events import Busy, Note, Planned, RunEvent, TextRead
@@ -30,6 +28,7 @@ from charrnn.training.planning import (
     check_request,
     describe_device,
     make_plan,
+    members_that_pay,
 )
 from charrnn.training.request import TrainRequest
 from charrnn.training.resume import (
@@ -108,8 +107,9 @@ def open_run(
         yield Busy("Measuring the speed of this machine")
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
     yield from (Note(note) for note in planned.notes)
-    yield Planned(planned.plan, planned.estimate, data.teacher_shapes)
-    if plan_only:
+    members = members_that_pay(request, planned)
+    yield Planned(planned.plan, planned.estimate, data.teacher_shapes, members)
+    if plan_only or members:
         return None
     weights = first_weights(inputs, planned.plan.model)
     run = begin(inputs.folder, inputs.requested, planned, data, weights, group)
@@ -224,24 +224,10 @@ def record(request: TrainRequest, run: Run) -> None:
         before = run.folder.record.sessions()
         run.folder.record.update(
             {
-                "sources": {
-                    "texts": [_absolute(path) for path in request.texts],
-                    "valid": [_absolute(path) for path in request.valid],
-                    "encoding": request.encoding,
-                    "teacher": _absolute_teacher(request.teacher),
-                },
+                "sources": request.sources(),
                 "sessions": before if before and run.trainer.finished else [*before, own],
             }
         )
-
-
-def _absolute(path: str) -> str:
-    return path if path == "-" else os.path.abspath(path)  # noqa: PTH100 (keeps symbolic links)
-
-
-def _absolute_teacher(name: str | None) -> str:
-    """Return the name of a model or a blend with absolute paths; empty if there is none."""
-    return "+".join(map(_absolute, blend_parts(name))) if name else ""
 
 
 def text_read(data: EncodedSplit) -> TextRead:

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from charrnn.data.text import OnProgress, no_progress
+from charrnn.errors import UsageError
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.machine import check_address_space
 from charrnn.runtime.rendezvous import process_group
-from charrnn.training.events import Note, RunEvent
-from charrnn.training.inputs import RunInputs, read_inputs, resumed
+from charrnn.training import members
+from charrnn.training.events import RunEvent
+from charrnn.training.inputs import resumed
 from charrnn.training.request import TrainRequest
-
-SAME = "Give every rank the same options and the same text."
+from charrnn.training.session import SAME, Session
 
 
 def training_events(
@@ -43,24 +44,16 @@ def training_events(
         InterruptedRun: `should_stop` returned a signal; everything is saved.
     """
     started = time.monotonic()
+    if asked.teacher is not None and asked.members is not None:
+        raise UsageError("`members` are a `teacher` already.", "Leave one out.")
     check_address_space()
     with ExitStack() as stack:
         device, backend = (asked.settings.get(name, "auto") for name in ("device", "backend"))
         group = stack.enter_context(process_group(device, backend))
         group.check_same({"`resume`": str(asked.resume)}, SAME)
         request = asked if asked.resume is None else resumed_by_all(asked, group)
-        locks = group.is_main and not plan_only
-        inputs = group.run_and_compare(
-            lambda: read_inputs(request, group, stack, on_progress, locks=locks),
-            RunInputs.fingerprint,
-            SAME,
-        )
-        yield from (Note(note) for note in inputs.notes)
-        from charrnn.training.setup import open_run  # imports torch, so only after cheap checks
-
-        run = yield from open_run(request, inputs, group, plan_only=plan_only, started=started)
-        if run is not None:
-            yield from run.train(should_stop)
+        session = Session(group, should_stop, on_progress, plan_only)
+        yield from members.train(request, session, started)
 
 
 def resumed_by_all(asked: TrainRequest, group: ProcessGroup) -> TrainRequest:

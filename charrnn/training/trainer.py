@@ -284,6 +284,8 @@ class Trainer:
         rows = self.batcher.batch_size
         zeros = self.model.initial_state(rows)
         zeros += () if self.teacher is None else self.teacher.initial_state(rows)
+        if self.teacher is None and self.finished:  # a teacher's state, which nothing needs now
+            carried = carried[: len(zeros)]
         if carried and [one.shape for one in carried] != [zero.shape for zero in zeros]:
             raise ValueError("The carried state does not fit the model.")
         own = shard(rows, self.group.rank, self.group.size)

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from charrnn.config.model import ModelConfig
+from charrnn.config.presets import LONG_TEXT, max_epochs
 from charrnn.model.shapes import parameter_count
+from charrnn.training.request import TrainRequest
+from charrnn.training.throughput import Throughput
 
 WIDTHS = (96, 128, 192, 256, 384, 512)
 FIRST = WIDTHS.index(256)  # of those that are tried
@@ -12,6 +15,7 @@ FIRST = WIDTHS.index(256)  # of those that are tried
 # width from about so many characters per parameter on, counting every epoch's; see
 # tests/benchmarks/RESULTS.md.
 CHARACTERS_PER_PARAMETER = 3.0
+PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
 
 
 def choose_width(model: ModelConfig, visible: Callable[[ModelConfig], float]) -> ModelConfig:
@@ -36,3 +40,35 @@ def choose_width(model: ModelConfig, visible: Callable[[ModelConfig], float]) ->
         while number > 0 and not is_worth_it(number):
             number -= 1
     return replace(model, hidden_size=WIDTHS[number])
+
+
+def with_fitting_width(
+    request: TrainRequest,
+    model: ModelConfig,
+    length: int,
+    epoch: float,
+    measure: Callable[..., Throughput],
+) -> ModelConfig:
+    """Return the model's shape with a width that suits the characters that it will see.
+
+    A width that was given stays, and so does one that is due to a short text.
+
+    Args:
+        request: What was requested, with a time budget.
+        model: The shape.
+        length: Length of the training text; see `text_length`.
+        epoch: Fraction of an epoch that a step is.
+        measure: Measures the throughput of a shape; see `measure_throughput`.
+    """
+    if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
+        return model
+    budget = request.budget
+
+    def visible(shape: ModelConfig) -> float:
+        speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * budget))
+        epochs = budget / speed.step * epoch
+        if shape.hidden_size > model.hidden_size:  # more epochs than these do not help
+            epochs = min(epochs, max_epochs(length, model.cell))
+        return epochs * length
+
+    return choose_width(model, visible)
