@@ -81,7 +81,7 @@ STOPS = [  # after how many events a command is killed, and the same one given a
     [25, 1, 2, 3],
     [30, 10],
     [50],
-    [3, 5, 7, 9, 11, 13, 15, 17, 19],
+    [3, 5, 7, 9, 11, 13],
 ]
 
 

@@ -148,7 +148,7 @@ class TrainingProgress:
 
     def show_part(self, event: Part) -> None:
         """Say which of several runs comes next, and begin anew."""
-        self.part, self.valid = event.name, ""
+        self.part, self.valid = f"{event.name}, ", ""
         self.hide_bar()
         self.say(f"--- {event.name} ---")
 
@@ -188,7 +188,7 @@ class TrainingProgress:
         self.began = self.last_line = time.monotonic()
         if self._is_live():
             self.bar = self._new_bar()
-            words = self.position(event.step)
+            words = self.part + self.position(event.step)
             self.task = self.bar.add_task(words, total=event.steps, status="")
             self.bar.update(self.task, completed=event.step)
             self.bar.start()
@@ -210,8 +210,7 @@ class TrainingProgress:
     def position(self, step: int, left: float | None = None) -> str:
         """Return how far a run is, in words; `left` is the time left in seconds."""
         remaining = "" if left is None else f", {format_duration(left)} left"
-        part = f"{self.part}, " if self.part else ""
-        return f"{part}step {step:,} of {self.steps:,}{remaining}"
+        return f"step {step:,} of {self.steps:,}{remaining}"
 
     def show_busy(self, event: Busy) -> None:
         """Say on a terminal what is being done until the next event."""
@@ -228,7 +227,7 @@ class TrainingProgress:
         speed = (event.tokens - start.tokens) * start.characters_per_token / elapsed
         status = f"loss {event.loss:.3f}{self.valid}  {speed:,.0f} char/s"
         left = (self.steps - event.step) * elapsed / max(1, event.step - start.step)
-        position = self.position(event.step, left)
+        position = self.part + self.position(event.step, left)
         if self.bar is not None:
             self.bar.update(self.task, completed=event.step, description=position, status=status)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
