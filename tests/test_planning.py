@@ -31,7 +31,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.model.shapes import parameter_count
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training import memory, planning, time_budget
+from charrnn.training import memory, planning, time_budget, width
 from charrnn.training.plan import Plan
 from charrnn.training.planning import PlannedRun, make_plan
 from charrnn.training.request import TrainRequest
@@ -208,7 +208,7 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
         return Throughput(1e-2 * (model.hidden_size / 256) ** 2, 0.1)
 
     monkeypatch.setattr(planning, "measure_throughput", measure)
-    monkeypatch.setattr(planning, "max_epochs", lambda *_: 10**9)
+    monkeypatch.setattr(width, "max_epochs", lambda *_: 10**9)
     long = replace(TRAIN, characters=LONG_TEXT)
     widths = [
         plan_of(asked(seconds=seconds), train=long).model.hidden_size

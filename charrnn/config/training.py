@@ -23,6 +23,7 @@ TOKENIZERS = ("char", "byte", "word", "bpe", "unigram")
 
 DATA, LEARN = "Text and batches", "Learning"
 LENGTH, REPORT = "Length", "Reports and files"
+DISTILLATION = "Distillation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +137,10 @@ class TrainConfig(Checked):
     )
     teacher_weight: float = option(
         0.5,
-        "Weight of the `teacher`'s probabilities in the loss; the rest is that of the text",
+        "Weight of the teacher's probabilities in the loss; the rest is that of the text",
         low=0,
         high=1,
-        group=LEARN,
+        group=DISTILLATION,
     )
     steps: int = option(
         1000, "Optimizer steps", low=0, high=1 << 40, group=LENGTH, default_note=CHOSEN

@@ -76,6 +76,11 @@ class Members:
         """Return the folder of a member, counted from 1."""
         return RunFolder(RunFolder(self.out).members / str(number))
 
+    @property
+    def folders(self) -> list[RunFolder]:
+        """The folders of all members."""
+        return [self.folder(number + 1) for number in range(self.count)]
+
     def is_complete(self, number: int) -> bool:
         """Return whether a member was trained to its end; one that is damaged was not."""
         with suppress(CharRNNError):
@@ -91,20 +96,23 @@ class Members:
             number: The number.
             started: `time.monotonic()` when the command started.
         """
-        settings = {name: one for name, one in self.request.settings.items() if name != "page"}
-        settings["seed"] = settings.get("seed", TrainConfig().seed) + number * SEEDS_APART
-        out, waiting = self.folder(number).path, self.count - number + 1
-        asked = replace(self.request, teacher=None, fresh=False)
-        own = replace(asked, out=out, members=1, settings=settings)
+        settings, out = self._settings(number), self.folder(number).path
+        asked = replace(self.request, out=out, teacher=None, members=1, fresh=False)
+        own, waiting = replace(asked, settings=settings), self.count - number + 1
         if self.is_complete(number):
             settings = {name: one for name, one in settings.items() if name not in LENGTH}
             return replace(own, preset=None, seconds=None, epochs=None, settings=settings)
         each = (1 - STUDENT_SHARE) / self.count
         return replace(own, share=self._left(started) * each / (waiting * each + STUDENT_SHARE))
 
+    def _settings(self, number: int) -> dict[str, Any]:
+        """Return the settings of a member: those that were given, with another seed."""
+        given = {name: one for name, one in self.request.settings.items() if name != "page"}
+        return given | {"seed": given.get("seed", TrainConfig().seed) + number * SEEDS_APART}
+
     def student(self, started: float) -> TrainRequest:
         """Return the request for the student; `started` is as for `member`."""
-        teacher = "+".join(str(self.folder(number + 1).path) for number in range(self.count))
+        teacher = "+".join(str(one.path) for one in self.folders)
         return replace(self.request, teacher=teacher, fresh=False, share=self._left(started))
 
     def _left(self, started: float) -> float:
@@ -113,8 +121,7 @@ class Members:
         It is never 0, so that something is always trained.
         """
         budget = self.request.budget
-        folders = (self.folder(number + 1) for number in range(self.count))
-        trained = sum(one.metrics.seconds() for one in folders)
+        trained = sum(one.metrics.seconds() for one in self.folders)
         return max(LEAST_SHARE, 1 - max(trained, time.monotonic() - started) / budget)
 
     def remove(self) -> None:
@@ -192,11 +199,17 @@ def _one_run(
         raise InterruptedRun(f"Stopped before {name}.", signal_number=int(stop))
     yield Part(name)
     for event in session.run(request, time.monotonic()):
-        if isinstance(event, (Note, TextRead)):
-            if event in shown:
-                continue
-            shown.add(event)
-        yield event
+        if not _is_repeated(event, shown):
+            yield event
+
+
+def _is_repeated(event: RunEvent, shown: set[RunEvent]) -> bool:
+    """Return whether an event is a note, or about the text, and was shown; remember it."""
+    if not isinstance(event, (Note, TextRead)):
+        return False
+    repeated = event in shown
+    shown.add(event)
+    return repeated
 
 
 def _score_in_words(summary: Mapping[str, Any]) -> str:

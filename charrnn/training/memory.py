@@ -69,11 +69,9 @@ def _floats_of_teachers(teachers: Sequence[ModelConfig], steps: int) -> int:
 
     They keep nothing for a backward pass but their probabilities, of which there are some copies.
     """
-    per_step = [
-        one.hidden_size * (2 * len(CELLS[one.cell].gates) + 3) + 5 * one.vocab_size
-        for one in teachers
-    ]
-    return steps * max(per_step, default=0)
+    widths = (one.hidden_size * (2 * len(CELLS[one.cell].gates) + 3) for one in teachers)
+    outputs = (5 * one.vocab_size for one in teachers)
+    return steps * max(map(sum, zip(widths, outputs, strict=True)), default=0)
 
 
 def _floats_of_source(model: ModelConfig, steps: int, length: int = 0) -> int:

@@ -19,7 +19,7 @@ from charrnn.config.presets import (
 from charrnn.config.source import SOURCE, SourceConfig
 from charrnn.config.training import (
     DATA,
-    LEARN,
+    DISTILLATION,
     LENGTH,
     REPORT,
     TrainConfig,
@@ -76,8 +76,8 @@ class TrainRequest(Checked):
     )
     teacher: str | None = option(
         None,
-        "Distillation: also learn the probabilities that this model, or this blend, gives",
-        group=LEARN,
+        "Also learn the probabilities that this model gives, or this blend of several",
+        group=DISTILLATION,
         metavar="MODEL[+MODEL]",
     )
     members: int | None = option(
@@ -86,11 +86,11 @@ class TrainRequest(Checked):
         "all of them; the time is divided among them",
         low=1,
         high=64,
-        group=LEARN,
+        group=DISTILLATION,
         default_note=f"1; {MEMBERS} with `preset` {WITH_MEMBERS} if the text is short",
     )
     keep_members: bool = option(
-        False, "Keep the members in the run folder after the end", group=REPORT
+        False, "Keep the members in the run folder after the end", group=DISTILLATION
     )
     valid: tuple[str, ...] = option(
         (), "Validate on this text, and train on all of TEXT", group=DATA, metavar="TEXT"

@@ -73,8 +73,9 @@ def begin(
 
 
 def _new_trainer(plan: Plan, data: EncodedSplit, group: ProcessGroup) -> Trainer:
-    model = build(plan.model, plan.train.seed).to(choose_device(plan.train.device))
-    return Trainer(model, data, plan.train, plan.precision, group)
+    train = plan.train
+    model = build(plan.model, train.seed).to(choose_device(train.device))
+    return Trainer(model, data, train, plan.precision, group)
 
 
 def _check_empty(folder: RunFolder) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from charrnn.data.batching.base import NO_TARGET
-from charrnn.evaluation.networks import Network, network_of
+from charrnn.evaluation.networks import network_of
+from charrnn.model.blended_network import Network
 from charrnn.model.cells.layer import State
 from charrnn.storage.blend import SavedBlend
 from charrnn.storage.model_file import SavedModel
