@@ -63,6 +63,7 @@ ifeq ($(BENCH),)
 	$(BIN)/python tests/benchmarks/ranks.py --text $(BENCH_TEXT)
 	$(BIN)/python tests/benchmarks/cells.py table speed recall markov --text $(BENCH_TEXT) --seconds 90
 	$(BIN)/python tests/benchmarks/encoding.py $(BENCH_TEXT)
+	$(BIN)/python tests/benchmarks/distillation.py --text $(BENCH_TEXT) --teacher $(BENCH_RUNS)/$(basename $(notdir $(BENCH_TEXT)))-default
 endif
 
 bench-short: $(READY) $(BENCH_TEXT)  ## Print one section of RESULTS.md for this processor: 10 minutes

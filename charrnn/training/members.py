@@ -32,6 +32,7 @@ from charrnn.training.session import Session
 
 SEEDS_APART = 1_000_000  # between the seed that was given and those of the members
 REMOVED = "members.removed"  # in a run's folder
+MOST = 64  # members
 LEAST_SHARE = 0.01  # of the time, for a run that comes too late
 
 
@@ -61,7 +62,9 @@ class Members:
         out = request.out or Path("checkpoints") / text_name(request.texts)
         known = RunFolder(out).members_record.read()
         count, then = known.get("members"), known.get("request")
-        if request.fresh or type(count) is not int or not isinstance(then, dict):
+        if type(count) is not int or not 1 < count <= MOST or not isinstance(then, dict):
+            return cls(out, request, 0, request.keep_members)
+        if request.fresh:  # they are moved aside with the run
             return cls(out, request, 0, request.keep_members)
         check_same_options(out, then, request.requested())
         return cls(out, request, count, request.keep_members or known.get("kept") is True)
