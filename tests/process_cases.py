@@ -188,7 +188,9 @@ def trained(name: str, group: Any) -> dict[str, Any]:
             )
         data = replace(data, format=lines, train=train, valid=valid)
     if teacher is not None:
-        data = replace(data, teacher=saved(data.tokenizer, cell=teacher, ngram_embedding=3, ngram_rows=16))
+        data = replace(
+            data, teacher=saved(data.tokenizer, cell=teacher, ngram_embedding=3, ngram_rows=16)
+        )
     config = TrainConfig(**rest)
     model = build(ModelConfig(vocab_size=data.tokenizer.size, **shape), config.seed)
     trainer = Trainer(model, data, config, "fp32", group)

@@ -115,8 +115,7 @@ def test_a_teacher_without_weight_changes_no_bit() -> None:
 def test_parts_of_a_batch_come_to_the_whole(given: dict[str, Any]) -> None:
     """Accumulated or not, and however windows overlap, teacher and student see the same."""
     whole, parts = (
-        trained(teacher_of(cell="gru"), **given | {"accumulate": count})
-        for count in (1, 2)
+        trained(teacher_of(cell="gru"), **given | {"accumulate": count}) for count in (1, 2)
     )
     for name, value in weights_of(whole).items():
         np.testing.assert_allclose(value, weights_of(parts)[name], atol=2e-5)

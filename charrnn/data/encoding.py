@@ -18,8 +18,7 @@ from charrnn.data.sketch import Sketch
 from charrnn.data.sources import SourceReader, Sources
 from charrnn.errors import TextError
 from charrnn.sampling.generate import unknown_error
-from charrnn.storage.blend import SavedBlend
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved
 from charrnn.tokenizers.base import Ids, Tokenizer, to_bytes
 
 BLOCK = 1 << 20  # ids that are processed together
@@ -76,7 +75,7 @@ class EncodedSplit:
     train: Encoded
     valid: Encoded
     reader: SourceReader | None = None
-    teacher: SavedModel | SavedBlend | None = None
+    teacher: Saved | None = None
 
     @property
     def source(self) -> SourceConfig | None:

@@ -14,7 +14,7 @@ from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.storage.atomic import display_path
-from charrnn.storage.blend import SavedBlend, open_model
+from charrnn.storage.blend import Saved, SavedBlend, open_model
 from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
@@ -47,7 +47,7 @@ class RunInputs:
     notes: tuple[str, ...]
     sources: TextSplit | None = None
     source_start: SavedModel | None = None
-    teacher: SavedModel | SavedBlend | None = None
+    teacher: Saved | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return what has to be the same in all processes, by the name that an error uses."""

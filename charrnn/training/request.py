@@ -28,7 +28,7 @@ from charrnn.config.training import (
 )
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError
-from charrnn.storage.blend import blend_parts
+from charrnn.storage.blend_name import blend_parts
 
 Paths = str | Path | Iterable[str | Path] | None
 

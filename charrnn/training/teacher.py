@@ -21,8 +21,7 @@ from charrnn.data.batching.base import NO_TARGET
 from charrnn.evaluation.networks import network_of
 from charrnn.model.blended_network import Network
 from charrnn.model.cells.layer import State
-from charrnn.storage.blend import SavedBlend
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved
 
 
 class Teacher:
@@ -37,7 +36,7 @@ class Teacher:
         self.network, self.weight = network.eval().requires_grad_(False), weight
 
     @classmethod
-    def of(cls, saved: SavedModel | SavedBlend, weight: float, device: torch.device) -> "Teacher":
+    def of(cls, saved: Saved, weight: float, device: torch.device) -> "Teacher":
         """Return the teacher that a saved model is, on a device."""
         return cls(network_of(saved).to(device), weight)
 

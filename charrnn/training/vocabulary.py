@@ -5,7 +5,7 @@ from typing import Any
 
 from charrnn.data.encoding import unknown_characters
 from charrnn.errors import UsageError
-from charrnn.storage.blend import SavedBlend
+from charrnn.storage.blend import Saved
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import CharTokenizer, Tokenizer, train_tokenizer
 from charrnn.training.inputs import RunInputs
@@ -32,7 +32,7 @@ def new_tokenizer(
 
 
 def _teacher_tokenizer(
-    teacher: SavedModel | SavedBlend, inputs: RunInputs, settings: Mapping[str, Any]
+    teacher: Saved, inputs: RunInputs, settings: Mapping[str, Any]
 ) -> tuple[Tokenizer, tuple[str, ...]]:
     """Return the tokenizer of the teacher, which the student shares."""
     if teacher.source is not None:
@@ -46,9 +46,7 @@ def _teacher_tokenizer(
     return teacher.tokenizer, (f"{what}: {_named(unknown)}",) if unknown else ()
 
 
-def _check_vocabulary_stays(
-    model: SavedModel | SavedBlend, settings: Mapping[str, Any], role: str
-) -> None:
+def _check_vocabulary_stays(model: Saved, settings: Mapping[str, Any], role: str) -> None:
     """Raise `UsageError` if the request is for another tokenizer than a model's."""
     kept = {"tokenizer": model.tokenizer.kind, "vocab_size": model.tokenizer.size}
     for name in kept:
