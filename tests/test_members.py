@@ -239,3 +239,20 @@ def test_what_was_being_removed_is_removed_by_the_next_command(
     (tmp_path / "run" / "members").rename(tmp_path / "run" / members_of.REMOVED)
     list(events_of(text, tmp_path / "run"))
     assert {path.name for path in (tmp_path / "run").iterdir()} == RUN_FILES
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"members": 1000000}', '{"members": 2, "request": 3}', "deleted"]
+)
+def test_a_damaged_record_of_the_members_costs_nothing(
+    damage: str, whole: tuple[Path, list[RunEvent]], text: Path, tmp_path: Path
+) -> None:
+    """The command plans anew, and then finds the members that are there."""
+    for event in events_of(text, tmp_path / "run"):
+        if isinstance(event, Part) and event.name == "student":
+            break
+    record = tmp_path / "run" / "members" / "run.json"
+    record.unlink() if damage == "deleted" else record.write_text(damage)
+    taken = [event for event in events_of(text, tmp_path / "run") if isinstance(event, Trained)]
+    assert len(taken) == FEW["steps"]
+    assert results(tmp_path / "run") == results(whole[0])
