@@ -17,6 +17,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     LONG_TEXT,
     PRESETS,
+    STUDENT_DROPOUT,
     max_epochs,
     ngram_settings,
     shape_settings,
@@ -601,3 +602,13 @@ def test_a_plan_names_the_device_for_a_person(
         assert planned(asked(settings=settings)).estimate.device == described
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_student_has_less_dropout_unless_it_is_given() -> None:
+    alone, taught, given = (
+        plan_of(asked(epochs=12.0, settings=settings, teacher=teacher)).model
+        for settings, teacher in (({}, None), ({}, "a"), ({"dropout": 0.4}, "a"))
+    )
+    assert taught.dropout == pytest.approx(STUDENT_DROPOUT * alone.dropout, abs=1e-3)
+    assert given.dropout == 0.4

@@ -51,6 +51,7 @@ SHORT_TEXTS = ((800, 32), (3_000, 64), (12_000, 128))
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
+STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout of one without
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
 NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 8  # in more epochs, the tables learn the text by heart
@@ -105,17 +106,21 @@ def optimizer_settings(optimizer: str) -> dict[str, Any]:
     return plain if optimizer == "sgd" else {}
 
 
-def suitable_dropout(epochs: float, parameters: int = 1, characters: int = 1) -> float:
+def suitable_dropout(
+    epochs: float, parameters: int = 1, characters: int = 1, *, taught: bool = False
+) -> float:
     """Return the dropout probability that suits a training run.
 
     Args:
         epochs: Passes over the training text.
         parameters: Size of the model; the more per character, the more easily it overfits.
         characters: Length of the training text.
+        taught: Whether the model has a teacher, whose probabilities keep it from overfitting.
     """
     usual = interpolate(DROPOUT, epochs)
     dropout = usual + 0.06 * math.log2(parameters / characters)
-    return round(min(max(0.0, dropout), 2 * usual, MAX_DROPOUT), 3)
+    share = STUDENT_DROPOUT if taught else 1.0
+    return round(share * min(max(0.0, dropout), 2 * usual, MAX_DROPOUT), 3)
 
 
 def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:

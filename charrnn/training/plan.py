@@ -34,7 +34,7 @@ class Plan:
         Args:
             steps: Steps of the whole run.
             length: Length of the training text; see `text_length`.
-            chosen: Settings that were given, which do not change.
+            chosen: Options that were given, which do not change.
         """
         epochs = self.epochs * steps / self.train.steps
         model = with_dropout(self.model, epochs, length, chosen)
@@ -76,10 +76,12 @@ def with_dropout(
         model: The shape.
         epochs: Passes over the training text.
         length: Length of the training text; see `text_length`.
-        chosen: Settings that were given.
+        chosen: Options that were given; with a `teacher`, there is less dropout.
     """
     suitable = {
-        "dropout": suitable_dropout(epochs, parameter_count(model), length),
+        "dropout": suitable_dropout(
+            epochs, parameter_count(model), length, taught=chosen.get("teacher") is not None
+        ),
         "ngram_dropout": suitable_ngram_dropout(epochs) if model.ngram_embedding else 0.0,
     }
     settings = suitable | cell_settings(model.cell) | dict(chosen)

@@ -135,7 +135,8 @@ def make_plan(
     by_heart = steps * epoch > MOST_NGRAM_EPOCHS
     if by_heart and base is None and "ngram_embedding" not in request.settings:
         model = replace(model, ngram_embedding=0)
-    model = with_dropout(model, steps * epoch, length, request.settings)
+    given = request.requested(teacher=request.teacher)
+    model = with_dropout(model, steps * epoch, length, given)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
     share = min(1.0, (config.valid_tokens or whole) / whole)
     training_seconds = (
