@@ -35,7 +35,6 @@ def memory_bytes(
     """
     weights = 4 * parameter_count(model)  # weights, gradients and two moving averages
     weights += 3 * table_size(model)  # the tables, and copies while they are saved
-    weights += sum(2 * (parameter_count(one) + table_size(one)) for one in teachers)
     # Scoring computes a probability for each symbol, and keeps this many copies of them.
     copies = 5 if model.adaptive else 3
     scoring = copies * min(scored_tokens * model.vocab_size, MAX_LOGITS)
@@ -48,7 +47,12 @@ def memory_bytes(
         )
         for rows, steps, *length in batches
     )
-    return FLOAT_BYTES * (weights + max(scoring, training))
+    return FLOAT_BYTES * (weights + max(scoring, training)) + teacher_bytes(teachers)
+
+
+def teacher_bytes(teachers: Sequence[ModelConfig]) -> int:
+    """Estimate the bytes for the weights of models to learn from: as they were read, and a copy."""
+    return 2 * FLOAT_BYTES * sum(parameter_count(one) + table_size(one) for one in teachers)
 
 
 def _floats_per_row(model: ModelConfig, steps: int) -> int:

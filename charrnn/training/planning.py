@@ -30,7 +30,7 @@ from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_dev
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import LabelTokenizer, Tokenizer
-from charrnn.training.memory import check_memory, max_tokens, memory_bytes
+from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
 from charrnn.training.plan import Estimate, Plan, text_length, with_dropout
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
@@ -42,6 +42,7 @@ MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_si
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
 DROPOUTS = ("dropout", "ngram_dropout")
 PAIRS = 32  # in a batch, whatever the length of the text
+FORWARD_SHARE = 1 / 3  # of a step's time
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
 
@@ -158,6 +159,20 @@ def members_that_pay(request: TrainRequest, planned: PlannedRun) -> int:
         return request.members
     seconds = planned.estimate.seconds
     return MEMBERS if seconds and seconds * MEMBERS_PAY <= request.budget else 0
+
+
+def estimate_with_members(planned: PlannedRun, request: TrainRequest, members: int) -> Estimate:
+    """Return what a run takes with its members, from the estimate of one of them.
+
+    Each member takes the steps of a model alone, and adds a forward pass to those of the student.
+    """
+    alone, model = planned.estimate, planned.plan.model
+    if not members or alone.memory_bytes is None:
+        return alone
+    needed = alone.memory_bytes + teacher_bytes([model] * members)
+    seconds = (alone.seconds or 0.0) * (1 + members + FORWARD_SHARE * members)
+    seconds = min(seconds, request.budget) if request.is_timed else seconds
+    return replace(alone, memory_bytes=needed, seconds=seconds or None)
 
 
 def _precision_if_it_fits(

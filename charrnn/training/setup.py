@@ -27,6 +27,7 @@ from charrnn.training.plan import Estimate
 from charrnn.training.planning import (
     check_request,
     describe_device,
+    estimate_with_members,
     make_plan,
     members_that_pay,
 )
@@ -108,7 +109,8 @@ def open_run(
     planned = make_plan(request, data, started=started, base=base, estimate=plan_only, group=group)
     yield from (Note(note) for note in planned.notes)
     members = members_that_pay(request, planned)
-    yield Planned(planned.plan, planned.estimate, data.teacher_shapes, members)
+    expected = estimate_with_members(planned, request, members)
+    yield Planned(planned.plan, expected, data.teacher_shapes, members)
     if plan_only or members:
         return None
     weights = first_weights(inputs, planned.plan.model)
