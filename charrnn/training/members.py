@@ -53,8 +53,12 @@ class Members:
     kept: bool = False
 
     @classmethod
-    def found(cls, request: TrainRequest) -> "Members":
+    def found(cls, request: TrainRequest, *, restarted: bool = False) -> "Members":
         """Return the members that an earlier command began to train for the same run.
+
+        Args:
+            request: The whole request.
+            restarted: Whether torchrun has restarted the processes, which then go on.
 
         Raises:
             UsageError: They were begun with other options.
@@ -64,7 +68,7 @@ class Members:
         count, then = known.get("members"), known.get("request")
         if type(count) is not int or not 1 < count <= MOST or not isinstance(then, dict):
             return cls(out, request, 0, request.keep_members)
-        if request.fresh:  # they are moved aside with the run
+        if request.fresh and not restarted:  # they are moved aside with the run
             return cls(out, request, 0, request.keep_members)
         check_same_options(out, then, request.requested())
         return cls(out, request, count, request.keep_members or known.get("kept") is True)
@@ -147,7 +151,8 @@ def train(request: TrainRequest, session: Session, started: float) -> Iterator[R
         started: `time.monotonic()` when the command started, from which a time budget counts.
     """
     group = session.group
-    members = group.on_main(lambda: Members.found(request))
+    restarted = bool(group.restarts)
+    members = group.on_main(lambda: Members.found(request, restarted=restarted))
     group.on_main(members.finish_removal)
     shown = set[RunEvent]()
     if not members.count or session.plan_only:
