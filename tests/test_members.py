@@ -128,7 +128,7 @@ def test_a_signal_between_two_runs_is_obeyed(text: Path, tmp_path: Path) -> None
     def signal() -> int:
         return 15 if seen and "Member 1" in getattr(seen[-1], "text", "") else 0
 
-    with pytest.raises(InterruptedRun, match=r"Stopped before member 2 of 2\.") as caught:
+    with pytest.raises(InterruptedRun, match=r"Stopped after member 1 of 2\.") as caught:
         follow(events_of(text, tmp_path / "run", should_stop=signal), seen)
     assert caught.value.exit_code == 128 + 15
 

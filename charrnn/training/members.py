@@ -179,18 +179,21 @@ def _all_runs(
         started: `time.monotonic()` when the command started.
         shown: Notes, and what was said about the text, which are not repeated.
     """
-    group = session.group
+    group, began = session.group, False
     for number in range(1, members.count + 1):
         name = f"member {number} of {members.count}"
         complete = group.on_main(partial(members.is_complete, number))
         own = group.on_main(partial(members.member, number, started))
         for event in _one_run(own, session, name, shown):
+            began = began or isinstance(event, Started)
             if isinstance(event, Finished):
                 yield Note(f"{name.capitalize()}: {_score_in_words(event.summary)}")
             elif isinstance(event, Started):
                 yield replace(event, folder=str(members.out))
             elif not complete:
                 yield event
+        if began:  # before that, a signal ends the command at once
+            _stop_if_asked(session, name)
     student = group.on_main(partial(members.student, started))
     for event in _one_run(student, session, "student", shown):
         if isinstance(event, Finished) and group.is_main and not members.kept:
@@ -202,13 +205,17 @@ def _one_run(
     request: TrainRequest, session: Session, name: str, shown: set[RunEvent]
 ) -> Iterator[RunEvent]:
     """Train one of several models, and yield events that were not shown before."""
-    (stop,) = session.group.max(session.should_stop() or 0)
-    if stop:
-        raise InterruptedRun(f"Stopped before {name}.", signal_number=int(stop))
     yield Part(name)
     for event in session.run(request, time.monotonic()):
         if not _is_repeated(event, shown):
             yield event
+
+
+def _stop_if_asked(session: Session, name: str) -> None:
+    """Raise `InterruptedRun` if a signal came between two runs."""
+    (stop,) = session.group.max(session.should_stop() or 0)
+    if stop:
+        raise InterruptedRun(f"Stopped after {name}.", signal_number=int(stop))
 
 
 def _is_repeated(event: RunEvent, shown: set[RunEvent]) -> bool:
