@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ TRAIN_OPTIONS = """
     --source --target --source-tokenizer --source-vocab-size --source-attention --bidirectional
     --source-cell --source-layers --source-hidden-size --source-embedding-size --image-size
     --init-source-from
+--keep-members --members --teacher --teacher-weight
 """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p "
@@ -299,7 +301,9 @@ def test_a_signal_in_the_first_step_lets_it_end_and_saves_it(
     assert results(tmp_path) == results(model)
 
 
-def test_how_to_continue_is_said_of_what_can_be_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_to_continue_is_said_of_what_can_be_continued(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Before the first step, --fresh may not have moved the old run aside yet."""
 
     def events(*before: RunEvent) -> Iterator[RunEvent]:
@@ -308,11 +312,16 @@ def test_how_to_continue_is_said_of_what_can_be_continued(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a b.txt", "--fresh"])
     started = Started(0, steps=9, tokens=0, characters_per_token=1, folder="checkpoints/a b")
+    members = replace(started, folder="checkpoints/m")  # where only members are trained so far
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints" / "a b").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "a b" / "last.safetensors").touch()
     for before, hint in {
         (): "",
         (Note("x"),): "",
         (Note("x"), started): "Continue with: charrnn train --resume 'checkpoints/a b'   "
         "Let it write as it is: charrnn sample 'checkpoints/a b'",
+        (members,): "Continue with: charrnn train --resume checkpoints/m",
     }.items():
         with pytest.raises(InterruptedRun) as stopped:
             list(with_resume_hint(events(*before)))
