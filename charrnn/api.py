@@ -14,7 +14,7 @@ from charrnn.data.encoding import Encoded, encode_text, refuse_unknown
 from charrnn.data.formats import TextFormat, saved_format
 from charrnn.data.sources import reader_of
 from charrnn.data.text import OnProgress, no_progress
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError, UsageError, counted
 from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.runtime.machine import check_address_space
@@ -96,7 +96,7 @@ class Model:
         config, facts = self.config, self.about.get("text")
         shape = f"{config.cell} {config.num_layers} x {config.hidden_size}"
         name = f", trained on {facts.get('name')!r}" if isinstance(facts, dict) else ""
-        kind = f"{self.tokenizer.kind} tokenizer of {self.tokenizer.size:,} symbols"
+        kind = f"{self.tokenizer.kind} tokenizer of {counted(self.tokenizer.size, 'symbol')}"
         return f"<charrnn.Model {shape}, {kind}{name}>"
 
     @cached_property

@@ -50,6 +50,6 @@ def test_from_a_text_to_a_model_a_sample_and_a_score(
 
     facts = json.loads(charrnn.ok("info", run, "--json").out)
     assert (facts["config"]["cell"], facts["train"]["batcher"]) == (cell, batcher)
-    assert facts["parameters"] == summary["parameters"]
+    assert facts["model"]["parameters"] == summary["parameters"]
     assert facts["step"] == summary["best_step"]
     assert f"{cell} 1 x 16" in charrnn.ok("info", run).out

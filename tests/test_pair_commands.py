@@ -122,7 +122,7 @@ def test_a_longer_source_than_any_in_training_works(translator: Path, charrnn: T
 def test_a_label_is_printed_with_its_probability(classifier: Path, charrnn: Terminal) -> None:
     label, probability = charrnn.ok("sample", classifier, "--source", "bird bird").out.split()
     facts = json.loads(charrnn.ok("sample", classifier, "--source", "bird bird", "--json").out)
-    assert facts["label"] == label
+    assert next(iter(facts["labels"])) == label
     assert sum(facts["labels"].values()) == pytest.approx(1)
     assert f"{facts['labels'][label]:.4f}" == probability
     both = charrnn.ok("sample", classifier, "--source", "bird", "--num", "5").out
@@ -215,9 +215,10 @@ def test_eval_compares_what_is_written_with_the_targets(
     ]
     assert facts["measures"]["exact"] == pytest.approx(np.mean(right))
     assert facts["measures"]["count"] == len(references)
-    assert set(facts["baselines"]) == {"5-gram of targets, without sources", "copy of the source"}
+    names = [one["name"] for one in facts["baselines"]]
+    assert names == ["5-gram of targets, without sources", "copy of the source"]
     targets = [line.split("\t")[1] for line in pairs.read_text().splitlines()]
-    assert facts["characters"] == sum(len(target) + 1 for target in targets)
+    assert facts["score"]["characters"] == sum(len(target) + 1 for target in targets)
     table = charrnn.ok("eval", translator, pairs).out
     assert "exact match" in table
     assert "copy of the source" in table
@@ -228,11 +229,12 @@ def test_the_score_is_the_sum_of_what_each_pair_costs(translator: Path, charrnn:
     whole = json.loads(charrnn.ok("eval", translator, pairs, "--beam", "0", "--json").out)
     lines = charrnn.ok("eval", translator, pairs, "--by-line", "--json").out.splitlines()
     each = [json.loads(line) for line in lines]
-    assert sum(one["nats"] for one in each) == pytest.approx(whole["nats"], rel=1e-5)
+    nats = whole["score"]["nats"]
+    assert sum(one["score"]["nats"] for one in each) == pytest.approx(nats, rel=1e-5)
     assert [f"{one['source']}\t{one['target']}" for one in each] == pairs.read_text().splitlines()
     tokens = charrnn.ok("eval", translator, pairs, "--by-token", "--json").out.splitlines()
     bits = sum(json.loads(line)["bits"] for line in tokens)
-    assert bits * np.log(2) == pytest.approx(whole["nats"], rel=1e-5)
+    assert bits * np.log(2) == pytest.approx(nats, rel=1e-5)
     assert "sun" in charrnn.ok("eval", translator, pairs, "--show").out
 
 
@@ -248,12 +250,11 @@ def test_a_classifier_is_measured_by_its_labels(classifier: Path, charrnn: Termi
     assert measures["accuracy"] == pytest.approx(right / len(wanted))
     low, high = measures["accuracy_interval"]
     assert low < measures["accuracy"] <= high
-    assert np.sum(measures["confusion"]) == len(wanted) == facts["tokens"]
+    assert np.sum(measures["confusion"]) == len(wanted) == facts["score"]["tokens"]
     usual = max(set(wanted), key=wanted.count)
-    baselines = facts["baselines"]
-    assert baselines[f"most frequent label, {usual!r}"]["accuracy"] == pytest.approx(
-        wanted.count(usual) / len(wanted)
-    )
+    baselines = {one["name"]: one["measures"]["accuracy"] for one in facts["baselines"]}
+    share = wanted.count(usual) / len(wanted)
+    assert baselines[f"most frequent label, {usual!r}"] == pytest.approx(share)
     assert any(name.startswith("naive Bayes, words") for name in baselines)
     assert "true label" in charrnn.ok("eval", classifier, pairs).out
 
@@ -272,7 +273,7 @@ def test_a_writer_in_the_manner_of_labels_classifies_by_bayes_rule(
         other = pairs.with_name(f"{label}.tsv")
         other.write_text("".join(f"{label}\t{text}\n" for _, text in lines))
         scored = charrnn.ok("eval", labelled, other, "--by-line", "--json").out.splitlines()
-        nats[label] = [json.loads(line)["nats"] - np.log(prior[label]) for line in scored]
+        nats[label] = [json.loads(line)["score"]["nats"] - np.log(prior[label]) for line in scored]
     right = sum(
         min(nats, key=lambda label: nats[label][row]) == true for row, (true, _) in enumerate(lines)
     )
@@ -447,7 +448,7 @@ def test_info_and_a_dry_run_know_of_the_source(
         tmp_path / "none",
     )
     facts = json.loads(found.out)
-    assert facts["model"]["source"]["source"] == "text"
+    assert facts["config"]["source"]["source"] == "text"
     assert facts["memory_bytes"] > 4 * facts["parameters"]
 
 

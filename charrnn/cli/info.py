@@ -10,10 +10,12 @@ from charrnn.api import load
 from charrnn.cli.program import program
 from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import display_path
 from charrnn.storage.lock import holder_of
+from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import write_json
 from charrnn.terminal.info_table import info_rows
@@ -47,7 +49,7 @@ def info(options: InfoOptions) -> None:
         if options.model.is_dir():
             facts["run"] = run_facts(RunFolder(options.model))
         if options.json:
-            write_json(facts)
+            write_json(as_json(facts, str(options.model), saved))
             return
         rows = info_rows(facts)
     except INVALID_FACTS_ERRORS as error:
@@ -55,6 +57,12 @@ def info(options: InfoOptions) -> None:
         message = f"{name} has invalid facts about its training, which charrnn did not write."
         raise ModelFileError(message) from error
     write_table(rows)
+
+
+def as_json(facts: dict[str, Any], path: str, saved: SavedModel) -> dict[str, Any]:
+    """Return the facts with those about the model in one place, as in all other commands."""
+    known = model_facts(path, saved)
+    return {"model": known} | {name: one for name, one in facts.items() if name not in known}
 
 
 def run_facts(folder: RunFolder) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from charrnn.api import Model
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import DRAWING_FIELDS, RULES, WRITE, SamplingConfig
 from charrnn.errors import TextError, UsageError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL
 from charrnn.sampling.generate import Sample
 from charrnn.storage.atomic import display_path
@@ -142,6 +143,6 @@ def samples_to_dict(
     settings = SamplingConfig(**options.settings).to_dict()
     if options.beam is not None:
         settings = {name: one for name, one in settings.items() if name not in DRAWING_FIELDS}
-    known = {"path": str(options.model), "sha256": model.saved.sha256}
+    known = model_facts(str(options.model), model.saved)
     facts = {"model": known, "prompt": prompt, "samples": values}
     return facts | {"settings": settings} | options.beam_or_seed

@@ -15,7 +15,7 @@ from charrnn.cli.program import program
 from charrnn.cli.seeds import in_common, requests_for
 from charrnn.config.fields import option
 from charrnn.config.training import LEARN, REPORT
-from charrnn.errors import InterruptedRun, UsageError
+from charrnn.errors import InterruptedRun, UsageError, counted
 from charrnn.export.tensorboard import with_event_file
 from charrnn.model.shapes import describe_size, parameter_count, table_size
 from charrnn.runtime.rendezvous import group_from
@@ -23,14 +23,13 @@ from charrnn.runtime.signals import exit_at_once, stop_requests
 from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import (
-    counted,
     format_duration,
     format_megabytes,
     model_features,
     write_table,
 )
 from charrnn.terminal.training_progress import TrainingProgress
-from charrnn.training.events import Finished, Note, Planned, RunEvent, Started
+from charrnn.training.events import Finished, Note, Planned, RunEvent, Started, TextRead
 from charrnn.training.request import TrainRequest
 from charrnn.training.train import training_events
 
@@ -109,7 +108,7 @@ def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> Ru
         events = training_events(
             request, should_stop=stop, on_progress=view.reading, plan_only=options.dry_run
         )
-        last = None
+        last, source = None, None
         if options.tensorboard and main:
             events = with_event_file(events)
         for event in with_resume_hint(events, several=options.seeds is not None):
@@ -117,9 +116,10 @@ def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> Ru
                 stop()  # from now on, a signal lets the step end and saves it
             if not (options.dry_run and isinstance(event, Planned)):  # shown as a table below
                 view.show(event)
+            source = event.source if isinstance(event, TextRead) else source
             last = event
     if main and isinstance(last, Finished):
-        show_result(last, view, as_json=options.json and show)
+        show_result(last, view, source, as_json=options.json and show)
         write_run_page(request, Path(last.summary["out"]))
     elif main and isinstance(last, Planned):
         show_dry_run(last, as_json=options.json)
@@ -131,11 +131,20 @@ def show_seeds(common: Mapping[str, Any], options: TrainOptions) -> None:
     bits, runs = common["valid_bits_per_char"], len(common["runs"])
     spread = "" if bits["std"] is None else f", standard deviation {bits['std']:.4f}"
     if not options.quiet:
-        texts = shlex.join(options.request.texts)
         show_note(f"{counted(runs, 'run')}: mean {bits['mean']:.4f} bits per character{spread}")
-        show_note(f"Next: {program()} compare {shlex.quote(common['out'])} {texts}")
+        show_note(f"Next: {program()} {comparison_of_seeds(common['out'], options.request)}")
     if options.json:
         write_json(common)
+
+
+def comparison_of_seeds(folder: str, request: TrainRequest) -> str:
+    """Return the command that compares runs on what they held out, or else lists them."""
+    texts, place = request.valid or request.texts, shlex.quote(folder)
+    if len(texts) != 1 or texts[0] == "-" or request.settings.get("source") is not None:
+        return f"runs {place}"
+    fraction = request.settings.get("valid_fraction", 0.1)
+    part = "" if request.valid else f" --valid-fraction {fraction:g}"
+    return f"compare {place} {shlex.quote(texts[0])}{part}"
 
 
 def write_run_page(request: TrainRequest, folder: Path) -> None:
@@ -167,19 +176,20 @@ def with_resume_hint(events: Iterator[RunEvent], *, several: bool = False) -> It
         events: The events.
         several: It is one of several runs, which the same command continues.
     """
-    folder = None
+    folder = source = None
     try:
         for event in events:
             folder = event.folder if isinstance(event, Started) else folder
+            source = event.source if isinstance(event, TextRead) else source
             yield note_with_flags(event)
     except InterruptedRun as interruption:
         if folder is None:
             raise
         start = "the same torchrun, and " if group_from(os.environ).size > 1 else ""
-        place = shlex.quote(folder)
+        resume = resume_command(shlex.quote(folder), several)
         interruption.hint = (
-            f"Continue with: {start}{resume_command(place, several)}   "
-            f"Let it write as it is: {program()} sample {place}"
+            f"Continue with: {start}{resume}   "
+            f"Let it write as it is: {sample_command(folder, source)}"
         )
         raise
 
@@ -192,20 +202,35 @@ def resume_command(folder: str, several: bool) -> str:
     return f"{program()} train {'- ' * from_stdin}--resume {folder}{' < TEXT' * from_stdin}"
 
 
+def sample_command(folder: str, source: str | None) -> str:
+    """Return the command that lets a run's model write, from a source if its texts have any."""
+    given = "" if source is None else f" --source={shlex.quote(source)}"
+    return f"{program()} sample {shlex.quote(folder)}{given}"
+
+
 def note_with_flags(event: RunEvent) -> RunEvent:
     """Return an event, with flags instead of setting names if it is a note."""
     return replace(event, text=with_flags(event.text)) if isinstance(event, Note) else event
 
 
-def show_result(event: Finished, view: TrainingProgress, *, as_json: bool) -> None:
-    """Show where the model is, how good it is, and what to type next."""
+def show_result(
+    event: Finished, view: TrainingProgress, source: str | None, *, as_json: bool
+) -> None:
+    """Show where the model is, how good it is, and what to type next.
+
+    Args:
+        event: The end of the run.
+        view: Where it is shown.
+        source: One of the sources of its texts, if they have any.
+        as_json: Also write the result as JSON.
+    """
     summary = event.summary
     view.say(
         f"Best model: {Path(summary['out']) / 'model.safetensors'}, step {summary['best_step']:,}, "
         f"validation {summary['valid_nats_per_token']:.4f} nats per token, "
         f"{summary['valid_bits_per_char']:.3f} bits per character"
     )
-    view.say(f"Next: {program()} sample {shlex.quote(summary['out'])}")
+    view.say(f"Next: {sample_command(summary['out'], source)}")
     if as_json:
         write_json(summary)
 
@@ -222,7 +247,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         "seconds": estimate.seconds,
     }
     if as_json:
-        write_json(facts | {"model": plan.model.to_dict(), "train": plan.train.to_dict()})
+        write_json(facts | {"config": plan.model.to_dict(), "train": plan.train.to_dict()})
         return
     model, train = plan.model, plan.train
     shape = f"{model.cell} {model.num_layers} x {model.hidden_size}, dropout {model.dropout:g}"

@@ -8,7 +8,7 @@ from charrnn.evaluation.interval import Interval, score_interval
 from charrnn.evaluation.overlap import TrainingOverlap, training_overlap
 from charrnn.evaluation.request import ScoreOptions
 from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
-from charrnn.model.shapes import parameter_count
+from charrnn.model.shapes import parameter_count, table_size
 from charrnn.runtime.machine import check_address_space
 from charrnn.storage.model_file import SavedModel
 
@@ -88,6 +88,7 @@ def model_facts(name: str, saved: SavedModel) -> dict[str, Any]:
         "path": name,
         "sha256": saved.sha256,
         "parameters": parameter_count(saved.config),
+        "table_parameters": table_size(saved.config),
         "tokenizer": saved.tokenizer.kind,
         "vocab_size": saved.tokenizer.size,
     }

@@ -36,6 +36,29 @@ def score_words(facts: Facts) -> list[str]:
     return words
 
 
+def pair_words(facts: Facts) -> list[str]:
+    """Return what the score of a model of pairs means; `facts` are those of `charrnn eval --json`.
+
+    They compare the model with the n-gram of targets, or with the best guess of labels.
+    """
+    words, measures = list[str](), facts.get("measures", {})
+    labels = [one for one in facts["baselines"] if "accuracy" in one.get("measures", {})]
+    for one in facts["baselines"]:
+        if "score" in one and "accuracy" not in measures:
+            beside = _beside(facts["score"]["bits_per_char"], one, "the n-gram")
+            words.append(f"Lower bits are better. The model predicts the targets {beside}, which")
+            words.append("does not see the sources.")
+    if labels:
+        best = max(labels, key=lambda one: float(one["measures"]["accuracy"]))
+        more = measures["accuracy"] - best["measures"]["accuracy"]
+        how = f"{abs(more):.1%} more" if more >= 0 else f"{abs(more):.1%} fewer"
+        name = best["name"].split(",")[0].replace("most", "the most")
+        words.append(f"The model is right for {how} of the pairs than {name}.")
+    if (facts["training"]["overlap"] or 0) >= 0.5:
+        words.append("But it has seen these targets in training.")
+    return words
+
+
 def _beside(bits: float, cost: Facts, name: str) -> str:
     """Return how a model compares with a baseline."""
     change = bits / cost["score"]["bits_per_char"] - 1

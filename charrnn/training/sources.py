@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from charrnn.config.source import SourceConfig
 from charrnn.config.training import source_config
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.id_cache import encode_cached, encode_uncached
+from charrnn.data.pairs import END
 from charrnn.data.pictures import FEATURES, read_features
 from charrnn.data.sources import SourceReader
 from charrnn.data.split import TextSplit
@@ -19,6 +21,7 @@ from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import LabelTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
 
+EXAMPLES = 20  # sources among which the shortest is shown
 LEARNING = "Learning the vocabulary of the sources"
 
 
@@ -136,6 +139,18 @@ def encoder_weights(start: SavedModel, shapes: Mapping[str, tuple[int, ...]]) ->
         new[..., : value.shape[-1]] = value
         found[target] = new
     return found
+
+
+def example_source(sources: TextSplit | None) -> str | None:
+    """Return a short one of the first sources, which can be typed to try a model, if there is one.
+
+    Args:
+        sources: The sources of a text's records; None if they have none.
+    """
+    if sources is None:
+        return None
+    first = (unit.removesuffix(END) for unit in islice(sources.train.units(LEARNING), EXAMPLES))
+    return min((one for one in first if one.isprintable() and one != "-"), key=len, default=None)
 
 
 def reader_to_dict(reader: SourceReader | None) -> dict[str, Any] | None:
