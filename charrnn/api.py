@@ -58,6 +58,7 @@ def train(
         CharRNNError: See `charrnn.training.train`.
     """
     request = TrainRequest.of(texts, options)
+    request.refuse_ignored()
     yield from training_events(request, should_stop=should_stop, on_progress=on_progress)
 
 

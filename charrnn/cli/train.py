@@ -14,10 +14,12 @@ from charrnn.cli.page import page_of_run, write_page
 from charrnn.cli.program import program
 from charrnn.cli.seeds import in_common, requests_for
 from charrnn.config.fields import option
+from charrnn.config.ignored import ignored_settings
 from charrnn.config.training import LEARN, REPORT
 from charrnn.errors import InterruptedRun, UsageError, counted
 from charrnn.export.tensorboard import with_event_file
 from charrnn.model.shapes import describe_size, parameter_count, table_size
+from charrnn.runtime.distributed import ALONE
 from charrnn.runtime.rendezvous import group_from
 from charrnn.runtime.signals import exit_at_once, stop_requests
 from charrnn.terminal.console import show_note, stderr_console, write_json
@@ -83,6 +85,8 @@ COMMON = (
 def train(options: TrainOptions) -> None:
     """Train a model on a text, or continue a run that was interrupted."""
     request = with_config(options.request, options.config)
+    request.refuse_ignored()
+    refuse_unseen(options)
     if options.seeds is None:
         train_one(request, options, show=True)
         return
@@ -96,6 +100,16 @@ def train(options: TrainOptions) -> None:
         assert isinstance(last, Finished)
         summaries.append(last.summary)
     show_seeds(in_common(summaries), options)
+
+
+def refuse_unseen(options: TrainOptions) -> None:
+    """Raise `UsageError` if an option of the command line would have no effect."""
+    given = options.request.settings
+    if options.quiet and "sample_every" in given:
+        raise UsageError("`sample_every` has no effect with `quiet`.", "Leave one out.")
+    if given.get("backend", "auto") != "auto" and group_from(os.environ) is ALONE:
+        message = "`backend` has no effect in one process."
+        raise UsageError(message, "Start several with torchrun, or leave it out.")
 
 
 def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> RunEvent | None:
@@ -160,10 +174,13 @@ def with_config(request: TrainRequest, path: Path | None) -> TrainRequest:
     if path is None:
         return request
     settings = read_config(path, request.settings)
-    if (request.epochs, request.seconds) != (None, None) and "steps" not in request.settings:
-        settings.pop("steps", None)
-    if request.valid and "valid_fraction" not in request.settings:
-        settings.pop("valid_fraction", None)
+    left_out = set(ignored_settings(settings))
+    if (request.epochs, request.seconds, request.preset) != (None, None, None):
+        left_out.add("steps")
+    if request.valid:
+        left_out.add("valid_fraction")
+    for name in left_out - request.settings.keys():
+        settings.pop(name, None)
     return replace(request, settings=settings)
 
 

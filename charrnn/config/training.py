@@ -242,6 +242,7 @@ UNCUT = ("batcher", "bptt", "bptt_stride", "seq_len", "seq_len_start")
 # What some settings of a source are for.
 ONLY_FOR = {
     "source_tokenizer": "text",
+    "source_vocab_size": "text",
     "bidirectional": "text",
     "source_cell": "text",
     "source_layers": "text",
@@ -274,6 +275,8 @@ def source_config(settings: Mapping[str, Any]) -> SourceConfig | None:
     for name, kind in ONLY_FOR.items():
         if config.source != kind and getattr(config, name) != getattr(SourceConfig(), name):
             raise UsageError(f"`{name}` needs `source` {kind}, not {config.source}.")
+    if config.source == "image" and config.source_embedding_size is not None:
+        raise UsageError("`source_embedding_size` needs `source` text or label, not image.")
     if config.target == "label":
         for name in ("tokenizer", "tied", "adaptive"):
             if settings.get(name) not in (None, False, defaults.tokenizer):

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from charrnn.config.cells import CELLS
 from charrnn.config.fields import Checked, argument, option, settings_of
+from charrnn.config.ignored import refuse_ignored
 from charrnn.config.model import MODEL, ModelConfig
 from charrnn.config.presets import PRESET_MEANINGS, PRESETS
 from charrnn.config.source import SOURCE, SourceConfig
@@ -99,28 +99,21 @@ class TrainRequest(Checked):
         if len(given) > 1:
             message = f"{' and '.join(given[:2])} both say how long to train."
             raise UsageError(message, "Give one of them.")
-        self._refuse_ignored()
         if self.valid and "valid_fraction" in self.settings:
             message = "`valid` and `valid_fraction` both say what is held out."
             raise UsageError(message, "Give one of them.")
 
-    def _refuse_ignored(self) -> None:
-        """Raise `UsageError` if a setting would have no effect together with another one.
+    def refuse_ignored(self) -> None:
+        """Raise `UsageError` if something was given that would have no effect beside the rest.
 
-        Defaults are accepted, since the configuration of a run, which may be given again, has all.
+        Only what a person gives is checked: a run that is continued has what it began with.
         """
-        given = self.settings
-        cell = given.get("cell", "lstm")
-        spec = CELLS[cell]
-        ignored = {
-            "bptt": given.get("batcher") == "random" and "`batcher` random, which cuts windows",
-            "activation": "activation" not in spec.gates.values() and f"`cell` {cell}",
-            "forget_bias": not spec.forget_bias and f"`cell` {cell}, which has no such gate",
-        }
-        defaults = vars(ModelConfig()) | vars(TrainConfig())
-        for name, other in ignored.items():
-            if other and given.get(name, defaults[name]) != defaults[name] and not self.init_from:
-                raise UsageError(f"`{name}` has no effect with {other}.", "Leave one out.")
+        for name in ("steps", "epochs", "seconds") if self.preset else ():
+            if self.settings.get(name, getattr(self, name, None)) is not None:
+                message = f"`preset` and `{name}` both say how long to train."
+                raise UsageError(message, "Give one of them.")
+        if self.init_from is None:
+            refuse_ignored(self.settings)
 
     @classmethod
     def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:

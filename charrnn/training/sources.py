@@ -19,7 +19,13 @@ from charrnn.data.split import TextSplit
 from charrnn.errors import UsageError
 from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel
-from charrnn.tokenizers import LabelTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.tokenizers import (
+    FIXED_SIZE,
+    LabelTokenizer,
+    Tokenizer,
+    tokenizer_from_dict,
+    train_tokenizer,
+)
 
 EXAMPLES = 20  # sources among which the shortest is shown
 LEARNING = "Learning the vocabulary of the sources"
@@ -53,14 +59,24 @@ def new_reader(
     elif config.source == "label":
         tokenizer = learn_labels(sources)
     elif config.source == "text":
+        _check_vocabulary(config)
         units = sources.train.units(LEARNING)
         tokenizer = train_tokenizer(config.source_tokenizer, units, config.source_vocab_size)
     else:
         first = next(sources.train.units(LEARNING))
         if first.lower().endswith(FEATURES):
+            if config.image_size != SourceConfig().image_size:
+                raise UsageError("`image_size` has no effect on features.", "Leave it out.")
             config = replace(config, feature_size=read_features(Path(first)).shape[1])
     size = tokenizer.size if tokenizer is not None else None
     return SourceReader(replace(config, source_vocab_size=size), tokenizer)
+
+
+def _check_vocabulary(config: SourceConfig) -> None:
+    if config.source_vocab_size is not None and config.source_tokenizer in FIXED_SIZE:
+        raise UsageError(
+            f"`source_vocab_size` cannot be used with `source_tokenizer` {config.source_tokenizer}."
+        )
 
 
 def learn_labels(split: TextSplit) -> LabelTokenizer:
