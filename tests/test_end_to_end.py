@@ -1,4 +1,5 @@
 import json
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,7 @@ from charrnn.config.cells import CELLS
 from charrnn.config.training import BATCHERS
 
 
-@pytest.mark.parametrize("batcher", BATCHERS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "batcher"), list(zip(CELLS, cycle(BATCHERS), strict=False)))
 def test_from_a_text_to_a_model_a_sample_and_a_score(
     cell: str, batcher: str, text: Path, tmp_path: Path, charrnn: Terminal
 ) -> None:

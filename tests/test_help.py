@@ -72,9 +72,12 @@ def test_the_help_of_train_shows_what_matters_on_one_page(
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "120"])
-def test_no_line_of_a_help_page_is_wider_than_the_terminal(columns: str) -> None:
+def test_no_line_of_a_help_page_is_wider_than_the_terminal(
+    columns: str, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     for command in (["train", "--help-all"], ["--help"], ["sample", "--help"]):
-        shown = process(CHARRNN, *command, env={"COLUMNS": columns}).out
+        shown = charrnn.ok(*command).out
         long = [line for line in shown.splitlines() if len(line) > max(54, int(columns))]
         assert not long
 

@@ -19,9 +19,13 @@ SYMBOLS, FEW = 1000, 200
 LONG = all_pairs(
     KINDS,
     ({"attention": 1}, {"attention": 20}),
-    ({"ngram_embedding": 0}, {"ngram_embedding": 2, "ngram_rows": 1 << 20}),
+    ({"ngram_embedding": 0}, {"ngram_embedding": 2, "ngram_rows": 5003}),
 )
-SETTINGS = [*GRID, *LONG, {"ngram_embedding": 7, "ngram_rows": 100_003, "vocab_size": 3000}]
+LARGE = [
+    {"ngram_embedding": 2, "ngram_rows": 1 << 20},
+    {"ngram_embedding": 7, "ngram_rows": 100_003, "vocab_size": 3000},
+]
+SETTINGS = [*GRID, *LONG, *LARGE]
 
 
 @cache

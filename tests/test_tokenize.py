@@ -178,8 +178,9 @@ def test_on_a_terminal_neighbours_differ_in_colour_unless_it_has_none(
     assert "\x1b" not in charrnn.ok("tokenize", model, "cat").out
 
 
-@pytest.mark.parametrize("kind", ["char", *KINDS])
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["lines", "json"])
+@pytest.mark.parametrize(
+    ("kind", "options"), [*((kind, []) for kind in ("char", *KINDS)), ("bpe", ["--json"])]
+)
 def test_a_long_text_is_answered_as_it_is_read(
     kind: str, options: list[str], runs: Path, model: Path
 ) -> None:
