@@ -75,7 +75,7 @@ OTHER_OPTIONS = {
     "info": "--json --help",
     "tokenize": "--json --help",
     "data": "--folder --json --help",
-    "next": "--top --unknown --json --help",
+    "next": "--source --top --unknown --json --help",
 }
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -323,6 +324,14 @@ def test_two_files_are_told_how_to_become_one(tmp_path: Path, charrnn: Terminal)
     assert "paste a b > pairs.tsv" in found.err
 
 
+def test_next_follows_a_source(translator: Path, charrnn: Terminal) -> None:
+    words = ("next", translator, "--source", "sun", "--json", "--top", 3)
+    found = json.loads(charrnn.ok(*words).out)["next"]
+    first = load(translator).given("sun").search(beam=1, length=1)[0].text
+    assert len(found) == 3
+    assert found[0]["text"].strip("\n") == first
+
+
 def test_a_source_is_needed_exactly_by_a_model_of_pairs(
     translator: Path, labelled: Path, model: Path, charrnn: Terminal
 ) -> None:
@@ -334,6 +343,15 @@ def test_a_source_is_needed_exactly_by_a_model_of_pairs(
         (["sample", labelled, "--source", "lat"], 3, "never seen the label 'lat'"),
         (["sample", translator, "--source", "a", "--interactive"], 2, "--interactive"),
         (["eval", translator, pairs_of(translator), "--by-label"], 2, "sources are labels"),
+        (["next", translator, "a"], 2, "depend on a source, and none is given"),
+        (["next", model, "a", "--source", "a"], 2, "do not depend on a source"),
+        (["eval", model, "--by-label"], 2, "--by-label needs a model of pairs"),
+        (["eval", model, "--beam", 3], 2, "--beam needs a model of pairs"),
+        (["sample", model, "--show-attention"], 2, "--show-attention needs a model of pairs"),
+        (
+            ["eval", model, pairs_of(translator), "--train", "x", "--no-baselines"],
+            *(2, "--train has no effect without --baselines"),
+        ),
         (["eval", translator, pairs_of(translator), "--dynamic"], 2, "--dynamic"),
         (["novelty", translator, pairs_of(translator)], 2, "depend on a source"),
         (["compare", translator, translator, pairs_of(translator)], 2, "charrnn eval"),
@@ -369,6 +387,55 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
         events(stopped, stop=5)
     events(stopped)
     assert results(stopped / "run") == results(whole / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"), [("text", "text"), ("text", "label"), ("label", "text"), ("image", "label")]
+)
+def test_a_run_that_is_stopped_before_it_is_validated_has_a_model(
+    tmp_path: Path, kind: str, target: str, charrnn: Terminal
+) -> None:
+    out = train(tmp_path, kind, target, steps=0)
+    (out / "model.safetensors").unlink()  # as it is before the first validation
+    source = {"text": "sun", "label": "early", "image": str(tmp_path / "3.png")}[kind]
+    found = charrnn.ok("sample", out, "--source", source, "--json")
+    assert "not validated yet" in found.err
+    assert json.loads(found.out)["model"]["path"] == str(out)
+    assert "newest weights" in charrnn.ok("info", out).out
+    assert "held out" in charrnn.ok("eval", out, "--beam", 0).err
+    assert charrnn.ok("eval", out, pairs_of(out), "--by-line").out
+
+
+def test_what_to_type_next_works_as_it_stands(tmp_path: Path, charrnn: Terminal) -> None:
+    """For a model that needs a source, a short one of its own is named."""
+    for kind in ("text", "label", "image"):
+        (tmp_path / kind).mkdir()
+        pairs = tmp_path / kind / "pairs.tsv"
+        pairs.write_text("".join(lines_of(kind, "text", pairs.parent)))
+        options = arguments(**SMALL | {"source": kind, "steps": 1})
+        told = charrnn.ok("train", pairs, "--out", pairs.parent / "run", *options).err
+        program, *words = shlex.split(told.split("Next: ")[1])
+        assert program == "charrnn"
+        assert charrnn.ok(*words).out
+
+
+def test_the_pairs_that_a_run_held_out_are_scored_without_naming_them(
+    tmp_path: Path, translator: Path, charrnn: Terminal
+) -> None:
+    found = json.loads(charrnn.ok("eval", translator, "--beam", 0, "--json").out)
+    valid = json.loads(charrnn.ok("info", translator, "--json").out)["valid"]
+    assert found["score"]["nats"] == pytest.approx(valid["nats"], rel=1e-5)
+    assert found["training"]["is_validation_text"]
+    whole = charrnn.ok("eval", translator, pairs_of(translator), "--beam", 0)
+    assert "stands in the text that the model was trained on" in whole.err
+    shutil.copytree(translator, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "other.tsv").write_text("sun\tnus\nmoon\tnoom\n")
+    for texts, said in (([str(tmp_path / "other.tsv")], "has changed"), (["-"], "is not known")):
+        record["sources"]["texts"] = texts
+        (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+        refused = charrnn("eval", tmp_path / "run")
+        assert (refused.code, said in refused.err) == (3, True), refused.err
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:

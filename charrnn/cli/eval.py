@@ -36,6 +36,7 @@ def evaluate(options: EvalOptions) -> None:
         if evaluation.saved.config.source is not None:
             evaluate_pairs(evaluation.saved, options, progress)
             return
+        options.request.refuse_pairs()
         if options.by_line:
             write_lines(evaluation.lines(), options, progress)
             return

@@ -24,6 +24,9 @@ class NextOptions:
 
     model: Path = argument(MODEL, "MODEL")
     prompt: str = argument("The text so far; - reads it from standard input", "PROMPT", default="")
+    source: str | None = option(
+        None, "What the text depends on: a text, a label or a picture's path", metavar="TEXT"
+    )
     top: int = option(10, "How many symbols", flags=("--top", "-n"))
     unknown: str = option(
         "error",
@@ -36,6 +39,8 @@ class NextOptions:
 def likeliest(options: NextOptions) -> None:
     """Show the likeliest next symbols after a text, with their probabilities."""
     model, prompt = load(options.model), read_prompt(options.prompt)
+    if options.source is not None:
+        model = model.given(options.source, unknown=options.unknown)
     symbols = next_symbols(model.generator, prompt, top=options.top, unknown=options.unknown)
     if options.json:
         facts = {"model": model_facts(str(options.model), model.saved), "prompt": prompt}
