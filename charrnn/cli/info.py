@@ -12,10 +12,8 @@ from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL
-from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import display_path
 from charrnn.storage.lock import holder_of
-from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import write_json
 from charrnn.terminal.info_table import info_rows
@@ -36,11 +34,8 @@ def info(options: InfoOptions) -> None:
     """Show what a model contains, how it was trained, and how to continue."""
     saved = load(options.model).saved
     facts = saved.about | {  # values that were checked come last, so the file cannot replace them
+        "model": model_facts(str(options.model), saved),
         "config": saved.config.to_dict(),
-        "parameters": parameter_count(saved.config),
-        "table_parameters": table_size(saved.config),
-        "tokenizer": saved.tokenizer.kind,
-        "sha256": saved.sha256,
         "run": {},
     }
     if isinstance(text := facts.get("text"), dict):
@@ -49,7 +44,7 @@ def info(options: InfoOptions) -> None:
         if options.model.is_dir():
             facts["run"] = run_facts(RunFolder(options.model))
         if options.json:
-            write_json(as_json(facts, str(options.model), saved))
+            write_json(facts)
             return
         rows = info_rows(facts)
     except INVALID_FACTS_ERRORS as error:
@@ -57,12 +52,6 @@ def info(options: InfoOptions) -> None:
         message = f"{name} has invalid facts about its training, which charrnn did not write."
         raise ModelFileError(message) from error
     write_table(rows)
-
-
-def as_json(facts: dict[str, Any], path: str, saved: SavedModel) -> dict[str, Any]:
-    """Return the facts with those about the model in one place, as in all other commands."""
-    known = model_facts(path, saved)
-    return {"model": known} | {name: one for name, one in facts.items() if name not in known}
 
 
 def run_facts(folder: RunFolder) -> dict[str, Any]:

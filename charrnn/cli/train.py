@@ -105,11 +105,10 @@ def train(options: TrainOptions) -> None:
 def refuse_unseen(options: TrainOptions) -> None:
     """Raise `UsageError` if an option of the command line would have no effect."""
     given = options.request.settings
-    if options.quiet and "sample_every" in given:
-        raise UsageError("`sample_every` has no effect with `quiet`.", "Leave one out.")
+    if "sample_every" in given and options.quiet:
+        raise UsageError("`sample_every` has no effect with `quiet`.")
     if given.get("backend", "auto") != "auto" and group_from(os.environ) is ALONE:
-        message = "`backend` has no effect in one process."
-        raise UsageError(message, "Start several with torchrun, or leave it out.")
+        raise UsageError("`backend` has no effect in one process.", "Start several by torchrun.")
 
 
 def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> RunEvent | None:

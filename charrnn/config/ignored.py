@@ -56,9 +56,15 @@ def _of_batches(given: Mapping[str, Any]) -> dict[str, str]:
 
 def refuse_ignored(given: Mapping[str, Any]) -> None:
     """Raise `UsageError` if a setting was given that would have no effect beside the others."""
-    for name in ("ngram_rows", "ngram_dropout"):
-        if name in given and "ngram_embedding" not in given:
-            why = "whether there are tables depends on the text and the time otherwise"
-            raise UsageError(f"`{name}` needs `ngram_embedding`: {why}.")
+    if "ngram_embedding" not in given:
+        _refuse_tables(given)
     for name, why in ignored_settings(given).items():
         raise UsageError(f"`{name}` has no effect with {why}.", "Leave one out.")
+
+
+def _refuse_tables(given: Mapping[str, Any]) -> None:
+    """Refuse settings of tables where text and time decide whether there are any."""
+    for name in ("ngram_rows", "ngram_dropout"):
+        if name in given:
+            message = f"`{name}` needs `ngram_embedding`, which depends on the text otherwise."
+            raise UsageError(message, "Give both.")

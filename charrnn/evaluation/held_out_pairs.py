@@ -1,5 +1,6 @@
 """The pairs that a run held out, read again from the run's own file."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,22 @@ def held_out_pairs(
     Raises:
         TextError: It is not known which file that is, or it has changed.
     """
-    folder = RunFolder(path if path.is_dir() else path.parent)
-    places = folder.record.sources()
-    hint = f"Name a file: charrnn eval {display_path(path)} PAIRS"
-    if not places or "-" in (*places["texts"], *places["valid"]):
-        where = display_path(folder.path)
+    places, hint = _places(path), f"Name a file: charrnn eval {display_path(path)} PAIRS"
+    if not places:
+        where = display_path(path)
         raise TextError(f"It is not known where the pairs of the run in {where} are.", hint)
-    text, valid = (
-        read_text(places[name], encoding=places["encoding"], on_progress=on_progress)
-        if places[name]
-        else None
-        for name in ("texts", "valid")
-    )
-    assert text is not None
+    read = partial(read_text, encoding=places["encoding"], on_progress=on_progress)
+    text, valid = read(places["texts"]), read(places["valid"]) if places["valid"] else None
     split = split_pairs(text, config, saved_valid_fraction(saved.about), valid)
     if split.targets.sha256 != _known_sha256(saved.about):
         raise TextError(f"{text.name} has changed since the model was trained on it.", hint)
     return split
+
+
+def _places(path: Path) -> dict[str, Any]:
+    """Return the paths that a run has recorded; none if one of them was standard input."""
+    places = RunFolder(path if path.is_dir() else path.parent).record.sources()
+    return places if places and "-" not in places["texts"] + places["valid"] else {}
 
 
 def held_out_note(split: PairSplit) -> str:

@@ -99,5 +99,5 @@ def open_scorer(saved: SavedModel, options: ScoreOptions) -> "Scorer":
     check_address_space()
     from charrnn.evaluation.scorer import Scorer
 
-    device, precision, threads = options.device, options.precision, options.reading.threads
-    return Scorer(saved, device=device, precision=precision, threads=threads)
+    compute = {"device": options.device, "precision": options.precision}
+    return Scorer(saved, threads=options.reading.threads, **compute)

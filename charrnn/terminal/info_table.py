@@ -15,12 +15,13 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
     shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
     characters, epochs = text.get("train", 0), facts.get("epochs")
     passes = "" if epochs is None else f", {counted(epochs, 'epoch')}"
-    parameters, tables = f"{facts['parameters']:,}", facts["table_parameters"]
+    known = facts["model"]
+    parameters, tables = f"{known['parameters']:,}", known["table_parameters"]
     parameters += f" and {tables:,} in tables of n-grams" if tables else ""
     rows = [
         ("model", ", ".join([shape, *model_features(config)])),
         ("parameters", parameters),
-        ("tokenizer", f"{facts['tokenizer']}, {counted(config['vocab_size'], 'symbol')}"),
+        ("tokenizer", f"{known['tokenizer']}, {counted(config['vocab_size'], 'symbol')}"),
         ("trained on", f"{text.get('name')}, {counted(characters, 'character')}{passes}"),
         ("step", f"{facts.get('step', 0):,}"),
     ]
@@ -36,7 +37,7 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
     rows += run_rows(facts["run"]) if facts.get("run") else []
     rows += machine_rows(facts["machine"]) if facts.get("machine") else []
     made_by = [("made by", f"charrnn {facts['charrnn']}")] if "charrnn" in facts else []
-    return [*rows, *made_by, ("SHA-256", facts["sha256"])]
+    return [*rows, *made_by, ("SHA-256", known["sha256"])]
 
 
 def run_rows(run: Mapping[str, Any]) -> Rows:
