@@ -3,7 +3,7 @@
 Only training and scoring import torch.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from charrnn.runtime.machine import check_address_space
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
 from charrnn.sampling.records import generate_records
-from charrnn.storage.model_file import SavedModel, load_model
+from charrnn.storage.blend import Saved, numpy_model, open_model
 from charrnn.training.events import RunEvent
 from charrnn.training.request import TrainRequest
 from charrnn.training.train import training_events
@@ -62,40 +62,43 @@ def train(
     yield from training_events(request, should_stop=should_stop, on_progress=on_progress)
 
 
-def load(path: str | Path) -> "Model":
-    """Load a trained model.
+def load(path: str | Path, weights: Sequence[float] = (), blend: str | None = None) -> "Model":
+    """Load a trained model, or a blend of several.
 
     Args:
-        path: A run folder or a model file.
+        path: A run folder or a model file; for a blend, several joined by a plus: "a+b".
+        weights: The weights of a blend's members, which are equal if there are none.
+        blend: The mean of probabilities ("linear", the default) or of their logs ("geometric").
 
     Raises:
         ModelFileError: There is no model there, it is damaged, or its format is unknown or newer.
+        UsageError: The models cannot be blended.
     """
-    return Model(load_model(Path(path)))
+    return Model(open_model(path, weights=weights, blend=blend))
 
 
 class Model:
-    """A trained model, which generates text and scores it.
+    """A trained model, or a blend of several, which generates text and scores it.
 
     Args:
-        saved: The content of a model file.
+        saved: The content of a model file, or of several.
 
     Attributes:
-        config: The shape of the network.
+        config: The shape of the network; of a blend, that of its first member.
         tokenizer: The tokenizer that the model was trained with.
         about: Facts about its training: step, validation score, text, settings.
         format: How its training text was organised. A model trained on records generates one record
             or part of one at a time, and scores each record from zero state.
     """
 
-    def __init__(self, saved: SavedModel) -> None:
-        self.saved = saved
-        self.config, self.tokenizer, self.about = saved.config, saved.tokenizer, saved.about
+    def __init__(self, saved: Saved) -> None:
+        self.saved, self.tokenizer, self.about = saved, saved.tokenizer, saved.about
+        self.config = saved.members[0].config
         self.format: TextFormat = saved_format(saved.about)
 
     def __repr__(self) -> str:
-        config, facts = self.config, self.about.get("text")
-        shape = f"{config.cell} {config.num_layers} x {config.hidden_size}"
+        facts, configs = self.about.get("text"), [one.config for one in self.saved.members]
+        shape = " + ".join(f"{c.cell} {c.num_layers} x {c.hidden_size}" for c in configs)
         name = f", trained on {facts.get('name')!r}" if isinstance(facts, dict) else ""
         kind = f"{self.tokenizer.kind} tokenizer of {counted(self.tokenizer.size, 'symbol')}"
         return f"<charrnn.Model {shape}, {kind}{name}>"
@@ -103,8 +106,7 @@ class Model:
     @cached_property
     def generator(self) -> Generator:
         """The model as a text generator, one symbol after the other, on the CPU."""
-        model = NumpyModel(self.config, self.saved.weights)
-        return Generator(model, self.tokenizer, self.format.separator)
+        return Generator(numpy_model(self.saved), self.tokenizer, self.format.separator)
 
     def given(self, source: str, *, unknown: str = "error") -> "Model":
         """Return this model for one source: a text, a label, a mixture of labels, or a path.

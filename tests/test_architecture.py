@@ -41,6 +41,7 @@ WITHOUT_TORCH = (
     "evaluation.report",
     "evaluation.request",
     "evaluation.score",
+    "model.blend",
     "model.numpy_model",
     "model.shapes",
     "runtime.distributed",
@@ -48,7 +49,15 @@ WITHOUT_TORCH = (
     "runtime.signals",
 )
 # What never comes to torch, not even inside of functions.
-NEVER_TORCH = ("storage", "sampling", "tokenizers", "config", "model.numpy_model", "model.shapes")
+NEVER_TORCH = (
+    "storage",
+    "sampling",
+    "tokenizers",
+    "config",
+    "model.blend",
+    "model.numpy_model",
+    "model.shapes",
+)
 WITH_RICH = ("terminal", "cli", "__main__")
 
 ROOT = Path(__file__).parents[1] / "charrnn"

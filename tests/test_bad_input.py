@@ -724,7 +724,7 @@ def test_a_bug_is_one_line_too_and_the_rest_is_in_a_file(
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("of a kind that nobody thought of")
 
-    monkeypatch.setattr("charrnn.api.load_model", fail)
+    monkeypatch.setattr("charrnn.api.open_model", fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     outcome = charrnn("info", model)
     (log,) = tmp_path.glob("charrnn-crash-*.log")
@@ -758,7 +758,7 @@ def test_what_the_machine_refuses_is_not_a_bug(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("charrnn.api.load_model", fail)
+    monkeypatch.setattr("charrnn.api.open_model", fail)
     outcome = charrnn("info", model)
     assert (outcome.code, outcome.out) == (code, "")
     assert outcome.err.split("\n")[0] == line

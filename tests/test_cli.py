@@ -57,25 +57,25 @@ TRAIN_OPTIONS = """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p "
     "--no-repeat --beam --seed --num --unknown --echo --interactive --json --help "
-    "--training-text --novel --source --show-attention",
+    "--training-text --novel --source --show-attention --weights --blend",
     "novelty": "--valid-fraction --valid --encoding --length --temperature --top-k --top-p --min-p "
-    "--no-repeat --seed --json --help",
+    "--no-repeat --seed --json --help --weights --blend",
     "eval": "--valid-fraction --reset-every --exact --unknown --device --precision --threads "
     "--encoding --json --help --train --baselines --dynamic --dynamic-lr "
     "--dynamic-decay --dynamic-segment "
-    "--by-line --by-token --show --unit --layer --tsv --beam --by-label",
+    "--by-line --by-token --show --unit --layer --tsv --beam --by-label --weights --blend",
     "compare": "--valid-fraction --train --baselines --device --precision --threads --encoding "
-    "--json --help",
+    "--json --help --blend",
     "gradients": "--lags --threads --encoding --json --help",
     "page": "--out --weights --prompt --force --valid-fraction --train --baselines --device "
     "--precision --threads --encoding --help",
     "export": "--onnx --tensorboard --force --help",
     "plot": "--out --show --by --force --help",
     "runs": "--sort --json --help",
-    "info": "--json --help",
+    "info": "--json --help --weights --blend",
     "tokenize": "--json --help",
     "data": "--folder --json --help",
-    "next": "--source --top --unknown --json --help",
+    "next": "--source --top --unknown --json --help --weights --blend",
 }
 
 

@@ -22,8 +22,8 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded, EncodedSplit, encode_text
 from charrnn.data.formats import PLAIN
 from charrnn.evaluation import scoring
-from charrnn.evaluation.score import PIECE, Score, ScoringProtocol
-from charrnn.evaluation.scoring import break_down, evaluate, segments, token_nats
+from charrnn.evaluation.score import PIECE, Score, ScoringProtocol, break_down
+from charrnn.evaluation.scoring import evaluate, segments, token_nats
 from charrnn.model.network import CharRNN, build
 from charrnn.tokenizers import CharTokenizer
 from charrnn.training.memory import max_tokens

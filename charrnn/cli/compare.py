@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from charrnn.cli.options import show_notes
-from charrnn.config.fields import argument, option
+from charrnn.config.blend import BlendConfig
+from charrnn.config.fields import argument, option, settings_of
 from charrnn.errors import UsageError
 from charrnn.evaluation.comparison import compare_models, read_comparison
 from charrnn.evaluation.report import is_model
@@ -23,10 +25,12 @@ class CompareOptions:
     """The options of `charrnn compare`."""
 
     paths: tuple[str, ...] = argument(
-        "Run folders, model files, or folders of runs with several seeds; last, the text",
+        "Run folders, model files, blends such as A+B or A:0.7+B:0.3, or folders of runs with "
+        "several seeds; last, the text",
         "MODEL... TEXT",
     )
     score: ScoreOptions
+    blending: dict[str, Any] = settings_of(BlendConfig, without=("weights",))
     json: bool = option(False, "Write the result as one JSON object")
 
     def __post_init__(self) -> None:
@@ -43,7 +47,9 @@ def compare(options: CompareOptions) -> None:
     """Score models side by side on one text, and tell which differences are more than noise."""
     *models, text = options.paths
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
-        inputs = read_comparison(models, text, options.score, progress)
+        inputs = read_comparison(
+            models, text, options.score, progress, rule=options.blending.get("blend")
+        )
         show_notes(inputs.found.notes)
         comparison = compare_models(inputs, options.score, progress)
     show_notes(comparison.notes)

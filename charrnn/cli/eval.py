@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.eval_options import EvalOptions
 from charrnn.cli.eval_pairs import evaluate_pairs
-from charrnn.cli.options import note_validation, show_notes
+from charrnn.cli.options import show_notes
 from charrnn.errors import counted
 from charrnn.evaluation.report import Evaluation, ScoreReport
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
+from charrnn.storage.model_file import SavedModel
 from charrnn.terminal.console import is_live, json_line, stderr_console, write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import SURPRISAL, UNIT, Heatmap, Scale
@@ -32,8 +33,8 @@ def evaluate(options: EvalOptions) -> None:
     """Score a text: perplexity, bits per character and per byte, compared with baselines."""
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         evaluation = Evaluation(options.request, progress)
-        note_validation(evaluation.saved.about)
-        if evaluation.saved.config.source is not None:
+        show_notes(evaluation.saved.notes)
+        if isinstance(evaluation.saved, SavedModel) and evaluation.saved.source is not None:
             evaluate_pairs(evaluation.saved, options, progress)
             return
         options.request.refuse_pairs()

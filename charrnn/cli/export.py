@@ -10,6 +10,7 @@ from charrnn.export.page.request import check_new
 from charrnn.export.tensorboard import write_event_file
 from charrnn.runtime.signals import exit_at_once
 from charrnn.storage.atomic import display_path
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import load_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import show_note
@@ -37,6 +38,7 @@ class ExportOptions:
 
 def export(options: ExportOptions) -> None:
     """Write a model in a format that other programs read."""
+    refuse_blend(options.model, "An export")
     if options.onnx is not None:
         check_new(options.onnx, force=options.force)
         export_onnx(options.model, options.onnx)

@@ -15,6 +15,7 @@ from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import COMPUTE, TextOptions
 from charrnn.evaluation.scored_text import encode_part, text_facts
 from charrnn.runtime.signals import exit_at_once
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import write_columns, write_table
@@ -50,6 +51,8 @@ class GradientsOptions:
 def gradients(options: GradientsOptions) -> None:
     """Show how far back gradients reach, from the loss of a prediction to earlier states."""
     *paths, text_path = options.paths
+    for path in paths:
+        refuse_blend(path, "Gradient flow")
     names = model_names(paths)
     models = {name: load(Path(path)) for name, path in zip(names, paths, strict=True)}
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:

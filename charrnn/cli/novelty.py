@@ -6,6 +6,7 @@ from typing import Any
 
 from charrnn.api import Model, load
 from charrnn.cli.options import show_notes
+from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.training import DATA
@@ -15,7 +16,7 @@ from charrnn.data.text import TEXTS, OnProgress, no_progress, read_text
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.novelty import copied
-from charrnn.evaluation.request import MODEL
+from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.runtime.signals import exit_at_once
 from charrnn.terminal.console import stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
@@ -29,7 +30,7 @@ MAX_SHOWN = 300  # characters of a passage that are shown
 class NoveltyOptions:
     """The options of `charrnn novelty`; `settings` are fields of `SamplingConfig`."""
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     texts: tuple[str, ...] = argument(TEXTS, "TEXT")
     valid_fraction: float | None = option(
         None,
@@ -45,6 +46,7 @@ class NoveltyOptions:
     settings: dict[str, Any] = settings_of(
         SamplingConfig, without=("length", "stop", "until", "unknown")
     )
+    blending: BlendConfig
     seed: int = option(1, "The same seed gives the same sample")
     json: bool = option(False, "Write the result as one JSON object")
 
@@ -57,7 +59,9 @@ class NoveltyOptions:
 
 def novelty(options: NoveltyOptions) -> None:
     """Show how much of a sample is copied from the training text, compared with held-out text."""
-    model, settings = load(options.model), {"length": options.length} | options.settings
+    settings = {"length": options.length} | options.settings
+    model = load(options.model, **options.blending.given)
+    show_notes(model.saved.notes)
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         split = read_split(model, options, progress)
         show_notes(split.notes)

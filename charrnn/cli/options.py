@@ -8,7 +8,7 @@ given.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -163,13 +163,6 @@ CUSTOM_FLAGS: dict[str, str] = {
 def with_flags(text: str) -> str:
     """Replace settings in backticks by their command-line flags; parts of file names stay."""
     return SETTING.sub(lambda found: flag(found[1]), text)
-
-
-def note_validation(about: Mapping[str, Any]) -> None:
-    """Show a note if the facts about a model say that it was not validated."""
-    if about.get("validated", True) is False:
-        step = about.get("step")
-        show_note(f"These are the run's weights at step {step}, which are not validated yet.")
 
 
 def show_notes(notes: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from charrnn.api import Model, load
-from charrnn.cli.options import note_validation
+from charrnn.cli.options import show_notes
 from charrnn.cli.sample_options import SampleOptions, read_prompt, samples_to_dict
 from charrnn.cli.sample_records import sample_records
 from charrnn.cli.sample_sources import sample_sources
@@ -13,10 +13,10 @@ from charrnn.terminal.console import write_json, write_text
 
 def sample(options: SampleOptions) -> None:
     """Write new text to standard output as it is generated."""
-    model = load(options.model)
-    note_validation(model.about)
+    model = load(options.model, **options.blending.given)
+    show_notes(model.saved.notes)
     prompt = read_prompt(options.prompt, options.prompt_file)
-    if model.config.source is not None:
+    if model.saved.source is not None:
         sample_sources(model, prompt, options)
         return
     if options.source is not None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.api import Model
+from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import DRAWING_FIELDS, RULES, WRITE, SamplingConfig
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.model_score import model_facts
-from charrnn.evaluation.request import MODEL
+from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.sampling.generate import Sample
 from charrnn.storage.atomic import display_path
 from charrnn.terminal.console import show_note
@@ -22,7 +23,7 @@ from charrnn.terminal.console import show_note
 class SampleOptions:
     """The options of `charrnn sample`; `settings` are the given fields of `SamplingConfig`."""
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     prompt: str = argument("Text to continue; - reads it from standard input", "PROMPT", default="")
     prompt_file: Path | None = option(None, "Continue the text of this file", metavar="FILE")
     source: str | None = option(
@@ -36,6 +37,7 @@ class SampleOptions:
         False, "Show how much each symbol attends to each part of its source"
     )
     settings: dict[str, Any] = settings_of(SamplingConfig)
+    blending: BlendConfig
     beam: int | None = option(
         None,
         "Beam search: draw nothing, keep this many texts at each step, and write the `num` best",

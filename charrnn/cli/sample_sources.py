@@ -23,7 +23,7 @@ DEFAULT_BEAM = 5  # of a text that is to be right rather than new
 
 def sample_sources(model: Model, prompt: str, options: SampleOptions) -> None:
     """Write what follows from each source."""
-    source = model.config.source
+    source = model.saved.source
     assert source is not None
     for name in ("interactive", "training_text", "novel"):
         if getattr(options, name):
@@ -119,7 +119,7 @@ def align(model: Model, source: str, target: str) -> Alignment:
 
 def weights_of(model: Model, source: str, prompt: str, samples: list[Sample]) -> dict[str, Any]:
     """Return each sample's attention as JSON values: columns of the source, and weights by row."""
-    if model.config.source is None or model.config.source.source_attention == "none":
+    if model.saved.source is None or model.saved.source.source_attention == "none":
         return {}
     found = [align(model, source, prompt + one.text) for one in samples if prompt + one.text]
     return {

@@ -73,7 +73,11 @@ def completion(setting: Setting) -> Callable[[str], list[str]] | None:
 
 
 def run_folders(incomplete: str) -> list[str]:
-    """Return the run folders in `checkpoints`, or beside what was typed, that begin like it."""
+    """Return the run folders in `checkpoints`, or beside what was typed, that begin like it.
+
+    Of a blend, the last member is completed.
+    """
+    before, plus, incomplete = incomplete.rpartition("+")
     typed = Path(incomplete or ".")
     parent = typed if incomplete.endswith("/") else typed.parent
     try:
@@ -85,7 +89,7 @@ def run_folders(incomplete: str) -> list[str]:
     except OSError:
         return []
     runs = (place for place in places if is_run(place))
-    return sorted(str(run) for run in runs if str(run).startswith(incomplete))
+    return sorted(f"{before}{plus}{run}" for run in runs if str(run).startswith(incomplete))
 
 
 def is_run(place: Path) -> bool:

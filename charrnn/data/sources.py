@@ -20,7 +20,7 @@ from charrnn.data.pairs import END
 from charrnn.data.pictures import PictureReader
 from charrnn.errors import TextError, UsageError
 from charrnn.sampling.generate import encode_prompt
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved
 from charrnn.tokenizers import LabelTokenizer, Tokenizer
 
 Positions = NDArray[np.int64]
@@ -184,19 +184,19 @@ def mixture(labels: LabelTokenizer, source: str) -> NDArray[np.float32]:
     return found
 
 
-def reader_of(saved: SavedModel) -> SourceReader:
+def reader_of(saved: Saved) -> SourceReader:
     """Return what reads the sources of a model.
 
     Raises:
         UsageError: Its texts do not depend on a source.
     """
-    if saved.config.source is None:
+    if saved.source is None:
         hint = "Train one with charrnn train `source`."
         raise UsageError("This model's texts do not depend on a source.", hint)
-    return SourceReader(saved.config.source, saved.source_tokenizer)
+    return SourceReader(saved.source, saved.source_tokenizer)
 
 
-def refuse_sources(saved: SavedModel, what: str) -> None:
+def refuse_sources(saved: Saved, what: str) -> None:
     """Raise `UsageError` if a model's texts depend on sources, which `what` cannot hold."""
-    if saved.config.source is not None:
+    if saved.source is not None:
         raise UsageError(f"{what} cannot hold a model whose texts depend on a source.")

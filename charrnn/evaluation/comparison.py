@@ -25,7 +25,7 @@ from charrnn.evaluation.scored_text import (
     text_facts,
 )
 from charrnn.evaluation.seeds import ModelGroup, load_group, seed_of
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved
 
 WARM_UP = 1000  # tokens that are scored before the time is measured
 
@@ -159,19 +159,23 @@ def read_comparison(
     text: str,
     options: ScoreOptions,
     on_progress: OnProgress = no_progress,
+    *,
+    rule: str | None = None,
 ) -> ComparisonInputs:
     """Load the models and read the text, before time is spent on scoring.
 
     Args:
-        names: Run folders, model files, or folders of runs that differ in their seeds only.
+        names: Run folders, model files, blends of these such as a+b, or folders of runs that
+            differ in their seeds only.
         text: The text's path.
         options: What to score and how.
+        rule: How the predictions of blends are mixed; None is the default.
         on_progress: Called while the text is read.
 
     Raises:
         CharRNNError: A model or the text cannot be read, or they cannot be used together.
     """
-    models = [load_group(name) for name in names]
+    models = [load_group(name, rule) for name in names]
     formats = [saved_format(saved.about) for group in models for _, saved in group.runs]
     chosen = common_format(formats, options)
     found = read_scored([text], options, chosen, on_progress)
@@ -193,10 +197,10 @@ def compare_models(
             seconds += taken
         rows.append(ComparedModel(group.name, tuple(scores), seconds))
     costs, notes = baseline_scores(inputs.found, options.baselines, on_progress)
-    return Comparison(facts, rows, costs, (*seen_notes(rows), *notes))
+    return Comparison(facts, rows, costs, (*notes_about(rows), *notes))
 
 
-def encode_for(saved: SavedModel, inputs: ComparisonInputs) -> Encoded:
+def encode_for(saved: Saved, inputs: ComparisonInputs) -> Encoded:
     """Return the text as a model's ids: the same text for all models.
 
     Beside models of plain text, a model of records scores blank records too, and its bits per
@@ -213,10 +217,10 @@ def encode_for(saved: SavedModel, inputs: ComparisonInputs) -> Encoded:
     return replace(encoded, characters=part.text.characters, bytes=part.text.bytes)
 
 
-def seen_notes(rows: Sequence[ComparedModel]) -> tuple[str, ...]:
-    """Return a note about each model that was trained on the text, or a part of it."""
-    runs = [run for row in rows for run in row.runs if run.overlap.note]
-    return tuple(f"{run.name}: {run.overlap.note}" for run in runs)
+def notes_about(rows: Sequence[ComparedModel]) -> tuple[str, ...]:
+    """Return each model's notes, and one about each that was trained on the text, or a part."""
+    found = [(run, note) for row in rows for run in row.runs for note in run.notes]
+    return tuple(f"{run.name}: {note}" for run, note in found)
 
 
 def common_format(formats: Sequence[TextFormat], options: ScoreOptions) -> TextFormat:
@@ -239,7 +243,7 @@ def common_format(formats: Sequence[TextFormat], options: ScoreOptions) -> TextF
 
 def timed_score(
     name: str,
-    saved: SavedModel,
+    saved: Saved,
     encoded: Encoded,
     options: ScoreOptions,
     on_progress: OnProgress = no_progress,

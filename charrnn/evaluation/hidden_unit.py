@@ -8,14 +8,16 @@ from charrnn.config.cells import CELLS
 from charrnn.config.fields import check_number
 from charrnn.data.encoding import encode_text
 from charrnn.data.formats import saved_format
+from charrnn.errors import UsageError
 from charrnn.model.numpy_model import NumpyModel
+from charrnn.storage.blend import Saved
 from charrnn.storage.model_file import SavedModel
 
 SCALE_QUANTILE = 0.99  # of the absolute values, which becomes 1
 
 
 def unit_values(
-    saved: SavedModel, text: str, unit: int, layer: int | None = None
+    saved: Saved, text: str, unit: int, layer: int | None = None
 ) -> list[tuple[str, float]]:
     """Return the text in pieces, and the unit's value after the model has read each.
 
@@ -28,9 +30,11 @@ def unit_values(
         layer: The layer's number from 1, the lowest, on; None is the top layer.
 
     Raises:
-        UsageError: There is no such unit or layer.
+        UsageError: There is no such unit or layer, or the model is a blend.
         TextError: The text has no record.
     """
+    if not isinstance(saved, SavedModel):
+        raise UsageError("`unit` is one model's, not a blend's.", "Name one of its members.")
     config = saved.config
     check_number("unit", unit, low=0, high=config.hidden_size - 1)
     layer = config.num_layers if layer is None else layer

@@ -10,7 +10,7 @@ from charrnn.evaluation.request import ScoreOptions
 from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.runtime.machine import check_address_space
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved, identity_facts
 
 if TYPE_CHECKING:
     from charrnn.evaluation.scorer import Scorer
@@ -30,7 +30,7 @@ class ModelScore:
     """
 
     name: str
-    saved: SavedModel
+    saved: Saved
     breakdown: ScoreBreakdown
     protocol: str
     signature: str
@@ -45,6 +45,11 @@ class ModelScore:
     def interval(self) -> Interval | str:
         """Its interval of 95 % in bits per character, or the reason why it has none."""
         return score_interval(self.breakdown)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user, about the model and what it has seen of the text."""
+        return (*self.saved.notes, *([self.overlap.note] if self.overlap.note else []))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as JSON values."""
@@ -62,7 +67,7 @@ class ModelScore:
 
 def score_model(
     name: str,
-    saved: SavedModel,
+    saved: Saved,
     text: Encoded,
     scorer: "Scorer",
     protocol: ScoringProtocol | None = None,
@@ -82,19 +87,17 @@ def score_model(
     return ModelScore(name, saved, breakdown, str(settled), signature, overlap)
 
 
-def model_facts(name: str, saved: SavedModel) -> dict[str, Any]:
+def model_facts(name: str, saved: Saved) -> dict[str, Any]:
     """Return what identifies a model, and its size, as JSON values."""
-    return {
-        "path": name,
-        "sha256": saved.sha256,
-        "parameters": parameter_count(saved.config),
-        "table_parameters": table_size(saved.config),
+    return identity_facts(name, saved) | {
+        "parameters": sum(parameter_count(one.config) for one in saved.members),
+        "table_parameters": sum(table_size(one.config) for one in saved.members),
         "tokenizer": saved.tokenizer.kind,
         "vocab_size": saved.tokenizer.size,
     }
 
 
-def open_scorer(saved: SavedModel, options: ScoreOptions) -> "Scorer":
+def open_scorer(saved: Saved, options: ScoreOptions) -> "Scorer":
     """Return a scorer for a model, with the device, precision and threads of the options."""
     check_address_space()
     from charrnn.evaluation.scorer import Scorer

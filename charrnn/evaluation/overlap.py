@@ -1,12 +1,15 @@
 """How much of a text that is scored was seen in training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from charrnn.data.encoding import Encoded
 from charrnn.data.sketch import Sketch
+from charrnn.storage.blend import Saved
 from charrnn.storage.model_file import SavedModel
+from charrnn.tokenizers.base import Ids
+from charrnn.tokenizers.union import SymbolMap
 
 NOTED = 0.1  # fraction from which a note says so; texts that repeat themselves come near it
 ALL = 0.9
@@ -46,15 +49,28 @@ class TrainingOverlap:
         return {"overlap": self.share, "is_validation_text": self.is_validation_text}
 
 
-def training_overlap(saved: SavedModel, text: Encoded) -> TrainingOverlap:
-    """Return how much of a text a model has seen in training.
+def training_overlap(saved: Saved, text: Encoded) -> TrainingOverlap:
+    """Return how much of a text a model, or the member of a blend that saw most, has seen.
 
     Args:
-        saved: The model.
+        saved: The model, or a blend.
         text: The text, encoded by the model's tokenizer.
     """
-    known = saved.about.get("text")
+    maps = (None,) if isinstance(saved, SavedModel) else saved.maps
+    found = [_overlap(*both, text) for both in zip(saved.members, maps, strict=True)]
+    share = max((one.share for one in found if one.share is not None), default=None)
+    return TrainingOverlap(share, all(one.is_validation_text for one in found))
+
+
+def _overlap(member: SavedModel, symbols: SymbolMap | None, text: Encoded) -> TrainingOverlap:
+    """Return how much of a text a model has seen, whose symbols `symbols` maps to the text's."""
+    known = member.about.get("text")
     known = known if isinstance(known, Mapping) else {}
     sketch = Sketch.from_dict(known.get("sketch"))
-    share = sketch.share(text.blocks) if sketch else None
+
+    def blocks(overlap: int) -> Iterator[Ids]:
+        for ids in text.blocks(overlap):
+            yield ids if symbols is None else symbols.outputs[ids]
+
+    share = sketch.share(blocks) if sketch else None
     return TrainingOverlap(share, text.sha256 == known.get("valid_sha256"))

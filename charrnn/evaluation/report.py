@@ -14,7 +14,7 @@ from charrnn.data.encoding import Encoded, refuse_unknown
 from charrnn.data.formats import saved_format
 from charrnn.data.lines import line_batches
 from charrnn.data.text import OnProgress, no_progress
-from charrnn.errors import ModelFileError, counted
+from charrnn.errors import ModelFileError, UsageError, counted
 from charrnn.evaluation.baselines import BaselineScore
 from charrnn.evaluation.hidden_unit import unit_values
 from charrnn.evaluation.model_score import ModelScore, open_scorer, score_model
@@ -29,7 +29,7 @@ from charrnn.evaluation.scored_text import (
     read_scored,
     text_facts,
 )
-from charrnn.storage.model_file import SavedModel, load_model
+from charrnn.storage.blend import Saved, open_model
 
 if TYPE_CHECKING:
     from charrnn.evaluation.surprisal import Surprisal
@@ -78,11 +78,14 @@ class Evaluation:
     def __init__(self, request: EvalRequest, on_progress: OnProgress = no_progress) -> None:
         self.request, self.on_progress = request, on_progress
         try:
-            self.saved = load_model(request.model)
+            self.saved = open_model(request.model, **request.blending.given)
         except ModelFileError as error:
             if any(is_model(text) for text in request.texts):
                 error.hint = "The model comes first: charrnn eval MODEL TEXT"
             raise
+        if request.dynamic and len(self.saved.members) > 1:
+            hint = "Name one of its members."
+            raise UsageError("`dynamic` evaluation takes one model, not a blend.", hint)
         self.format = saved_format(self.saved.about)
         self.protocol = request.protocol(self.format)
 
@@ -163,7 +166,7 @@ def is_model(path: str) -> bool:
     return (Path(path) / "model.safetensors").is_file() or Path(path).suffix == ".safetensors"
 
 
-def _uniform(saved: SavedModel, score: Score) -> BaselineScore:
+def _uniform(saved: Saved, score: Score) -> BaselineScore:
     """Return the score of a text if all of the model's symbols are equally likely."""
     tokenizer = saved.tokenizer
     nats = score.tokens * math.log(tokenizer.size) + score.unknown * tokenizer.unknown_nats

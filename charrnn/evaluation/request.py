@@ -1,8 +1,9 @@
 """Requests to score texts, from the command line or from Python. No torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from charrnn.config.blend import BlendConfig
 from charrnn.config.dynamic import DYNAMIC, DynamicConfig
 from charrnn.config.fields import Checked, argument, check_number, option, settings_of
 from charrnn.config.sampling import MAX_BEAMS
@@ -14,6 +15,7 @@ from charrnn.evaluation.score import ScoringProtocol
 
 COMPUTE, BASELINES, PAIRS = "Computing", "Baselines", "Sources and targets"
 MODEL = "A run folder or a model file"
+MODEL_OR_BLEND = f"{MODEL}; several together are A+B"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class EvalRequest(Checked):
         learning: The fields of `DynamicConfig` that were given.
     """
 
-    model: Path = argument(MODEL, "MODEL")
+    model: Path = argument(MODEL_OR_BLEND, "MODEL")
     texts: tuple[str, ...] = argument(f"{TEXTS}; without it, what the run held out", "TEXT", ())
     options: ScoreOptions
     reset_every: int | None = option(
@@ -99,6 +101,7 @@ class EvalRequest(Checked):
         group=DYNAMIC,
     )
     learning: dict[str, float] = settings_of(DynamicConfig)
+    blending: BlendConfig = field(default_factory=BlendConfig)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if a setting is wrong, or if settings contradict each other."""

@@ -4,6 +4,7 @@ Only nats are summed. All other figures are derived from a `Score` and named wit
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.data.encoding import Encoded
+from charrnn.data.mapped import take
+from charrnn.tokenizers import Tokenizer
 
 Positions = npt.NDArray[np.int64]  # indices of a text's ids
 Nats = npt.NDArray[np.float64]
@@ -106,6 +109,43 @@ class ScoreBreakdown:
     nats: Nats
     characters: Positions
     by_record: bool = False
+
+
+def break_down(
+    losses: Iterable[tuple[Positions, Nats]], tokenizer: Tokenizer, text: Encoded
+) -> ScoreBreakdown:
+    """Sum the losses of a text's tokens.
+
+    Args:
+        losses: Positions in `text.ids` and the nats of the tokens there, in any order.
+        tokenizer: The tokenizer that made the ids.
+        text: The ids, and the characters and bytes that they stand for.
+    """
+    total = unknown_nats = 0.0
+    unknown, by_record = 0, text.starts is not None
+    pieces = np.zeros(-(-len(text.ids) // PIECE) if text.starts is None else len(text.starts))
+    characters = np.zeros(len(pieces), np.int64)
+    for positions, nats in losses:
+        symbols = take(text.ids, positions)
+        is_unknown = symbols == tokenizer.unknown
+        total += float(nats.sum())
+        unknown_nats += float(nats[is_unknown].sum())
+        unknown += int(is_unknown.sum())
+        piece = piece_of(text, positions)
+        np.add.at(pieces, piece, nats + is_unknown * tokenizer.unknown_nats)
+        np.add.at(characters, piece, tokenizer.characters_begun[symbols])
+    charge = unknown * tokenizer.unknown_nats
+    charged = unknown_nats + charge if unknown else 0.0
+    tokens = len(text.ids)
+    score = Score(total + charge, tokens, text.characters, text.bytes, unknown, charged)
+    return ScoreBreakdown(score, pieces, characters, by_record)
+
+
+def piece_of(text: Encoded, positions: Positions) -> Positions:
+    """Return the index of the piece, a record or `PIECE` tokens, that each position is in."""
+    if text.starts is None:
+        return positions // PIECE
+    return np.searchsorted(text.starts, positions, side="right").astype(np.int64) - 1
 
 
 @dataclass(frozen=True)

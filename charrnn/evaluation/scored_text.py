@@ -15,6 +15,7 @@ from charrnn.evaluation import baselines
 from charrnn.evaluation.baselines import BaselineScore
 from charrnn.evaluation.request import ScoreOptions
 from charrnn.storage.atomic import display_path
+from charrnn.storage.blend import Saved
 from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import RunFolder
 
@@ -45,7 +46,7 @@ class ScoredText(Protocol):
     def read_train(self) -> str | None:
         """Return the text that baselines are trained on, if there is one."""
 
-    def encode(self, saved: SavedModel, unknown: str = "charge") -> Encoded:
+    def encode(self, saved: Saved, unknown: str = "charge") -> Encoded:
         """Return the text to score as a model's ids."""
 
 
@@ -81,7 +82,7 @@ class FileText:
         """Return the text that baselines are trained on, if there is one."""
         return None if self.train is None else self.train.read()
 
-    def encode(self, saved: SavedModel, unknown: str = "charge") -> Encoded:
+    def encode(self, saved: Saved, unknown: str = "charge") -> Encoded:
         """Return the text to score as a model's ids; see `encode_part`."""
         return encode_part(saved, self.text, unknown)
 
@@ -121,23 +122,31 @@ class HeldOutText:
         """Return the training part."""
         return self.saved.tokenizer.decode(self.train.ids)
 
-    def encode(self, saved: SavedModel, unknown: str = "charge") -> Encoded:
+    def encode(self, saved: Saved, unknown: str = "charge") -> Encoded:
         """Return the held-out part."""
         if unknown == "error":
             refuse_unknown(saved.tokenizer, [self.read()], "text")
         return self.valid
 
 
-def held_out_text(path: Path, saved: SavedModel) -> HeldOutText:
-    """Return the part of a run's text that validated its model.
+def held_out_text(path: Path, saved: Saved) -> HeldOutText:
+    """Return the part of a run's text that validated its model, or all members of a blend.
 
     Args:
         path: The run folder, or its model file.
-        saved: The model.
+        saved: The model, or a blend.
 
     Raises:
-        TextError: The run's encoded text is not there, or is not that of the model.
+        TextError: The run's encoded text is not there, or is not that of the model, or of all
+            members.
     """
+    if not isinstance(saved, SavedModel):
+        facts = [one.about.get("text") for one in saved.members]
+        hashes = {one.get("valid_sha256") if isinstance(one, dict) else None for one in facts}
+        if len(hashes) > 1 or any(saved.maps):
+            message = f"The members of {path} held out different texts."
+            raise TextError(message, f"Name the text: charrnn eval {path} TEXT")
+        return held_out_text(Path(saved.names[0]), saved.members[0])
     folder = RunFolder(path if path.is_dir() else path.parent)
     parts, known = encoded_parts(folder.ids, saved.tokenizer), saved.about.get("text")
     valid_sha256 = known.get("valid_sha256") if isinstance(known, dict) else None
@@ -168,7 +177,7 @@ def read_scored(
     return FileText(split.valid, train or split.train, (*notes, *split.notes))
 
 
-def encode_part(saved: SavedModel, part: TextPart, unknown: str = "charge") -> Encoded:
+def encode_part(saved: Saved, part: TextPart, unknown: str = "charge") -> Encoded:
     """Return a part of a text as ids in a memory-mapped file.
 
     Raises:
@@ -216,7 +225,7 @@ def text_facts(name: str, text: Encoded) -> dict[str, Any]:
     return {"name": name, "sha256": text.sha256, **sizes}
 
 
-def blank_note(found: ScoredText, text: Encoded, saved: SavedModel) -> tuple[str, ...]:
+def blank_note(found: ScoredText, text: Encoded, saved: Saved) -> tuple[str, ...]:
     """Return a note about the characters of blank records, which are left out, if there are any."""
     if saved_format(saved.about).separator is None or not isinstance(found, FileText):
         return ()

@@ -16,9 +16,17 @@ from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import ModelFileError, UsageError
 from charrnn.evaluation.dynamic import dynamic_nats
 from charrnn.evaluation.gradient_flow import GradientFlow, measure_gradient_flow
+from charrnn.evaluation.networks import network_of
 from charrnn.evaluation.overlap import TrainingOverlap
-from charrnn.evaluation.score import Nats, Positions, Score, ScoreBreakdown, ScoringProtocol
-from charrnn.evaluation.scoring import break_down, predictions, segments, token_nats
+from charrnn.evaluation.score import (
+    Nats,
+    Positions,
+    Score,
+    ScoreBreakdown,
+    ScoringProtocol,
+    break_down,
+)
+from charrnn.evaluation.scoring import predictions, segments, token_nats
 from charrnn.evaluation.surprisal import (
     Surprisal,
     score_lines,
@@ -27,10 +35,10 @@ from charrnn.evaluation.surprisal import (
     with_best,
 )
 from charrnn.evaluation.warm_up import settled
-from charrnn.model.network import from_weights
+from charrnn.model.network import CharRNN
 from charrnn.runtime.device import autocast, choose_device, prepare_cpu
 from charrnn.runtime.precision import fastest_precision, possible_precisions
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved
 from charrnn.version import __version__
 
 MEASURED_ROWS, MEASURED_STEPS = 64, 16  # of a batch with which number formats are compared
@@ -45,7 +53,7 @@ class Scorer:
         on_progress: Called while a text is scored.
 
     Args:
-        saved: The trained model.
+        saved: The trained model, or a blend of several.
         device: Where to compute: auto, cpu, cuda or mps.
         precision: Number format: auto, fp32, bf16 or fp16.
         threads: CPU threads; None is torch's default.
@@ -53,7 +61,7 @@ class Scorer:
 
     def __init__(
         self,
-        saved: SavedModel,
+        saved: Saved,
         *,
         device: str = "cpu",
         precision: str = "fp32",
@@ -61,11 +69,11 @@ class Scorer:
     ) -> None:
         prepare_cpu(threads)
         chosen = choose_device(device)
-        self.tokenizer, self.sha256 = saved.tokenizer, saved.sha256
+        self.tokenizer, self.identity = saved.tokenizer, saved.identity
         self.on_progress: OnProgress = no_progress
-        self.network = from_weights(saved.config, saved.weights).eval().to(chosen)
+        self.network = network_of(saved).to(chosen)
         names = possible_precisions(precision, chosen)
-        only = len(names) == 1 or saved.config.source is not None
+        only = len(names) == 1 or saved.source is not None
         self.precision = names[0] if only else self._fastest(names)
 
     def _fastest(self, names: tuple[str, ...]) -> str:
@@ -166,7 +174,7 @@ class Scorer:
 
     def dynamic_score(self, text: Encoded, config: DynamicConfig) -> Score:
         """Score a text while a copy of the model learns from it, in float32."""
-        losses = dynamic_nats(self.network, text.ids, config)
+        losses = dynamic_nats(self.single("Dynamic evaluation"), text.ids, config)
         watched = self._watched(losses, "Learning while scoring", text)
         return break_down(watched, self.tokenizer, text).score
 
@@ -204,11 +212,18 @@ class Scorer:
 
     def gradient_flow(self, text: Encoded, lags: int = 200) -> GradientFlow:
         """Measure how far back the model's gradients reach on a text."""
-        if self.network.source is not None:
+        network = self.single("Gradient flow")
+        if network.source is not None:
             raise UsageError("Gradient flow is not measured for models of pairs, with sources.")
-        flow = measure_gradient_flow(self.network, text.ids, text.starts, lags=lags)
+        flow = measure_gradient_flow(network, text.ids, text.starts, lags=lags)
         check_finite(*flow.norms, *flow.singular_values.values(), what="gradients")
         return flow
+
+    def single(self, what: str) -> CharRNN:
+        """Return the model; raise `UsageError` if it is a blend, of which `what` is not known."""
+        if isinstance(self.network, CharRNN):
+            return self.network
+        raise UsageError(f"{what} takes one model, not a blend.", "Name one of its members.")
 
     def signature(
         self,
@@ -231,7 +246,7 @@ class Scorer:
             parts.append(f"text:{sha256[:12]}")
         if overlap is not None:
             parts.append(str(overlap))
-        return "|".join([*parts, f"model:{self.sha256[:12]}", f"charrnn:{__version__}"])
+        return "|".join([*parts, self.identity, f"charrnn:{__version__}"])
 
 
 def check_finite(*values: float, what: str = "predictions") -> None:

@@ -26,14 +26,8 @@ from torch.nn import functional
 from charrnn.data.encoding import Encoded
 from charrnn.data.mapped import take
 from charrnn.data.sources import Sources
-from charrnn.evaluation.score import (
-    PIECE,
-    Nats,
-    Positions,
-    Score,
-    ScoreBreakdown,
-    ScoringProtocol,
-)
+from charrnn.evaluation.score import Nats, Positions, Score, ScoringProtocol, break_down
+from charrnn.model.blended_network import Network
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
 from charrnn.runtime.distributed import ALONE, ProcessGroup
@@ -55,7 +49,7 @@ MAX_LENGTHENING, WANTED_SEGMENTS = 8, 64
 
 
 def evaluate(
-    model: CharRNN,
+    model: Network,
     tokenizer: Tokenizer,
     text: Encoded,
     protocol: ScoringProtocol,
@@ -88,45 +82,8 @@ def summed(score: Score, group: ProcessGroup) -> Score:
     return replace(score, nats=total, unknown=int(unknown), unknown_nats=unknown_nats)
 
 
-def break_down(
-    losses: Iterable[tuple[Positions, Nats]], tokenizer: Tokenizer, text: Encoded
-) -> ScoreBreakdown:
-    """Sum the losses of a text's tokens.
-
-    Args:
-        losses: Positions in `text.ids` and the nats of the tokens there, in any order.
-        tokenizer: The tokenizer that made the ids.
-        text: The ids, and the characters and bytes that they stand for.
-    """
-    total = unknown_nats = 0.0
-    unknown, by_record = 0, text.starts is not None
-    pieces = np.zeros(-(-len(text.ids) // PIECE) if text.starts is None else len(text.starts))
-    characters = np.zeros(len(pieces), np.int64)
-    for positions, nats in losses:
-        symbols = take(text.ids, positions)
-        is_unknown = symbols == tokenizer.unknown
-        total += float(nats.sum())
-        unknown_nats += float(nats[is_unknown].sum())
-        unknown += int(is_unknown.sum())
-        piece = piece_of(text, positions)
-        np.add.at(pieces, piece, nats + is_unknown * tokenizer.unknown_nats)
-        np.add.at(characters, piece, tokenizer.characters_begun[symbols])
-    charge = unknown * tokenizer.unknown_nats
-    charged = unknown_nats + charge if unknown else 0.0
-    tokens = len(text.ids)
-    score = Score(total + charge, tokens, text.characters, text.bytes, unknown, charged)
-    return ScoreBreakdown(score, pieces, characters, by_record)
-
-
-def piece_of(text: Encoded, positions: Positions) -> Positions:
-    """Return the index of the piece, a record or `PIECE` tokens, that each position is in."""
-    if text.starts is None:
-        return positions // PIECE
-    return np.searchsorted(text.starts, positions, side="right").astype(np.int64) - 1
-
-
 def token_nats(
-    model: CharRNN,
+    model: Network,
     text: Encoded,
     protocol: ScoringProtocol,
     *,
@@ -182,7 +139,7 @@ class Segments:
 
 
 def predictions(
-    model: CharRNN,
+    model: Network,
     ids: Ids,
     groups: Iterable[Segments],
     measure: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = losses_only,
@@ -217,9 +174,10 @@ def predictions(
 
 
 @torch.inference_mode()
-def _begin(model: CharRNN, sources: Sources, group: Segments, autocast: Autocast | None) -> State:
+def _begin(model: Network, sources: Sources, group: Segments, autocast: Autocast | None) -> State:
     """Return the state before records that have sources."""
     assert group.records is not None
+    assert isinstance(model, CharRNN)
     arrays = (torch.from_numpy(one).to(model.device) for one in sources.take(group.records))
     with (autocast or nullcontext)():
         return model.begin(*arrays)
@@ -227,7 +185,7 @@ def _begin(model: CharRNN, sources: Sources, group: Segments, autocast: Autocast
 
 @torch.inference_mode()
 def _forward(
-    model: CharRNN, inputs: Tensor, state: State | None, context: AbstractContextManager[Any]
+    model: Network, inputs: Tensor, state: State | None, context: AbstractContextManager[Any]
 ) -> tuple[Tensor, State]:
     """Return the logits of a call of the model, (tokens, vocab_size) in float32, and its state."""
     with context:
@@ -236,7 +194,7 @@ def _forward(
 
 
 @contextmanager
-def _evaluation_mode(model: CharRNN) -> Iterator[None]:
+def _evaluation_mode(model: Network) -> Iterator[None]:
     """Put a model into evaluation mode, and back into its previous mode at the end."""
     training = model.training
     model.eval()

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ModelFileError, UsageError
-from charrnn.storage.model_file import SavedModel, load_model
+from charrnn.storage.blend import Saved, open_model
+from charrnn.storage.blend_name import member_names
+from charrnn.storage.model_file import SavedModel
 
 # Settings in which the runs of one group may differ: a time budget changes the last ones.
 OWN_SETTINGS = ("seed", "threads", "steps", "eval_every", "save_every")
@@ -21,21 +23,25 @@ class ModelGroup:
     """
 
     name: str
-    runs: tuple[tuple[str, SavedModel], ...]
+    runs: tuple[tuple[str, Saved], ...]
 
 
-def load_group(name: str) -> ModelGroup:
-    """Load a model, or all runs below a folder of runs with several seeds.
+def load_group(name: str, rule: str | None = None) -> ModelGroup:
+    """Load a model, a blend, or all runs below a folder of runs with several seeds.
+
+    Args:
+        name: The name; see `charrnn.storage.blend.open_model`.
+        rule: How a blend's predictions are mixed; None is the default.
 
     Raises:
         ModelFileError: A model cannot be loaded; the message names it.
         UsageError: The runs of a folder differ in more than their seeds.
     """
     runs = runs_below(Path(name))
-    group = ModelGroup(name, tuple((path, load_named(path)) for path in runs or [name]))
-    first, *others = (saved for _, saved in group.runs)
-    for saved in others:
-        if odd := other_settings(first, saved):
+    group = ModelGroup(name, tuple((path, load_named(path, rule)) for path in runs or [name]))
+    models = [saved for _, saved in group.runs if isinstance(saved, SavedModel)]
+    for saved in models[1:]:
+        if odd := other_settings(models[0], saved):
             raise UsageError(
                 f"The runs in {name} differ in more than their seeds: in {odd}.",
                 "Name each run that is to be compared.",
@@ -57,25 +63,25 @@ def other_settings(first: SavedModel, second: SavedModel) -> str:
     return next((name for name in sorted(names) if one.get(name) != other.get(name)), "")
 
 
-def _settings(saved: SavedModel) -> dict[str, Any]:
+def _settings(saved: Saved) -> dict[str, Any]:
     train = saved.about.get("train")
     return train if isinstance(train, dict) else {}
 
 
-def load_named(name: str) -> SavedModel:
-    """Load one of several models.
+def load_named(name: str, rule: str | None = None) -> Saved:
+    """Load one of several models; `rule` is that of `load_group`.
 
     Raises:
         ModelFileError: It cannot be loaded; the message names it.
     """
     try:
-        return load_model(Path(name))
+        return open_model(name, blend=rule if len(member_names(name)) > 1 else None)
     except ModelFileError as error:
         error.hint = error.hint or "All arguments but the last are models."
         raise
 
 
-def seed_of(saved: SavedModel) -> int | None:
+def seed_of(saved: Saved) -> int | None:
     """Return the seed that a model was trained with, if its file says so."""
     train = saved.about.get("train")
     return train.get("seed") if isinstance(train, dict) else None

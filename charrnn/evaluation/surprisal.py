@@ -9,24 +9,23 @@ from torch import Tensor
 
 from charrnn.data.encoding import Encoded, encode_text
 from charrnn.data.formats import PLAIN, TextFormat
-from charrnn.evaluation.score import LN2, Positions, Score, ScoringProtocol
+from charrnn.evaluation.score import LN2, Positions, Score, ScoringProtocol, break_down
 from charrnn.evaluation.scoring import (
     MAX_ROWS,
     Autocast,
     Measured,
     Segments,
-    break_down,
     losses_only,
     nats_of,
     predictions,
     segments,
 )
-from charrnn.model.network import CharRNN
+from charrnn.model.blended_network import Network
 from charrnn.tokenizers import Tokenizer
 
 
 def score_lines(
-    model: CharRNN,
+    model: Network,
     tokenizer: Tokenizer,
     lines: Sequence[str],
     *,
@@ -88,7 +87,7 @@ class Surprisal:
 
 
 def surprisals(
-    model: CharRNN,
+    model: Network,
     tokenizer: Tokenizer,
     text: str,
     protocol: ScoringProtocol,
@@ -111,7 +110,7 @@ def surprisals(
 
 
 def surprisals_of(
-    model: CharRNN,
+    model: Network,
     tokenizer: Tokenizer,
     both: tuple[str, Encoded],
     protocol: ScoringProtocol,

@@ -14,7 +14,7 @@ import numpy as np
 from charrnn.data.encoding import Encoded
 from charrnn.evaluation.score import Nats, ScoringProtocol
 from charrnn.evaluation.scoring import Segments, nats_of, predictions
-from charrnn.model.network import CharRNN
+from charrnn.model.blended_network import Network
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.tokenizers.base import Ids
 
@@ -24,7 +24,7 @@ COMPARED = 512  # tokens of each
 
 
 def settled(
-    model: CharRNN, text: Encoded, protocol: ScoringProtocol, group: ProcessGroup = ALONE
+    model: Network, text: Encoded, protocol: ScoringProtocol, group: ProcessGroup = ALONE
 ) -> ScoringProtocol:
     """Return the protocol by which a text is scored: `protocol`, with a warm-up that suffices.
 
@@ -39,7 +39,7 @@ def settled(
     """
     if protocol != ScoringProtocol.carried() or protocol.segment is None:
         return protocol
-    chosen = replace(protocol, warmup=max(protocol.warmup, model.config.attention))
+    chosen = replace(protocol, warmup=max(protocol.warmup, model.attention_span))
     stride, length = max(protocol.segment, 2 * chosen.warmup), len(text.ids)
     begins = range(stride, min(length, BOUNDARIES * stride + 1), stride)
     if length > protocol.segment:
@@ -49,7 +49,7 @@ def settled(
     return group.broadcast(chosen)
 
 
-def warm_up_difference(model: CharRNN, ids: Ids, warmup: int, begins: Sequence[int]) -> float:
+def warm_up_difference(model: Network, ids: Ids, warmup: int, begins: Sequence[int]) -> float:
     """Return how far losses after a warm-up are from those of a serial pass.
 
     Args:
@@ -70,7 +70,7 @@ def warm_up_difference(model: CharRNN, ids: Ids, warmup: int, begins: Sequence[i
     return float(abs((warm[compared] - serial[compared]).mean()))
 
 
-def _losses(model: CharRNN, ids: Ids, segments: Segments) -> Nats:
+def _losses(model: Network, ids: Ids, segments: Segments) -> Nats:
     """Return the losses of segments, at their positions in the text; 0 elsewhere."""
     nats = np.zeros(int(segments.end.max()))
     for positions, losses in nats_of(predictions(model, ids, [segments])):

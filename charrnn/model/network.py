@@ -92,6 +92,11 @@ class CharRNN(nn.Module):
         """Where the weights are."""
         return self.head_bias.device
 
+    @property
+    def attention_span(self) -> int:
+        """How many states its attention looks back at; 0 without attention."""
+        return self.config.attention
+
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Predict the symbol after each one given.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
+from charrnn.config.source import SourceConfig
 from charrnn.errors import DivergedError, ModelFileError, UsageError
 from charrnn.model.shapes import weight_shapes
 from charrnn.storage.atomic import display_path
@@ -38,6 +39,29 @@ class SavedModel:
     about: dict[str, Any]
     sha256: str = ""
     source_tokenizer: Tokenizer | None = None
+
+    @property
+    def source(self) -> SourceConfig | None:
+        """What its texts depend on, if they depend on a source."""
+        return self.config.source
+
+    @property
+    def identity(self) -> str:
+        """The model's part of a score's signature."""
+        return f"model:{self.sha256[:12]}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A message for the user if it was not validated."""
+        if self.about.get("validated", True) is not False:
+            return ()
+        step = self.about.get("step")
+        return (f"These are the run's weights at step {step}, which are not validated yet.",)
+
+    @property
+    def members(self) -> tuple["SavedModel", ...]:
+        """The models of which it consists: itself. A `SavedBlend` has several."""
+        return (self,)
 
 
 def save_model(path: Path, model: SavedModel) -> None:

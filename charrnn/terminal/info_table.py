@@ -40,6 +40,20 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
     return [*rows, *made_by, ("SHA-256", known["sha256"])]
 
 
+def blend_rows(facts: Mapping[str, Any]) -> Rows:
+    """Return the rows of the table that describes a blend; see `charrnn.cli.info.blend_facts`."""
+    means = {"linear": "mean of probabilities", "geometric": "mean of log probabilities"}
+    rows = [("blend", f"{facts['blend']}: {means[facts['blend']]}")]
+    for one in facts["members"]:
+        config = one["config"]
+        shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
+        size = f"{one['parameters']:,} parameters, SHA-256 {one['sha256'][:12]}"
+        rows.append((f"{one['weight']:.4g}", f"{one['path']}: {shape}, {size}"))
+    rows.append(("parameters", f"{facts['parameters']:,}"))
+    rows.append(("tokenizer", f"{facts['tokenizer']}, {facts['vocab_size']:,} symbols"))
+    return [*rows, ("SHA-256", facts["sha256"])]
+
+
 def run_rows(run: Mapping[str, Any]) -> Rows:
     """Return the rows about a run: how far it is, how to continue it, its text, when and how long.
 

@@ -89,6 +89,19 @@ class WordTokenizer(ByteFallbackTokenizer):
         check_filled(size, len(BYTES) + len(characters) + len(units), cls.kind)
         return cls("".join(characters), SEPARATOR.join(units))
 
+    def extended(self, other: Self) -> Self:
+        """Return a tokenizer that also knows the characters and units of `other`, after its own."""
+        characters = dict.fromkeys(self.characters + other.characters)
+        units = dict.fromkeys([*self._unit_list, *other._unit_list])
+        return type(self)("".join(characters), SEPARATOR.join(units))
+
+    def symbols_of(self, other: Self) -> list[list[int]]:
+        """Return the ids with which this tokenizer writes each symbol of `other`."""
+        ids, spell = self._ids, self._spell_unit
+        units = ([ids[one]] if one in ids else [*spell(one)] for one in other._unit_list)
+        characters = ([*spell(one)] for one in other.characters)
+        return [*([value] for value in range(len(BYTES))), *characters, *units]
+
     @cached_property
     def spellings(self) -> tuple[bytes, ...]:
         """The bytes of each id."""

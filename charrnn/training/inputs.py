@@ -14,6 +14,7 @@ from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import ModelFileError, TextError, UsageError
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.storage.atomic import display_path
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
 from charrnn.training.changes import LENGTHS, is_extended
@@ -77,6 +78,9 @@ def read_inputs(
     """
     if group.size > 1 and "-" in (*request.texts, *request.valid):
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
+    for name in ("init_from", "init_source_from"):
+        if path := getattr(request, name):
+            refuse_blend(path, f"`{name}`")
     split, sources, notes = read_split(request, on_progress)
     folder = RunFolder(request.out or Path("checkpoints") / split.name)
     if locks:
@@ -98,6 +102,7 @@ def resumed(request: TrainRequest) -> TrainRequest:
     """
     if request.resume is None:
         return request
+    refuse_blend(request.resume, "`resume`")
     folder = RunFolder(request.resume)
     saved = folder.load_state()
     if saved is None:

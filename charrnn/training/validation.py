@@ -5,8 +5,8 @@ from contextlib import closing
 from itertools import takewhile
 
 from charrnn.data.encoding import Encoded
-from charrnn.evaluation.score import Score, ScoringProtocol
-from charrnn.evaluation.scoring import Autocast, break_down, summed, token_nats
+from charrnn.evaluation.score import Score, ScoringProtocol, break_down
+from charrnn.evaluation.scoring import Autocast, summed, token_nats
 from charrnn.evaluation.warm_up import settled
 from charrnn.model.network import CharRNN
 from charrnn.runtime.distributed import ProcessGroup

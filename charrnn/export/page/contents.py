@@ -26,6 +26,7 @@ from charrnn.model.shapes import describe_size, parameter_count
 from charrnn.sampling.generate import GenerationRequest, Generator
 from charrnn.sampling.logits import log_softmax
 from charrnn.sampling.records import generate_records
+from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
 
@@ -133,6 +134,7 @@ def gather(request: PageRequest, on_progress: OnProgress = no_progress) -> Conte
         ModelFileError: There is no such model, or it cannot be used.
         TextError: The text cannot be read.
     """
+    refuse_blend(request.model, "A page")
     saved = load_model(request.model)
     refuse_sources(saved, "A page")
     check_size(saved, request.weights)
@@ -254,12 +256,10 @@ def measure_memory(scorer: "Scorer", text: Encoded) -> npt.NDArray[np.uint8]:
     """Return how much each symbol depends on those before it; see `Contents`."""
     from charrnn.evaluation.dependence import input_gradients
 
-    weights = parameter_count(scorer.network.config)
+    network = scorer.single("A page")
+    weights = parameter_count(network.config)
     lags = max(8, min(LAGS, int(MEMORY_WORK / (weights * EXCERPT))))
-    norms = [
-        input_gradients(scorer.network, text.ids[begin:end], lags)
-        for begin, end in _stretches(text)
-    ]
+    norms = [input_gradients(network, text.ids[begin:end], lags) for begin, end in _stretches(text)]
     joined = np.concatenate(norms)
     greatest = joined.max(axis=1, keepdims=True)
     shares = np.divide(joined, greatest, out=np.zeros_like(joined), where=greatest > 0)
