@@ -44,10 +44,9 @@ def train(
 
     Args:
         texts: Files or folders.
-        should_stop: Called after every step and during evaluations; returning a signal's
-            number saves and ends the run.
-        on_progress: Called while the text is read, with a label, the amount done, and the total if
-            it is known.
+        should_stop: Called after every step and during evaluations; a signal's number as its result
+            saves and ends the run.
+        on_progress: Called while the text is read, with a label, how much is done, and the total.
         options: Fields of `TrainRequest`, `TrainConfig` and `ModelConfig`, such as `out`,
             `seconds`, `preset`, `valid`, `hidden_size` or `lr`.
 
