@@ -202,7 +202,7 @@ function stopWriting() {
 
 const reader = new Reader(model);
 const look = { timer: 0, lens: "surprisal", layer: 0, unit: 0, shown: null, greatest: 1 };
-const memory = data.memory && { lags: data.memory.lags, rows: fromBase64(data.memory.data) };
+const memory = data.memory && { lags: data.memory.lags, rows: decode(data.memory.data) };
 
 const HELP = {
   surprisal: "How many bits each character took: the more, the less the model expected it.",
