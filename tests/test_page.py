@@ -374,3 +374,32 @@ def test_odd_lines_among_the_samples_are_left_out(
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 1e999}\n{"step": "x"}\n[]\n')
     charrnn.ok("page", run, "-o", tmp_path / "run.html", "--force")
     assert "no curves" in Parsed(tmp_path / "run.html").source
+
+
+def test_a_run_that_was_started_with_a_page_writes_it_whenever_it_ends(
+    tmp_path: Path, charrnn: Terminal
+) -> None:
+    run = train(charrnn, tmp_path, TEXT, "--page")
+    (run / "page.html").unlink()
+    charrnn.ok("train", "--resume", run, "--steps", "16", "--quiet")
+    found = Parsed(run / "page.html")
+    assert found.data["samples"][-1]["step"] == 16
+    assert "nothing was scored" not in found.source
+
+
+def test_what_depends_on_sources_is_refused_before_anything_is_made(
+    tmp_path: Path, charrnn: Terminal
+) -> None:
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("one\tun\ntwo\tdeux\nthree\ttrois\nfour\tquatre\n" * 8)
+    small = ["--hidden-size", "8", "--steps", "2", "--quiet"]
+    words = ["train", pairs, "--source", "text", "--out", tmp_path / "run", *small]
+    outcome = charrnn(*words, "--page")
+    assert outcome.code == 2
+    assert "--page cannot show a model whose texts depend on a --source" in outcome.err
+    charrnn.ok(*words)
+    for asked in (["page"], ["export", "--onnx", tmp_path / "model.onnx"]):
+        outcome = charrnn(asked[0], tmp_path / "run", *asked[1:])
+        assert outcome.code == 2
+        assert outcome.err.count("\n") == 1
+        assert "cannot hold a model whose texts depend on a source" in outcome.err

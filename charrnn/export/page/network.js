@@ -241,27 +241,37 @@ function ngramRows(codes, rowsOfTable) {
   return rows;
 }
 
-// matrix @ vector + bias; of a matrix with more rows than the bias, only the first ones count.
+// matrix @ vector + bias; of a matrix with more rows than the bias, only the first ones count. Four
+// rows at a time, so that the processor need not wait for one addition before the next.
 function affine({ shape: [rows, columns], values }, vector, bias = null, out = null) {
   const count = bias ? bias.length : rows;
   const sums = out || new Float32Array(count);
-  for (let row = 0; row < count; row++) {
-    sums[row] = dot(values, row * columns, vector, columns) + (bias ? bias[row] : 0);
+  let row = 0;
+  for (; row + 3 < count; row += 4) {
+    const first = row * columns;
+    const second = first + columns, third = second + columns, fourth = third + columns;
+    let a = 0, b = 0, c = 0, d = 0;
+    for (let j = 0; j < columns; j++) {
+      const value = vector[j];
+      a += values[first + j] * value;
+      b += values[second + j] * value;
+      c += values[third + j] * value;
+      d += values[fourth + j] * value;
+    }
+    sums[row] = a;
+    sums[row + 1] = b;
+    sums[row + 2] = c;
+    sums[row + 3] = d;
   }
+  for (; row < count; row++) sums[row] = dot(values, row * columns, vector, columns);
+  for (let n = 0; bias && n < count; n++) sums[n] += bias[n];
   return sums;
 }
 
-// Four sums at a time, so that the processor need not wait for one addition before the next.
 function dot(values, begin, vector, length) {
-  let a = 0, b = 0, c = 0, d = 0, j = 0;
-  for (; j + 3 < length; j += 4) {
-    a += values[begin + j] * vector[j];
-    b += values[begin + j + 1] * vector[j + 1];
-    c += values[begin + j + 2] * vector[j + 2];
-    d += values[begin + j + 3] * vector[j + 3];
-  }
-  for (; j < length; j++) a += values[begin + j] * vector[j];
-  return a + b + c + d;
+  let sum = 0;
+  for (let j = 0; j < length; j++) sum += values[begin + j] * vector[j];
+  return sum;
 }
 
 function normalise(values, weight, bias) {
