@@ -139,7 +139,7 @@ def check_size(saved: SavedModel, number_format: str) -> None:
         return
     fits = [one for one in FORMATS if largest_size(saved.weights, one) <= MAX_SIZE]
     raise UsageError(
-        f"The model has {describe_size(saved.config)} parameters, which take "
+        f"The model has {describe_size(saved.config)}, which take "
         f"{size / 1e6:,.0f} MB of a page as `weights` {number_format}; a page holds up to "
         f"{MAX_SIZE / 1e6:,.0f} MB.",
         f"Give `weights` {fits[0]}." if fits else "Train a smaller model for a page.",

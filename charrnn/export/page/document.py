@@ -106,7 +106,7 @@ def _summary(contents: Contents) -> str:
     symbols = f"{saved.tokenizer.size:,} {saved.tokenizer.kind} symbols"
     return (
         f"A language model: {config.cell} {config.num_layers} \u00d7 {config.hidden_size:,}, "
-        f"{describe_size(config)} parameters, {symbols}. It runs in this file, offline."
+        f"{describe_size(config)}, {symbols}. It runs in this file, offline."
     )
 
 
