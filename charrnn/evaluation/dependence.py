@@ -62,8 +62,7 @@ def _shares(model: CharRNN, symbols: Tensor) -> Norms:
     inputs = model.embedding(symbols) + ngrams.sum(dim=1)
     longer = ngrams.flip(1).cumsum(dim=1).flip(1)  # the sums of the orders from k + 1 on
     shares = longer.norm(dim=2) / inputs.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    found: Norms = functional.pad(shares, (1, 0), value=1.0).float().cpu().numpy()
-    return found
+    return _array(functional.pad(shares, (1, 0), value=1.0))
 
 
 def _with_ngrams(norms: Norms, shares: Norms) -> Norms:
@@ -105,8 +104,12 @@ def _window_norms(
         values, _ = model.hidden(windows, state)
     loss = model.loss(values[:, -1:], targets[rows.start : rows.stop, None])
     (gradient,) = torch.autograd.grad(loss, embeddings)
-    norms: Norms = gradient.norm(dim=2).flip(1).float().cpu().numpy()
-    return norms
+    return _array(gradient.norm(dim=2).flip(1))
+
+
+def _array(values: Tensor) -> Norms:
+    found: Norms = values.float().cpu().numpy()
+    return found
 
 
 @contextmanager

@@ -59,5 +59,9 @@ def _encode(values: npt.NDArray[np.uint8], frequencies: Words) -> Words:
         words.append(state[full] & (1 << WORD) - 1)
         state[full] >>= WORD
         state[:] = (state // own << TOTAL) + state % own + starts[turn]
-    first = [states >> shift & (1 << WORD) - 1 for shift in FLUSH]
-    return np.concatenate([np.column_stack(first).ravel(), *reversed(words)])
+    return np.concatenate([_flushed(states), *reversed(words)])
+
+
+def _flushed(states: Words) -> Words:
+    """Return states as three words each."""
+    return np.column_stack([states >> shift & (1 << WORD) - 1 for shift in FLUSH]).ravel()

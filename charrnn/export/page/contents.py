@@ -137,13 +137,19 @@ def check_size(saved: SavedModel, number_format: str) -> None:
     size = largest_size(saved.weights, number_format)
     if size <= MAX_SIZE:
         return
-    fits = [one for one in FORMATS if largest_size(saved.weights, one) <= MAX_SIZE]
     raise UsageError(
         f"The model has {describe_size(saved.config)}, which take "
         f"{size / 1e6:,.0f} MB of a page as `weights` {number_format}; a page holds up to "
         f"{MAX_SIZE / 1e6:,.0f} MB.",
-        f"Give `weights` {fits[0]}." if fits else "Train a smaller model for a page.",
+        _format_that_fits(saved),
     )
+
+
+def _format_that_fits(saved: SavedModel) -> str:
+    """Return what to do about a model that is too large."""
+    fits = (one for one in FORMATS if largest_size(saved.weights, one) <= MAX_SIZE)
+    found = next(fits, None)
+    return f"Give `weights` {found}." if found else "Train a smaller model for a page."
 
 
 def _evaluation(request: PageRequest, on_progress: OnProgress) -> Evaluation | None:

@@ -22,6 +22,7 @@ from charrnn.model.shapes import TABLES
 Array = npt.NDArray[Any]
 Weights = Mapping[str, Array]
 FORMATS = ("int8", "fp16", "fp32")
+BITS = {"int8": 6, "fp16": 16, "fp32": 32}  # of a number, at most
 KINDS = {"int8": "i1", "fp16": "<f2", "fp32": "<f4"}
 LARGEST = 31  # of the whole numbers in a matrix
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -67,9 +68,8 @@ def pack(weights: Weights, number_format: str, use: Array | None = None) -> dict
 
 def largest_size(weights: Weights, number_format: str) -> int:
     """Return a number of characters that weights take in a page at most, about."""
-    bits = {"int8": 6, "fp16": 16, "fp32": 32}[number_format]
     numbers = sum(int(array[array.any(axis=-1)].size) for array in weights.values())
-    return numbers * bits * 2 // 13
+    return numbers * BITS[number_format] * 2 // 13
 
 
 def row_use(config: ModelConfig, text: Encoded) -> Array:
@@ -139,8 +139,12 @@ def _rounded_rows(
         left = whole.any(axis=1)
         places, whole = places[left], whole[left]
         if len(places):
-            scale = np.float32((whole * table[places]).sum() / (whole * whole).sum())
-            yield places, whole, scale
+            yield places, whole, _best_scale(whole, table[places])
+
+
+def _best_scale(whole: Array, rows: Array) -> np.float32:
+    """Return the factor of whole numbers with the smallest squared error."""
+    return np.float32((whole * rows).sum() / (whole * whole).sum())
 
 
 def _exponents(rows: Array, use: Array | None) -> Array:
