@@ -121,19 +121,22 @@ def train_one(request: TrainRequest, options: TrainOptions, *, show: bool) -> Ru
         events = training_events(
             request, should_stop=stop, on_progress=view.reading, plan_only=options.dry_run
         )
-        last, source = None, None
+        last, source, page = None, None, False
         if options.tensorboard and main:
             events = with_event_file(events)
         for event in with_resume_hint(events, several=options.seeds is not None):
             if isinstance(event, Started):
                 stop()  # from now on, a signal lets the step end and saves it
+            if isinstance(event, Planned):
+                page = event.plan.train.page  # also if the run was only started with it
             if not (options.dry_run and isinstance(event, Planned)):  # shown as a table below
                 view.show(event)
             source = event.source if isinstance(event, TextRead) else source
             last = event
     if main and isinstance(last, Finished):
         show_result(last, view, source, as_json=options.json and show)
-        write_run_page(request, Path(last.summary["out"]))
+        if page:
+            write_run_page(request, Path(last.summary["out"]))
     elif main and isinstance(last, Planned):
         show_dry_run(last, as_json=options.json)
     return last
@@ -161,9 +164,7 @@ def comparison_of_seeds(folder: str, request: TrainRequest) -> str:
 
 
 def write_run_page(request: TrainRequest, folder: Path) -> None:
-    """Write the page of a run that is complete into its folder, if the run is to have one."""
-    if not request.settings.get("page"):
-        return
+    """Write the page of a run that is complete into its folder."""
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         write_page(page_of_run(request, folder), progress)
 

@@ -186,7 +186,9 @@ class TrainConfig(Checked):
         None, "Steps between short samples on the terminal", low=1, group=REPORT
     )
     page: bool = option(
-        False, "Keep samples from ten points of the training, and write page.html", group=REPORT
+        False,
+        "Keep samples from ten points of the training, and write page.html at the end",
+        group=REPORT,
     )
 
     def __post_init__(self) -> None:

@@ -87,6 +87,9 @@ class TrainRequest(Checked):
         source = source_config(self.settings)
         if self.init_source_from is not None and (source is None or source.source != "text"):
             raise UsageError("`init_source_from` needs `source` text.")
+        if source is not None and self.settings.get("page"):
+            hint = "Leave one out."
+            raise UsageError("`page` cannot show a model whose texts depend on a `source`.", hint)
         if self.init_from is not None and source is not None and source.target == "label":
             hint = "For what reads the source, use `init_source_from`."
             raise UsageError("`init_from` cannot be used with `target` label.", hint)
