@@ -14,7 +14,7 @@ from charrnn.data.encoding import Encoded, encode_text, refuse_unknown
 from charrnn.data.formats import TextFormat, saved_format
 from charrnn.data.sources import reader_of
 from charrnn.data.text import OnProgress, no_progress
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError, UsageError, counted
 from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.runtime.machine import check_address_space
@@ -44,10 +44,9 @@ def train(
 
     Args:
         texts: Files or folders.
-        should_stop: Called after every step and during evaluations; returning a signal's
-            number saves and ends the run.
-        on_progress: Called while the text is read, with a label, the amount done, and the total if
-            it is known.
+        should_stop: Called after every step and during evaluations; a signal's number as its result
+            saves and ends the run.
+        on_progress: Called while the text is read, with a label, how much is done, and the total.
         options: Fields of `TrainRequest`, `TrainConfig` and `ModelConfig`, such as `out`,
             `seconds`, `preset`, `valid`, `hidden_size` or `lr`.
 
@@ -58,6 +57,7 @@ def train(
         CharRNNError: See `charrnn.training.train`.
     """
     request = TrainRequest.of(texts, options)
+    request.refuse_ignored()
     yield from training_events(request, should_stop=should_stop, on_progress=on_progress)
 
 
@@ -99,7 +99,7 @@ class Model:
         facts, configs = self.about.get("text"), [one.config for one in self.saved.members]
         shape = " + ".join(f"{c.cell} {c.num_layers} x {c.hidden_size}" for c in configs)
         name = f", trained on {facts.get('name')!r}" if isinstance(facts, dict) else ""
-        kind = f"{self.tokenizer.kind} tokenizer of {self.tokenizer.size:,} symbols"
+        kind = f"{self.tokenizer.kind} tokenizer of {counted(self.tokenizer.size, 'symbol')}"
         return f"<charrnn.Model {shape}, {kind}{name}>"
 
     @cached_property

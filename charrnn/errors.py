@@ -16,6 +16,18 @@ do. Settings are named in backticks, as in `seq_len`; the command line shows the
 from collections.abc import Iterable
 
 
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun, as in "1 step", "2,000 steps", "1.5 epochs", "3 batches".
+
+    Args:
+        number: At least 0.
+        noun: One of them, in English; its plural is regular.
+    """
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    plural = f"{noun}es" if noun.endswith(("tch", "x")) else f"{noun}s"
+    return f"{shown} {noun if number == 1 else plural}"
+
+
 class CharRNNError(Exception):
     """Base of all of charrnn's own errors.
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def start(
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(
         command,
-        env=ENVIRONMENT | (env or {}),
+        env=ENVIRONMENT | {"TMPDIR": tempfile.gettempdir()} | (env or {}),
         text=True,
         encoding="utf-8",
         start_new_session=True,

@@ -14,7 +14,7 @@ from charrnn.export.page.weights import pack
 from charrnn.tokenizers import Tokenizer
 
 SCRIPTS = Path(__file__).parents[1] / "charrnn" / "export" / "page"
-WITHOUT_DOCUMENT = ("network", "tokenizer", "sampling", "reader")
+WITHOUT_DOCUMENT = ("weights", "network", "tokenizer", "sampling", "reader")
 
 
 class Engine:
@@ -36,8 +36,9 @@ class Engine:
 
     def load(self, config: ModelConfig, weights: dict[str, Any], number_format: str) -> None:
         """Make the network that the methods below run."""
-        packed, settings = json.dumps(pack(weights, number_format)), json.dumps(config.to_dict())
-        self.run(f"var network = new Network({settings}, unpackWeights({packed}));")
+        packed = {name: one.data for name, one in pack(weights, number_format).items()}
+        given = f"{json.dumps(config.to_dict())}, unpackWeights({json.dumps(packed)})"
+        self.run(f"var network = new Network({given});")
 
     def logits(self, ids: Sequence[int]) -> np.ndarray[Any, Any]:
         """Return the network's logits after each id, from a text's start, (ids, vocab_size)."""

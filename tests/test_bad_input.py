@@ -547,21 +547,6 @@ TABLE: dict[str, tuple[str, int, str]] = {
         2,
         r"There is no option --hiden-size\.",
     ),
-    "bptt of windows": (
-        f"train {{text}} {NEW} --batcher random --bptt full",
-        2,
-        r"--bptt has no effect with --batcher random, which cuts windows\.",
-    ),
-    "activation of an lstm": (
-        f"train {{text}} {NEW} --cell lstm --activation relu",
-        2,
-        r"--activation has no effect with --cell lstm\.",
-    ),
-    "forget bias of an rnn": (
-        f"train {{text}} {NEW} --cell rnn --forget-bias 2",
-        2,
-        r"--forget-bias has no effect with --cell rnn, which has no such gate\.",
-    ),
     "a run as a text": (
         f"train {{model}} {NEW}",
         3,

@@ -166,7 +166,7 @@ def test_next_novelty_info_and_tokenize_take_a_blend(run: Any) -> None:
     copied = json.loads(run("novelty a+b text.txt --length 50 --json").out)
     assert len(copied["model"]["members"]) == 2
     described = json.loads(run("info a+b --weights 0.25,0.75 --json").out)
-    assert [one["config"]["hidden_size"] for one in described["members"]] == [8, 9]
+    assert [one["config"]["hidden_size"] for one in described["model"]["members"]] == [8, 9]
     shown = run("info a+b --weights 0.25,0.75").out
     assert "0.25        a: lstm 1 x 8" in shown
     assert "char, 18 symbols" in shown

@@ -77,7 +77,7 @@ OTHER_OPTIONS = {
     "info": "--json --help --weights --blend",
     "tokenize": "--json --help",
     "data": "--folder --json --help",
-    "next": "--top --unknown --json --help --weights --blend",
+    "next": "--source --top --unknown --json --help --weights --blend",
 }
 
 
@@ -472,7 +472,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
         return
     facts = json.loads(outcome.out)
     assert (facts["steps"], facts["seconds"]) == (14, 14 * 0.5 + 3 * 1.0)
-    assert facts["model"] | facts["train"] == facts["model"] | facts["train"] | SETTINGS
+    assert facts["config"] | facts["train"] == facts["config"] | facts["train"] | SETTINGS
 
 
 def test_a_budget_of_time_becomes_a_number_of_steps(
@@ -708,14 +708,14 @@ def test_a_score_is_signed_with_its_protocol(
 
 def test_info_says_what_a_model_is(model: Path, charrnn: Terminal) -> None:
     facts = json.loads(charrnn.ok("info", model, "--json").out)
-    assert facts["sha256"] == api.load(model).saved.sha256
+    assert facts["model"]["sha256"] == api.load(model).saved.sha256
     rows = dict(
         re.split(r"  +", line.strip(), maxsplit=1)
         for line in charrnn.ok("info", model).out.splitlines()
     )
     assert rows["model"].startswith("lstm 1 x 8")
     assert rows["tokenizer"] == "char, 16 symbols"
-    assert rows["SHA-256"] == facts["sha256"]
+    assert rows["SHA-256"] == facts["model"]["sha256"]
 
 
 def test_data_writes_a_text_and_says_where(tmp_path: Path, charrnn: Terminal) -> None:

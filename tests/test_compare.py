@@ -35,8 +35,8 @@ def test_models_stand_side_by_side_with_the_baselines(
         for name in ("model", "signature", "protocol", "training", "interval", "no_interval"):
             assert run[name] == told[name]
         facts = json.loads(charrnn.ok("info", path, "--json").out)
-        assert run["model"]["parameters"] == facts["parameters"]
-        assert run["model"]["sha256"] == facts["sha256"]
+        assert run["model"]["parameters"] == facts["model"]["parameters"]
+        assert run["model"]["sha256"] == facts["model"]["sha256"]
         assert row["tokens_per_char"] == 1
         assert row["chars_per_second"] > 0
         assert found["baselines"] == told["baselines"]

@@ -9,9 +9,11 @@ from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
 from charrnn.evaluation.dependence import input_gradients
 from charrnn.model.network import CharRNN, build
+from charrnn.model.ngram_hash import ngram_rows
 
 LENGTH, LAGS = 90, 12
 KINDS = [{"cell": cell} for cell in CELLS] + [{"attention": 7}, {"hidden_size": 5, "tied": True}]
+NGRAMS = {"ngram_embedding": 4, "ngram_rows": 23}
 
 
 def naive(model: CharRNN, ids: np.ndarray[Any, Any], place: int) -> np.ndarray[Any, Any]:
@@ -26,6 +28,37 @@ def naive(model: CharRNN, ids: np.ndarray[Any, Any], place: int) -> np.ndarray[A
     loss = functional.cross_entropy(logits[0, -1:], torch.tensor(ids[place : place + 1]))
     (gradient,) = torch.autograd.grad(loss, found[0])
     return gradient[0, 1:].norm(dim=1).flip(0).numpy()  # without the start symbol
+
+
+def with_ngrams(model: CharRNN, ids: np.ndarray[Any, Any], norms: Any) -> np.ndarray[Any, Any]:
+    """Add, for each symbol, what the n-grams that it is in do in the next inputs."""
+    assert model.ngrams is not None
+    last = model.config.ngram_embedding - 1
+    codes = np.concatenate([np.zeros(last, np.int64), ids + 1])
+    table, total = model.ngrams.weight.detach(), norms.copy()
+    for lag in range(len(norms)):
+        for later in range(1, min(last, lag) + 1):
+            place = len(norms) - 1 - lag + later  # of the input
+            rows = ngram_rows(codes[None, place : place + last + 1], model.config)
+            vectors = [table[int(row[0, 0])] for row in rows]  # of orders 2, 3, ...
+            whole = model.embedding.weight[ids[place]] + torch.stack(vectors).sum(dim=0)
+            part = torch.stack(vectors[later - 1 :]).sum(dim=0)
+            total[lag] += norms[lag - later] * float(part.norm() / whole.detach().norm())
+    return total
+
+
+def test_a_symbol_counts_in_the_inputs_that_n_grams_carry_it_into() -> None:
+    model = build(ModelConfig(vocab_size=7, hidden_size=6, embedding_size=5, **NGRAMS), seed=1)
+    ids = np.random.default_rng(1).integers(0, 7, 40)
+    plain = input_gradients(model, ids, LAGS)  # the tables are zero at first
+    np.testing.assert_allclose(plain[30], naive(model.eval(), ids, 30)[:LAGS], rtol=2e-4, atol=1e-6)
+    with torch.no_grad():
+        model.ngrams.weight.normal_()
+    found = input_gradients(model, ids, LAGS)
+    for place in (1, 5, 30):
+        expected = with_ngrams(model, ids, naive(model, ids, place))[:LAGS]
+        np.testing.assert_allclose(found[place, : len(expected)], expected, rtol=2e-4, atol=1e-6)
+        assert not found[place, len(expected) :].any()
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)

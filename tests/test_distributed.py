@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,12 @@ from small_runs import OPTIONS, RUN_FILES, TEXT, results
 
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import NO_TARGET, Batch, shard
-from charrnn.errors import UsageError
+from charrnn.data.text import no_progress
+from charrnn.errors import MachineError, UsageError
 from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup
-from charrnn.runtime.rendezvous import group_from, process_group
+from charrnn.runtime.rendezvous import _backend, group_from, process_group
+from charrnn.training.inputs import read_inputs
+from charrnn.training.request import TrainRequest
 from charrnn.training.sharding import check_shards
 
 PLACE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -325,8 +329,13 @@ def test_what_fails_on_one_rank_ends_all_and_the_first_says_where(
     ("words", "code", "message"),
     [
         (["--batch-size", "3"], 2, "--batch-size 3 is not divisible by 2 ranks"),
-        (["--backend", "nccl"], 5, "--backend nccl needs a GPU for each rank"),
-        (["-"], 2, "Several ranks cannot read one standard input"),
+        pytest.param(
+            *(["--backend", "nccl"], 5, "--backend nccl needs a GPU for each rank"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(["-"], 2, "Several ranks cannot read one standard input"), marks=pytest.mark.slow
+        ),
     ],
     ids=["batch", "nccl", "stdin"],
 )
@@ -337,6 +346,17 @@ def test_what_ranks_cannot_do_is_refused(
     assert [one.returncode for one in found] == [code, code]
     assert message in found[0].stderr
     assert "Traceback" not in found[0].stderr + found[1].stderr
+
+
+def test_two_ranks_have_no_common_standard_input() -> None:
+    request, two = TrainRequest(texts=("-",)), ProcessGroup(0, 2, 0, 2)
+    with ExitStack() as stack, pytest.raises(UsageError, match="cannot read one standard input"):
+        read_inputs(request, two, stack, no_progress, locks=False)
+
+
+def test_nccl_needs_gpus() -> None:
+    with pytest.raises(MachineError, match="needs a GPU for each rank"):
+        _backend(ProcessGroup(0, 2, 0, 2), "cpu", "nccl")
 
 
 def test_ranks_that_never_come_are_not_waited_for_long(text: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,7 @@ from charrnn.config.cells import CELLS
 from charrnn.config.training import BATCHERS
 
 
-@pytest.mark.parametrize("batcher", BATCHERS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "batcher"), list(zip(CELLS, cycle(BATCHERS), strict=False)))
 def test_from_a_text_to_a_model_a_sample_and_a_score(
     cell: str, batcher: str, text: Path, tmp_path: Path, charrnn: Terminal
 ) -> None:
@@ -50,6 +50,6 @@ def test_from_a_text_to_a_model_a_sample_and_a_score(
 
     facts = json.loads(charrnn.ok("info", run, "--json").out)
     assert (facts["config"]["cell"], facts["train"]["batcher"]) == (cell, batcher)
-    assert facts["parameters"] == summary["parameters"]
+    assert facts["model"]["parameters"] == summary["parameters"]
     assert facts["step"] == summary["best_step"]
     assert f"{cell} 1 x 16" in charrnn.ok("info", run).out

@@ -318,7 +318,8 @@ def test_the_command_shows_models_side_by_side(
     assert told.out.splitlines()[1].split() == ["lag", model.name, "other"]
     assert "layer 1 keeps" in told.out
     facts = json.loads(charrnn.ok("gradients", str(model), str(text), "--lags", "20", "--json").out)
-    flow = facts["models"][model.name]
+    (flow,) = facts["models"]
+    assert (flow["name"], flow["model"]["path"]) == (model.name, str(model))
     assert len(flow["norms"]) == 20
     assert 0 < flow["gates"][0]["mean"] < 1
     assert set(flow["singular_values"]) == {f"1.{gate}" for gate in "ifgo"}
@@ -345,7 +346,7 @@ def test_the_command_looks_back_inside_of_records(
         charrnn.ok("gradients", tmp_path / "run", text, "--lags", longest, "--json").out
     )
     alone = load(tmp_path / "run").gradient_flow(TEXT.splitlines(keepends=True)[0], lags=longest)
-    np.testing.assert_allclose(facts["models"]["run"]["norms"], alone.norms, rtol=1e-4)
+    np.testing.assert_allclose(facts["models"][0]["norms"], alone.norms, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +355,7 @@ def test_the_command_looks_back_inside_of_records(
         ("{model}", 2, "There is one path"),
         ("{model} {model} {text}", 2, "is given twice"),
         ("{model} {text} --lags 0", 2, "--lags must be at least 1"),
-        ("{model} {text} --lags 5000", 3, "looking back 5000 steps takes at least 5,001"),
+        ("{model} {text} --lags 5000", 3, "looking back 5,000 steps takes at least 5,001"),
         ("{text} {text}", 4, "is not a safetensors file|is text"),
         ("{model} nowhere.txt", 3, "Cannot read 'nowhere.txt'"),
     ],

@@ -1,10 +1,14 @@
 """Help pages, what a shell completes, and answers to what is mistyped."""
 
+import os
 import re
+import sys
 from pathlib import Path
+from shutil import which
+from subprocess import run
 
 import pytest
-from command_line import CHARRNN, Terminal, process
+from command_line import CHARRNN, ENVIRONMENT, Terminal, process
 
 from charrnn.cli.program import program
 from charrnn.cli.train import COMMON
@@ -42,6 +46,47 @@ def test_a_shell_completes_values_and_runs(words: str, expected: list[str], tmp_
     assert completed(words, tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("--cell m", ["mingru", "minlstm"]), ("--hid", ["--hidden-size"]), ("--cell q", [])],
+)
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_what_zsh_and_fish_are_told(shell: str, words: str, expected: list[str]) -> None:
+    """By the variables that the scripts set which --install-completion writes."""
+    asked = {"_TYPER_COMPLETE_ARGS": f"charrnn train {words}"}
+    asked |= {"_CHARRNN_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    told = process(CHARRNN, env=asked).out
+    if shell == "fish":
+        assert [line.split("\t")[0] for line in told.splitlines() if line] == expected
+    else:  # zsh evaluates a call of its own function, or completes files
+        assert re.findall(r'"([\w-]+)(?=[":])', told) == expected
+        assert told.startswith("_arguments" if expected else "_files")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_that_is_there_completes_by_its_script(shell: str, tmp_path: Path) -> None:
+    if which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    program = tmp_path / "charrnn"
+    program.write_text(f"#!{sys.executable}\nimport sys; sys.argv[0] = 'charrnn'{CHARRNN}")
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environment = ENVIRONMENT | {"PATH": path, "HOME": str(tmp_path)}
+    source = {"_CHARRNN_COMPLETE": f"source_{shell}"}
+    script = run([program], env=environment | source, capture_output=True, text=True, check=True)
+    asked = {
+        "bash": "COMP_WORDS=(charrnn train --cell m); COMP_CWORD=3; _charrnn_completion charrnn; "
+        "echo ${COMPREPLY[@]}",
+        "zsh": "words=(charrnn train --cell m); CURRENT=4; _arguments() {echo $@}; "
+        "_charrnn_completion",
+        "fish": "complete -C 'charrnn train --cell m'",
+    }[shell]
+    before = "compdef() {};" if shell == "zsh" else ""
+    words = [shell, "-c", f"{before}{script.stdout}\n{asked}"]
+    told = run(words, env=environment, capture_output=True, text=True, check=False)
+    assert re.findall(r"min\w+", told.stdout) == ["mingru", "minlstm"], told.stderr
+
+
 def test_runs_are_found_where_one_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_folders("") == []
@@ -72,9 +117,12 @@ def test_the_help_of_train_shows_what_matters_on_one_page(
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "120"])
-def test_no_line_of_a_help_page_is_wider_than_the_terminal(columns: str) -> None:
+def test_no_line_of_a_help_page_is_wider_than_the_terminal(
+    columns: str, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     for command in (["train", "--help-all"], ["--help"], ["sample", "--help"]):
-        shown = process(CHARRNN, *command, env={"COLUMNS": columns}).out
+        shown = charrnn.ok(*command).out
         long = [line for line in shown.splitlines() if len(line) > max(54, int(columns))]
         assert not long
 

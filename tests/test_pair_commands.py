@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_a_longer_source_than_any_in_training_works(translator: Path, charrnn: T
 def test_a_label_is_printed_with_its_probability(classifier: Path, charrnn: Terminal) -> None:
     label, probability = charrnn.ok("sample", classifier, "--source", "bird bird").out.split()
     facts = json.loads(charrnn.ok("sample", classifier, "--source", "bird bird", "--json").out)
-    assert facts["label"] == label
+    assert next(iter(facts["labels"])) == label
     assert sum(facts["labels"].values()) == pytest.approx(1)
     assert f"{facts['labels'][label]:.4f}" == probability
     both = charrnn.ok("sample", classifier, "--source", "bird", "--num", "5").out
@@ -215,9 +216,10 @@ def test_eval_compares_what_is_written_with_the_targets(
     ]
     assert facts["measures"]["exact"] == pytest.approx(np.mean(right))
     assert facts["measures"]["count"] == len(references)
-    assert set(facts["baselines"]) == {"5-gram of targets, without sources", "copy of the source"}
+    names = [one["name"] for one in facts["baselines"]]
+    assert names == ["5-gram of targets, without sources", "copy of the source"]
     targets = [line.split("\t")[1] for line in pairs.read_text().splitlines()]
-    assert facts["characters"] == sum(len(target) + 1 for target in targets)
+    assert facts["score"]["characters"] == sum(len(target) + 1 for target in targets)
     table = charrnn.ok("eval", translator, pairs).out
     assert "exact match" in table
     assert "copy of the source" in table
@@ -228,11 +230,12 @@ def test_the_score_is_the_sum_of_what_each_pair_costs(translator: Path, charrnn:
     whole = json.loads(charrnn.ok("eval", translator, pairs, "--beam", "0", "--json").out)
     lines = charrnn.ok("eval", translator, pairs, "--by-line", "--json").out.splitlines()
     each = [json.loads(line) for line in lines]
-    assert sum(one["nats"] for one in each) == pytest.approx(whole["nats"], rel=1e-5)
+    nats = whole["score"]["nats"]
+    assert sum(one["score"]["nats"] for one in each) == pytest.approx(nats, rel=1e-5)
     assert [f"{one['source']}\t{one['target']}" for one in each] == pairs.read_text().splitlines()
     tokens = charrnn.ok("eval", translator, pairs, "--by-token", "--json").out.splitlines()
     bits = sum(json.loads(line)["bits"] for line in tokens)
-    assert bits * np.log(2) == pytest.approx(whole["nats"], rel=1e-5)
+    assert bits * np.log(2) == pytest.approx(nats, rel=1e-5)
     assert "sun" in charrnn.ok("eval", translator, pairs, "--show").out
 
 
@@ -248,12 +251,11 @@ def test_a_classifier_is_measured_by_its_labels(classifier: Path, charrnn: Termi
     assert measures["accuracy"] == pytest.approx(right / len(wanted))
     low, high = measures["accuracy_interval"]
     assert low < measures["accuracy"] <= high
-    assert np.sum(measures["confusion"]) == len(wanted) == facts["tokens"]
+    assert np.sum(measures["confusion"]) == len(wanted) == facts["score"]["tokens"]
     usual = max(set(wanted), key=wanted.count)
-    baselines = facts["baselines"]
-    assert baselines[f"most frequent label, {usual!r}"]["accuracy"] == pytest.approx(
-        wanted.count(usual) / len(wanted)
-    )
+    baselines = {one["name"]: one["measures"]["accuracy"] for one in facts["baselines"]}
+    share = wanted.count(usual) / len(wanted)
+    assert baselines[f"most frequent label, {usual!r}"] == pytest.approx(share)
     assert any(name.startswith("naive Bayes, words") for name in baselines)
     assert "true label" in charrnn.ok("eval", classifier, pairs).out
 
@@ -272,7 +274,7 @@ def test_a_writer_in_the_manner_of_labels_classifies_by_bayes_rule(
         other = pairs.with_name(f"{label}.tsv")
         other.write_text("".join(f"{label}\t{text}\n" for _, text in lines))
         scored = charrnn.ok("eval", labelled, other, "--by-line", "--json").out.splitlines()
-        nats[label] = [json.loads(line)["nats"] - np.log(prior[label]) for line in scored]
+        nats[label] = [json.loads(line)["score"]["nats"] - np.log(prior[label]) for line in scored]
     right = sum(
         min(nats, key=lambda label: nats[label][row]) == true for row, (true, _) in enumerate(lines)
     )
@@ -322,6 +324,14 @@ def test_two_files_are_told_how_to_become_one(tmp_path: Path, charrnn: Terminal)
     assert "paste a b > pairs.tsv" in found.err
 
 
+def test_next_follows_a_source(translator: Path, charrnn: Terminal) -> None:
+    words = ("next", translator, "--source", "sun", "--json", "--top", 3)
+    found = json.loads(charrnn.ok(*words).out)["next"]
+    first = load(translator).given("sun").search(beam=1, length=1)[0].text
+    assert len(found) == 3
+    assert found[0]["text"].strip("\n") == first
+
+
 def test_a_source_is_needed_exactly_by_a_model_of_pairs(
     translator: Path, labelled: Path, model: Path, charrnn: Terminal
 ) -> None:
@@ -333,6 +343,15 @@ def test_a_source_is_needed_exactly_by_a_model_of_pairs(
         (["sample", labelled, "--source", "lat"], 3, "never seen the label 'lat'"),
         (["sample", translator, "--source", "a", "--interactive"], 2, "--interactive"),
         (["eval", translator, pairs_of(translator), "--by-label"], 2, "sources are labels"),
+        (["next", translator, "a"], 2, "depend on a source, and none is given"),
+        (["next", model, "a", "--source", "a"], 2, "do not depend on a source"),
+        (["eval", model, "--by-label"], 2, "--by-label needs a model of pairs"),
+        (["eval", model, "--beam", 3], 2, "--beam needs a model of pairs"),
+        (["sample", model, "--show-attention"], 2, "--show-attention needs a model of pairs"),
+        (
+            ["eval", model, pairs_of(translator), "--train", "x", "--no-baselines"],
+            *(2, "--train has no effect without --baselines"),
+        ),
         (["eval", translator, pairs_of(translator), "--dynamic"], 2, "--dynamic"),
         (["novelty", translator, pairs_of(translator)], 2, "depend on a source"),
         (["compare", translator, translator, pairs_of(translator)], 2, "charrnn eval"),
@@ -368,6 +387,55 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
         events(stopped, stop=5)
     events(stopped)
     assert results(stopped / "run") == results(whole / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"), [("text", "text"), ("text", "label"), ("label", "text"), ("image", "label")]
+)
+def test_a_run_that_is_stopped_before_it_is_validated_has_a_model(
+    tmp_path: Path, kind: str, target: str, charrnn: Terminal
+) -> None:
+    out = train(tmp_path, kind, target, steps=0)
+    (out / "model.safetensors").unlink()  # as it is before the first validation
+    source = {"text": "sun", "label": "early", "image": str(tmp_path / "3.png")}[kind]
+    found = charrnn.ok("sample", out, "--source", source, "--json")
+    assert "not validated yet" in found.err
+    assert json.loads(found.out)["model"]["path"] == str(out)
+    assert "newest weights" in charrnn.ok("info", out).out
+    assert "held out" in charrnn.ok("eval", out, "--beam", 0).err
+    assert charrnn.ok("eval", out, pairs_of(out), "--by-line").out
+
+
+def test_what_to_type_next_works_as_it_stands(tmp_path: Path, charrnn: Terminal) -> None:
+    """For a model that needs a source, a short one of its own is named."""
+    for kind in ("text", "label", "image"):
+        (tmp_path / kind).mkdir()
+        pairs = tmp_path / kind / "pairs.tsv"
+        pairs.write_text("".join(lines_of(kind, "text", pairs.parent)))
+        options = arguments(**SMALL | {"source": kind, "steps": 1})
+        told = charrnn.ok("train", pairs, "--out", pairs.parent / "run", *options).err
+        program, *words = shlex.split(told.split("Next: ")[1])
+        assert program == "charrnn"
+        assert charrnn.ok(*words).out
+
+
+def test_the_pairs_that_a_run_held_out_are_scored_without_naming_them(
+    tmp_path: Path, translator: Path, charrnn: Terminal
+) -> None:
+    found = json.loads(charrnn.ok("eval", translator, "--beam", 0, "--json").out)
+    valid = json.loads(charrnn.ok("info", translator, "--json").out)["valid"]
+    assert found["score"]["nats"] == pytest.approx(valid["nats"], rel=1e-5)
+    assert found["training"]["is_validation_text"]
+    whole = charrnn.ok("eval", translator, pairs_of(translator), "--beam", 0)
+    assert "stands in the text that the model was trained on" in whole.err
+    shutil.copytree(translator, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "other.tsv").write_text("sun\tnus\nmoon\tnoom\n")
+    for texts, said in (([str(tmp_path / "other.tsv")], "has changed"), (["-"], "is not known")):
+        record["sources"]["texts"] = texts
+        (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+        refused = charrnn("eval", tmp_path / "run")
+        assert (refused.code, said in refused.err) == (3, True), refused.err
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
@@ -447,7 +515,7 @@ def test_info_and_a_dry_run_know_of_the_source(
         tmp_path / "none",
     )
     facts = json.loads(found.out)
-    assert facts["model"]["source"]["source"] == "text"
+    assert facts["config"]["source"]["source"] == "text"
     assert facts["memory_bytes"] > 4 * facts["parameters"]
 
 

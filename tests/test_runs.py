@@ -38,7 +38,7 @@ def folder(model: Path, tmp_path: Path) -> Path:
 
 def found(folder: Path, charrnn: Terminal, *more: str) -> dict[str, dict[str, Any]]:
     listed = json.loads(charrnn.ok("runs", folder, "--json", *more).out)
-    return {one["name"]: one for one in listed}
+    return {one["name"]: one for one in listed["runs"]}
 
 
 def test_tells_what_each_run_is(folder: Path, charrnn: Terminal) -> None:
@@ -51,10 +51,10 @@ def test_tells_what_each_run_is(folder: Path, charrnn: Terminal) -> None:
     }
     facts = json.loads(charrnn.ok("info", folder / "whole", "--json").out)
     whole = runs["whole"]
-    assert whole["bits_per_char"] == facts["valid"]["bits_per_char"]
+    assert whole["valid"]["bits_per_char"] == facts["valid"]["bits_per_char"]
     assert (whole["best_step"], whole["step"], whole["steps"]) == (facts["step"], 14, 14)
-    assert whole["model"] == "lstm 1 x 8"
-    assert whole["text"] == "animals"
+    assert whole["shape"] == "lstm 1 x 8"
+    assert whole["text"] == {"name": "animals"}
     assert whole["seconds"] > 0
     assert runs["half"]["step"] < runs["half"]["steps"] == 14
 
@@ -126,5 +126,5 @@ def test_other_folders(tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.Mo
     assert "no folder checkpoints" in missing.err
     (tmp_path / "checkpoints").mkdir()
     assert "There are no runs" in charrnn.ok("runs").err
-    assert json.loads(charrnn.ok("runs", "--json").out) == []
+    assert json.loads(charrnn.ok("runs", "--json").out) == {"runs": []}
     assert charrnn("runs", "--sort", "sise").code == 2

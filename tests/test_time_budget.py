@@ -1,6 +1,7 @@
 """A run whose budget is time, on a machine whose speed was measured wrongly or changes."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,13 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def slow(self, run: Run, seconds: float) -> None:
-        """Let each step of a run take so long."""
+    def slow(self, run: Run, seconds: Callable[[int], float] | float) -> None:
+        """Let each step of a run take so long; that may depend on the steps taken."""
         real = run.trainer.train_once
 
         def train_once() -> Trained:
-            self.now += seconds
+            step = run.trainer.progress.step
+            self.now += seconds(step) if callable(seconds) else seconds
             return real()
 
         run.trainer.train_once = train_once  # type: ignore[method-assign]
@@ -75,6 +77,28 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
     assert {
         module.probability for module in one.trainer.model.modules() if isinstance(module, Dropout)
     } == {suitable}
+
+
+def test_a_speed_that_swings_changes_the_steps_at_most_once(tmp_path: Path, clock: Clock) -> None:
+    """Other programs take half of the machine every few seconds; the mean is as planned."""
+    with run_in(tmp_path, steps=100, eval_every=1000) as one:
+        ends = clock.now + 20 + SECONDS_TO_SAVE
+        one.budget = TimeBudget(ends, 10_000, evaluation=0.0)
+        clock.slow(one, lambda step: 0.15 if step // 10 % 2 else 0.25)
+        events = list(one.train())
+    assert sum(isinstance(event, Rescheduled) for event in events) <= 1
+    assert clock.now == pytest.approx(ends, abs=2)
+
+
+def test_a_machine_that_becomes_slower_for_good_is_noticed(tmp_path: Path, clock: Clock) -> None:
+    with run_in(tmp_path, steps=100, eval_every=1000) as one:
+        ends = clock.now + 20 + SECONDS_TO_SAVE
+        one.budget = TimeBudget(ends, 10_000, evaluation=0.0)
+        clock.slow(one, lambda step: 0.2 if step < 30 else 0.4)
+        events = list(one.train())
+    assert any(isinstance(event, Rescheduled) for event in events)
+    assert clock.now == pytest.approx(ends, abs=2)
+    assert one.trainer.progress.step == pytest.approx(65, abs=5)
 
 
 def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, clock: Clock) -> None:

@@ -44,7 +44,7 @@ def test_each_kind_trains_writes_and_scores(
     kind: str, runs: Path, text: Path, charrnn: Terminal
 ) -> None:
     about = json.loads(charrnn.ok("info", runs / kind, "--json").out)
-    assert (about["tokenizer"], about["train"]["tokenizer"]) == (kind, kind)
+    assert (about["model"]["tokenizer"], about["train"]["tokenizer"]) == (kind, kind)
     assert about["config"]["vocab_size"] == load(runs / kind).tokenizer.size
     written = charrnn.ok("sample", runs / kind, "the ca", "--seed", 1, "--length", 40).out
     assert written.startswith("the ca")
@@ -126,7 +126,9 @@ def test_symbols_are_listed_with_their_ids(
 ) -> None:
     path = model if kind == "char" else runs / kind
     outcome = charrnn.ok("tokenize", path, "the cat\n", "--json")
-    tokens = json.loads(outcome.out)
+    found = json.loads(outcome.out)
+    tokens, sha256 = found["tokens"], load(path).saved.sha256
+    assert (found["model"]["path"], found["model"]["sha256"]) == (str(path), sha256)
     tokenizer = load(path).tokenizer
     assert [token["id"] for token in tokens] == tokenizer.encode("the cat\n").tolist()
     assert "".join(token["text"] for token in tokens) == "the cat\n"
@@ -144,13 +146,15 @@ def test_parts_of_characters_unknown_ones_and_controls_are_visible(
         *("195", "<0xc3>", "169", "<0xa9>"),
         *("27", "\\x1b", "92", "\\\\"),
     ]
-    assert json.loads(charrnn.ok("tokenize", runs / "byte", "\u00e9", "--json").out)[0] == {
+    assert json.loads(charrnn.ok("tokenize", runs / "byte", "\u00e9", "--json").out)["tokens"][
+        0
+    ] == {
         "id": 195,
         "text": "\ufffd",
         "bytes": "c3",
     }
     assert charrnn.ok("tokenize", model, "Z").out == "0\tZ  (unknown)\n"
-    assert json.loads(charrnn.ok("tokenize", model, "Z", "--json").out) == [
+    assert json.loads(charrnn.ok("tokenize", model, "Z", "--json").out)["tokens"] == [
         {"id": 0, "text": "Z", "unknown": True}
     ]
 
@@ -174,8 +178,9 @@ def test_on_a_terminal_neighbours_differ_in_colour_unless_it_has_none(
     assert "\x1b" not in charrnn.ok("tokenize", model, "cat").out
 
 
-@pytest.mark.parametrize("kind", ["char", *KINDS])
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["lines", "json"])
+@pytest.mark.parametrize(
+    ("kind", "options"), [*((kind, []) for kind in ("char", *KINDS)), ("bpe", ["--json"])]
+)
 def test_a_long_text_is_answered_as_it_is_read(
     kind: str, options: list[str], runs: Path, model: Path
 ) -> None:
@@ -198,7 +203,7 @@ def test_a_long_text_is_answered_as_it_is_read(
         rest = running.stdout.read()
         writer.join(60)
         assert running.wait(60) == 0
-        assert rest.endswith("]\n" if options else "\n")
+        assert rest.endswith("]}\n" if options else "\n")
 
 
 def test_what_is_typed_in_another_encoding_is_refused(model: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.cli.program import program
-from charrnn.config.fields import argument, option
+from charrnn.config.fields import option
 from charrnn.data.datasets import DATASETS, write_dataset
 from charrnn.terminal.console import show_note, write_json, write_text
 from charrnn.terminal.tables import write_table
@@ -16,7 +16,13 @@ from charrnn.terminal.tables import write_table
 class DataOptions:
     """The options of `charrnn data`."""
 
-    name: str | None = argument("Which text; without it, list the names", "NAME", None)
+    name: str | None = option(
+        None,
+        "Which text; without it, list the names",
+        choices=tuple(DATASETS),
+        metavar="NAME",
+        positional=True,
+    )
     folder: Path = option(Path("data"), "Where to write it", metavar="FOLDER")
     json: bool = option(False, "Write the result as one JSON object")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from charrnn.cli.eval_options import EvalOptions
 from charrnn.cli.eval_pairs import evaluate_pairs
 from charrnn.cli.options import show_notes
+from charrnn.errors import counted
 from charrnn.evaluation.report import Evaluation, ScoreReport
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
@@ -36,6 +37,7 @@ def evaluate(options: EvalOptions) -> None:
         if isinstance(evaluation.saved, SavedModel) and evaluation.saved.source is not None:
             evaluate_pairs(evaluation.saved, options, progress)
             return
+        options.request.refuse_pairs()
         if options.by_line:
             write_lines(evaluation.lines(), options, progress)
             return
@@ -74,7 +76,7 @@ def write_lines(batches: ScoredLines, options: EvalOptions, progress: ReadingPro
         write_text("".join(map(write, scores, lines)))
         done += len(lines)
         if not is_live(sys.stdout):  # else the lines show how far it is
-            progress(f"Scored {done:,} lines", done, None)
+            progress(f"Scored {counted(done, 'line')}", done, None)
 
 
 def line_as_columns(score: Score, line: str) -> str:

@@ -11,9 +11,9 @@ from charrnn.cli.eval_options import EvalOptions
 from charrnn.cli.options import show_notes
 from charrnn.data.text import OnProgress
 from charrnn.evaluation.pairs import PairEvaluation
-from charrnn.evaluation.score import LN2
+from charrnn.evaluation.score import LN2, Score
 from charrnn.storage.model_file import SavedModel
-from charrnn.terminal.console import write_json
+from charrnn.terminal.console import write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import Heatmap
 from charrnn.terminal.pair_tables import write_pair_report
@@ -30,6 +30,7 @@ Tokens = Iterator[tuple[str, "list[Surprisal]"]]  # the tokens of each target, w
 def evaluate_pairs(saved: SavedModel, options: EvalOptions, progress: OnProgress) -> None:
     """Score the targets of pairs, and measure what the model makes of the sources."""
     evaluation = PairEvaluation(options.request, saved, progress)
+    show_notes(evaluation.sides[2])
     if options.by_line or options.by_token or options.show:
         signature, tokens = evaluation.tokens()
         write_pairs(tokens, signature, options)
@@ -73,14 +74,19 @@ def show_pair(heatmap: Heatmap, source: str, tokens: "list[Surprisal]") -> None:
 def write_pair(source: str, tokens: "list[Surprisal]", as_json: bool) -> None:
     """Write the score of one target."""
     target = "".join(token.text for token in tokens)
-    bits = math.fsum(token.bits for token in tokens)
-    values = {"nats": bits * LN2, "bits_per_char": bits / max(1, len(target))}
-    target = target.removesuffix("\n")
+    score, target = score_of(tokens, target), target.removesuffix("\n")
     if as_json:
-        line = json.dumps(values | {"source": source, "target": target}, ensure_ascii=False)
+        write_json({"source": source, "target": target, "score": score.to_dict()})
     else:
-        line = "\t".join([*(f"{value:.4f}" for value in values.values()), source, target])
-    sys.stdout.write(line + "\n")
+        write_text(f"{score.nats:.4f}\t{score.bits_per_char:.4f}\t{source}\t{target}\n")
+
+
+def score_of(tokens: "list[Surprisal]", text: str) -> Score:
+    """Return the score of a text from the surprisals of its tokens."""
+    nats = [LN2 * token.bits for token in tokens]
+    unknown = [LN2 * token.bits for token in tokens if token.unknown]
+    sizes = (len(tokens), len(text), len(text.encode()))
+    return Score(math.fsum(nats), *sizes, len(unknown), math.fsum(unknown))
 
 
 def write_tokens(source: str, tokens: "list[Surprisal]", as_json: bool) -> None:

@@ -11,8 +11,9 @@ from charrnn.config.fields import argument, option
 from charrnn.data.split import TextPart
 from charrnn.data.text import read_text
 from charrnn.errors import UsageError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import COMPUTE, TextOptions
-from charrnn.evaluation.scored_text import encode_part
+from charrnn.evaluation.scored_text import encode_part, text_facts
 from charrnn.runtime.signals import exit_at_once
 from charrnn.storage.blend_name import refuse_blend
 from charrnn.terminal.console import stderr_console, write_json
@@ -64,9 +65,11 @@ def gradients(options: GradientsOptions) -> None:
             scorer = model.scorer(threads=options.reading.threads)
             flows[name] = scorer.gradient_flow(encoded, options.lags)
     if options.json:
-        named = zip(paths, flows.items(), strict=True)
-        facts = {name: {"path": path} | flow.to_dict() for path, (name, flow) in named}
-        write_json({"text": text.name, "models": facts})
+        rows = [
+            {"name": name, "model": model_facts(path, models[name].saved)} | flow.to_dict()
+            for path, (name, flow) in zip(paths, flows.items(), strict=True)
+        ]
+        write_json({"text": text_facts(text.name, encoded), "models": rows})
         return
     from charrnn.terminal.plots import flow_rows, lag_table, plot
 

@@ -13,7 +13,7 @@ from charrnn.config.fields import argument, option
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL_OR_BLEND
-from charrnn.model.shapes import parameter_count, table_size
+from charrnn.model.shapes import parameter_count
 from charrnn.storage.atomic import display_path
 from charrnn.storage.blend import SavedBlend
 from charrnn.storage.lock import holder_of
@@ -40,18 +40,14 @@ def info(options: InfoOptions) -> None:
     if isinstance(saved, SavedBlend):
         facts = blend_facts(str(options.model), saved)
         if options.json:
-            write_json(facts)
+            write_json({"model": facts})
         else:
             write_table(blend_rows(facts))
         return
-    facts = saved.about | {  # values that were checked come last, so the file cannot replace them
-        "config": saved.config.to_dict(),
-        "parameters": parameter_count(saved.config),
-        "table_parameters": table_size(saved.config),
-        "tokenizer": saved.tokenizer.kind,
-        "sha256": saved.sha256,
-        "run": {},
-    }
+    known = model_facts(str(options.model), saved)
+    # What was checked is not replaced by what the file says of the same name.
+    facts = {name: one for name, one in saved.about.items() if name not in known}
+    facts |= {"model": known, "config": saved.config.to_dict(), "run": {}}
     if isinstance(text := facts.get("text"), dict):
         facts["text"] = {name: one for name, one in text.items() if name != "sketch"}
     try:

@@ -138,7 +138,8 @@ def show_settings(config: SamplingConfig) -> None:
     """Show the settings."""
     show_note(
         "\n".join(
-            f"  /{name.replace('_', '-')} {value}" for name, value in config.to_dict().items()
+            f"  /{name.replace('_', '-')} {'(not set)' if value in (None, ()) else value}"
+            for name, value in config.to_dict().items()
         )
     )
 

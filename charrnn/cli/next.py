@@ -26,6 +26,9 @@ class NextOptions:
 
     model: Path = argument(MODEL_OR_BLEND, "MODEL")
     prompt: str = argument("The text so far; - reads it from standard input", "PROMPT", default="")
+    source: str | None = option(
+        None, "What the text depends on: a text, a label or a picture's path", metavar="TEXT"
+    )
     top: int = option(10, "How many symbols", flags=("--top", "-n"))
     unknown: str = option(
         "error",
@@ -39,6 +42,8 @@ class NextOptions:
 def likeliest(options: NextOptions) -> None:
     """Show the likeliest next symbols after a text, with their probabilities."""
     model, prompt = load(options.model, **options.blending.given), read_prompt(options.prompt)
+    if options.source is not None:
+        model = model.given(options.source, unknown=options.unknown)
     show_notes(model.saved.notes)
     symbols = next_symbols(model.generator, prompt, top=options.top, unknown=options.unknown)
     if options.json:

@@ -10,6 +10,7 @@ from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.training import DATA
+from charrnn.data.formats import saved_valid_fraction
 from charrnn.data.split import TextSplit, split_text
 from charrnn.data.text import TEXTS, OnProgress, no_progress, read_text
 from charrnn.errors import TextError, UsageError
@@ -76,7 +77,13 @@ def novelty(options: NoveltyOptions) -> None:
     if options.json:
         results = {name.replace(" ", "_"): asdict(one) for name, one in columns.items()}
         rules = SamplingConfig(**settings).to_dict()
-        facts = {"seed": options.seed, "settings": rules, "text": {"name": split.name}}
+        texts = (training, held_out)
+        sizes = {
+            "characters": sum(map(len, texts)),
+            "bytes": sum(len(text.encode()) for text in texts),
+        }
+        text = {"name": split.name, "sha256": split.sha256} | sizes
+        facts = {"seed": options.seed, "settings": rules, "text": text}
         write_json({"model": model_facts(str(options.model), model.saved)} | facts | results)
         return
     write_novelty(columns)
@@ -109,13 +116,6 @@ def read_split(model: Model, options: NoveltyOptions, on_progress: OnProgress) -
     valid = None
     if options.valid is not None:
         valid = read_text([options.valid], encoding=encoding, on_progress=on_progress)
-    fraction = held_out_fraction(model.about) if given is None else given
+    fraction = saved_valid_fraction(model.about) if given is None else given
     split = split_text(text, model.format, fraction, valid)
     return replace(split, notes=(*text.notes, *(valid.notes if valid else ()), *split.notes))
-
-
-def held_out_fraction(about: dict[str, Any]) -> float:
-    """Return the fraction that was held out according to the model, or else the default of 0.1."""
-    train = about.get("train")
-    fraction = train.get("valid_fraction") if isinstance(train, dict) else None
-    return fraction if isinstance(fraction, float) else 0.1

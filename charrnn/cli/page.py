@@ -29,25 +29,13 @@ def write_page(request: PageRequest, progress: ReadingProgress) -> None:
     show_notes(contents.notes)
     data = render(contents).encode()
     write_atomic(request.path, data)
-    show_note(f"Wrote {display_path(request.path)}, {format_megabytes(len(data))}.")
+    size = format_megabytes(len(data))
+    show_note(f"Wrote {display_path(request.path)}, {size}. Its weights take {contents.rounding}.")
 
 
 def page_of_run(request: TrainRequest, folder: Path) -> PageRequest:
-    """Return the request for the page of a run that is complete, with the held-out text."""
-    texts, fraction = request.texts, request.settings.get("valid_fraction", 0.1)
-    if request.valid:
-        texts, fraction = request.valid, None
-    can_be_read_again = "-" not in (*request.texts, *request.valid)
-    options = ScoreOptions(
-        reading=TextOptions(encoding=request.encoding, threads=request.settings.get("threads")),
-        valid_fraction=fraction if can_be_read_again else None,
-        train=request.texts if request.valid and can_be_read_again else (),
-        device=request.settings.get("device", "auto"),
-    )
-    return PageRequest(
-        model=folder,
-        texts=texts if can_be_read_again else (),
-        out=folder / "page.html",
-        force=True,
-        options=options,
-    )
+    """Return the request for the page of a run that is complete, with what it has held out."""
+    settings = request.settings
+    reading = TextOptions(encoding=request.encoding, threads=settings.get("threads"))
+    options = ScoreOptions(reading=reading, device=settings.get("device", "auto"))
+    return PageRequest(model=folder, out=folder / "page.html", force=True, options=options)

@@ -17,14 +17,14 @@ class RunsOptions(Checked):
 
     folder: Path = argument("The folder of the runs", "FOLDER", default=Path("checkpoints"))
     sort: str = option("name", "Sort by name, best score, steps, time or state", choices=SORT_KEYS)
-    json: bool = option(False, "Write the result as one JSON list")
+    json: bool = option(False, "Write the result as one JSON object")
 
 
 def runs(options: RunsOptions) -> None:
     """List runs: model, text, best score, steps, time and state."""
     found = find_runs(options.folder, options.sort)
     if options.json:
-        write_json([run.to_dict() for run in found])
+        write_json({"runs": [run.to_dict() for run in found]})
     elif found:
         write_columns(HEAD, [row(run) for run in found])
     else:

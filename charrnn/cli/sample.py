@@ -21,6 +21,8 @@ def sample(options: SampleOptions) -> None:
         return
     if options.source is not None:
         model.given(options.source)  # raises the error
+    if options.show_attention:
+        raise UsageError("`show_attention` needs a model of pairs.", "Leave it out.")
     if model.format.separator is not None:
         sample_records(model, prompt, options)
         return

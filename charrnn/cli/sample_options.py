@@ -12,10 +12,10 @@ from charrnn.config.blend import BlendConfig
 from charrnn.config.fields import argument, option, settings_of
 from charrnn.config.sampling import DRAWING_FIELDS, RULES, WRITE, SamplingConfig
 from charrnn.errors import TextError, UsageError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL_OR_BLEND
 from charrnn.sampling.generate import Sample
 from charrnn.storage.atomic import display_path
-from charrnn.storage.blend import identity_facts
 from charrnn.terminal.console import show_note
 
 
@@ -145,6 +145,6 @@ def samples_to_dict(
     settings = SamplingConfig(**options.settings).to_dict()
     if options.beam is not None:
         settings = {name: one for name, one in settings.items() if name not in DRAWING_FIELDS}
-    known = identity_facts(str(options.model), model.saved)
+    known = model_facts(str(options.model), model.saved)
     facts = {"model": known, "prompt": prompt, "samples": values}
     return facts | {"settings": settings} | options.beam_or_seed

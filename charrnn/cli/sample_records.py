@@ -6,7 +6,7 @@ from charrnn.api import Model
 from charrnn.cli.sample_options import SampleOptions, samples_to_dict
 from charrnn.data.records import cut_records
 from charrnn.data.text import read_text
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, counted
 from charrnn.sampling.generate import Sample
 from charrnn.terminal.console import show_note, write_json, write_text
 
@@ -29,7 +29,7 @@ def sample_records(model: Model, prompt: str, options: SampleOptions) -> None:
         model, prompt, options, samples, known
     )
     if options.novel and written < options.num:
-        what = f"Only {written:,} of {options.num:,} records"
+        what = f"Only {written:,} of {counted(options.num, 'record')}"
         show_note(f"{what}: all others that the model wrote are in the training text.")
 
 

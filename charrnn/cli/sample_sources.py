@@ -11,6 +11,7 @@ from charrnn.config.source import SourceConfig
 from charrnn.data.lines import line_batches
 from charrnn.data.pairs import END
 from charrnn.errors import UsageError
+from charrnn.evaluation.model_score import model_facts
 from charrnn.sampling.generate import Sample
 from charrnn.sampling.sources import Alignment, alignment, label_probabilities
 from charrnn.terminal.alignment import write_alignment
@@ -56,7 +57,8 @@ def write_label(model: Model, source: str, options: SampleOptions) -> None:
     """Write the most probable labels and their probabilities."""
     found = label_probabilities(model.generator)
     if options.json:
-        write_json({"source": source, "label": next(iter(found)), "labels": found})
+        known = model_facts(str(options.model), model.saved)
+        write_json({"model": known, "source": source, "labels": found})
     else:
         write_text("".join(label_rows(found)[: options.num]))
 

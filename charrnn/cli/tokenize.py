@@ -12,7 +12,8 @@ from typing import Any
 from charrnn.api import load
 from charrnn.config.fields import argument, option
 from charrnn.data.lines import READ_SIZE
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError, UsageError, counted
+from charrnn.evaluation.model_score import model_facts
 from charrnn.evaluation.request import MODEL
 from charrnn.terminal.console import show_note, write_coloured
 from charrnn.terminal.escape import visible_line
@@ -27,7 +28,7 @@ class TokenizeOptions:
     text: str | None = argument(
         "The text itself; - or nothing reads it from standard input", "TEXT", None
     )
-    json: bool = option(False, "Write a JSON list of ids and texts")
+    json: bool = option(False, "Write the result as one JSON object")
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,24 @@ class Token:
 
 def tokenize(options: TokenizeOptions) -> None:
     """Show how a model splits a text into symbols."""
-    tokenizer = load(options.model).tokenizer
-    write = write_as_json if options.json else write_as_lines
-    characters = count = 0
+    saved = load(options.model).saved
+    tokenizer, characters, count = saved.tokenizer, 0, 0
 
-    def counted() -> Iterator[str]:
+    def read_counted() -> Iterator[str]:
         nonlocal characters
         for chunk in chunks_of(options.text):
             characters += len(chunk)
             yield chunk
 
-    for tokens in write(tokens_of(tokenizer, counted())):
+    batches = tokens_of(tokenizer, read_counted())
+    if options.json:
+        written = write_as_json(model_facts(str(options.model), saved), batches)
+    else:
+        written = write_as_lines(batches)
+    for tokens in written:
         count += len(tokens)
-    show_note(f"{count:,} {tokenizer.kind} symbols for {characters:,} characters")
+    symbols = counted(count, f"{tokenizer.kind} symbol")
+    show_note(f"{symbols} for {counted(characters, 'character')}")
 
 
 def chunks_of(text: str | None) -> Iterator[str]:
@@ -96,16 +102,17 @@ def chunks_of(text: str | None) -> Iterator[str]:
         raise TextError(f"The text on standard input is not UTF-8: {byte}.") from None
 
 
-def write_as_json(batches: Iterable[list[Token]]) -> Iterator[list[Token]]:
-    """Write a JSON list of symbols, and yield them."""
-    before = "["
+def write_as_json(model: dict[str, Any], batches: Iterable[list[Token]]) -> Iterator[list[Token]]:
+    """Write symbols as a JSON list in an object with the facts about the model, and yield them."""
+    head = json.dumps({"model": model}, ensure_ascii=False).removesuffix("}") + ', "tokens": ['
+    before = head  # written with the first symbol, so that nothing is if there is an error
     for tokens in batches:
         for token in tokens:
             sys.stdout.write(before + json.dumps(token.to_dict(), ensure_ascii=False))
             before = ", "
         sys.stdout.flush()
         yield tokens
-    sys.stdout.write("[]\n" if before == "[" else "]\n")
+    sys.stdout.write(f"{head if before == head else ''}]}}\n")
 
 
 def write_as_lines(batches: Iterable[list[Token]]) -> Iterator[list[Token]]:

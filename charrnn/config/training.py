@@ -194,7 +194,9 @@ class TrainConfig(Checked):
         None, "Steps between short samples on the terminal", low=1, group=REPORT
     )
     page: bool = option(
-        False, "Keep samples from ten points of the training, and write page.html", group=REPORT
+        False,
+        "Keep samples from ten points of the training, and write page.html at the end",
+        group=REPORT,
     )
 
     def __post_init__(self) -> None:
@@ -250,6 +252,7 @@ UNCUT = ("batcher", "bptt", "bptt_stride", "seq_len", "seq_len_start")
 # What some settings of a source are for.
 ONLY_FOR = {
     "source_tokenizer": "text",
+    "source_vocab_size": "text",
     "bidirectional": "text",
     "source_cell": "text",
     "source_layers": "text",
@@ -282,6 +285,8 @@ def source_config(settings: Mapping[str, Any]) -> SourceConfig | None:
     for name, kind in ONLY_FOR.items():
         if config.source != kind and getattr(config, name) != getattr(SourceConfig(), name):
             raise UsageError(f"`{name}` needs `source` {kind}, not {config.source}.")
+    if config.source == "image" and config.source_embedding_size is not None:
+        raise UsageError("`source_embedding_size` needs `source` text or label, not image.")
     if config.target == "label":
         for name in ("tokenizer", "tied", "adaptive"):
             if settings.get(name) not in (None, False, defaults.tokenizer):

@@ -185,6 +185,13 @@ def saved_format(about: Mapping[str, Any]) -> TextFormat:
     return text_format(records)
 
 
+def saved_valid_fraction(about: Mapping[str, Any]) -> float:
+    """Return the fraction that was held out according to a model's facts, or the default of 0.1."""
+    train = about.get("train")
+    fraction = train.get("valid_fraction") if isinstance(train, dict) else None
+    return fraction if isinstance(fraction, float) else 0.1
+
+
 def train_length(characters: int, valid_fraction: float) -> int:
     """Return how many characters of a text are for training; the rest, rounded up, is held out.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from charrnn.data.not_text import NotTextError, display_name
 from charrnn.data.text_file import UNPACK, TextFile, unreadable
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError, UsageError, counted
 from charrnn.tokenizers.base import to_bytes
 
 TEXTS = "UTF-8 files (.gz, .bz2, .xz too), folders, or - for standard input"
@@ -111,7 +111,7 @@ def read_text(
     remarks["Empty"] = empty if size.bytes else []
     notes = tuple(f"{remark}: {_listed(names)}." for remark, names in remarks.items() if names)
     if size.blank:
-        nothing = f"nothing but white space ({size.characters:,} characters)"
+        nothing = f"nothing but white space ({counted(size.characters, 'character')})"
         what = nothing if size.bytes else "no text"
         names = _listed([display_name(path) for path in paths])
         raise TextError(f"There is {what} in {names}.", " ".join(notes))

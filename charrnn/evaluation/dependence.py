@@ -1,7 +1,10 @@
 """How much each prediction in a text depends on the symbols before it.
 
 The dependence of a prediction on an earlier symbol is the norm of the gradient of the prediction's
-loss with respect to that symbol's embedding, where it was read.
+loss with respect to the network's input where that symbol was read: its embedding, and those of the
+n-grams that end with it. Through longer n-grams the symbol is in the next inputs, too. Each of them
+adds the norm of its gradient times the share of that input that depends on the symbol: the norm of
+the sum of the n-grams that the symbol is in, divided by the norm of the whole input.
 """
 
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
@@ -41,9 +45,34 @@ def input_gradients(model: CharRNN, ids: Ids, lags: int) -> Norms:
         for rows in _windows(len(ids), lags):
             found = _window_norms(model, (inputs, symbols), states, rows, lags)
             norms[rows.start : rows.stop, : found.shape[1]] = found
-        return norms
+        return _with_ngrams(norms, _shares(model, symbols))
     finally:
         model.train(was_training)
+
+
+@torch.no_grad()
+def _shares(model: CharRNN, symbols: Tensor) -> Norms:
+    """Return the share of each symbol's input that depends on the symbol k before it, (symbols, k).
+
+    All of it depends on the symbol itself, k = 0.
+    """
+    if model.ngrams is None:
+        return np.ones((len(symbols), 1), np.float32)
+    ngrams = model.ngrams.separate(symbols)
+    inputs = model.embedding(symbols) + ngrams.sum(dim=1)
+    longer = ngrams.flip(1).cumsum(dim=1).flip(1)  # the sums of the orders from k + 1 on
+    shares = longer.norm(dim=2) / inputs.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return _array(functional.pad(shares, (1, 0), value=1.0))
+
+
+def _with_ngrams(norms: Norms, shares: Norms) -> Norms:
+    """Add what a symbol does in the inputs after its own."""
+    total = norms.copy()
+    predictions, lags = np.indices(norms.shape)
+    for later in range(1, min(shares.shape[1], norms.shape[1])):
+        places = np.maximum(predictions - lags - 1 + later, 0)[:, later:]
+        total[:, later:] += norms[:, :-later] * shares[places, later]
+    return np.where(lags < predictions, total, 0)
 
 
 @torch.no_grad()
@@ -75,8 +104,12 @@ def _window_norms(
         values, _ = model.hidden(windows, state)
     loss = model.loss(values[:, -1:], targets[rows.start : rows.stop, None])
     (gradient,) = torch.autograd.grad(loss, embeddings)
-    norms: Norms = gradient.norm(dim=2).flip(1).float().cpu().numpy()
-    return norms
+    return _array(gradient.norm(dim=2).flip(1))
+
+
+def _array(values: Tensor) -> Norms:
+    found: Norms = values.float().cpu().numpy()
+    return found
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from charrnn.config.dynamic import DynamicConfig
-from charrnn.errors import DivergedError
+from charrnn.errors import DivergedError, counted
 from charrnn.evaluation.score import Nats, Positions
 from charrnn.model.network import CharRNN, detach
 from charrnn.tokenizers.base import Ids
@@ -62,7 +62,7 @@ def dynamic_nats(
             gradients = torch.autograd.grad(losses.mean(), step.parameters, materialize_grads=True)
         if not losses.isfinite().all():
             raise DivergedError(
-                f"Dynamic evaluation diverged after {begin:,} tokens.",
+                f"Dynamic evaluation diverged after {counted(begin, 'token')}.",
                 f"Try a lower learning rate: `dynamic_lr` {config.dynamic_lr / 4:g}",
             )
         yield (

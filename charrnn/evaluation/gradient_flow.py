@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from charrnn.config.cells import CELLS
 from charrnn.data.mapped import take
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError, UsageError, counted
 from charrnn.evaluation.retention import Retention, RetentionWatch, retention_of
 from charrnn.evaluation.score import Positions
 from charrnn.model.cells.layer import State
@@ -123,14 +123,14 @@ def _check_long_enough(length: int, starts: Positions | None, lags: int) -> None
         longest = int(np.diff(starts, append=length).max())
         if longest < lags:
             raise TextError(
-                f"The longest record has {longest:,} symbols; looking back {lags} steps in "
-                f"one takes {lags:,}.",
+                f"The longest record has {counted(longest, 'symbol')}; looking back "
+                f"{counted(lags, 'step')} in one takes {lags:,}.",
                 f"Give `lags` {longest} or fewer.",
             )
     elif length < lags + 1:
         raise TextError(
-            f"The text has {length:,} symbols; looking back {lags} steps takes at least "
-            f"{lags + 1:,}.",
+            f"The text has {counted(length, 'symbol')}; looking back {counted(lags, 'step')} takes "
+            f"at least {lags + 1:,}.",
             "Give a longer text, or fewer `lags`.",
         )
 

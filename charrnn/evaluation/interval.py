@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.errors import counted
 from charrnn.evaluation.score import LN2, Nats, ScoreBreakdown
 
 COEFFICIENTS = (4, 8, 16)
@@ -62,10 +63,10 @@ def score_interval(*runs: ScoreBreakdown) -> Interval | str:
     """
     first = runs[0]
     if first.by_record and len(first.nats) < MIN_RECORDS:
-        return f"the text has {len(first.nats):,} records, and {MIN_RECORDS:,} are needed"
+        return f"the text has {counted(len(first.nats), 'record')}, and {MIN_RECORDS:,} are needed"
     if not first.by_record and too_short(first, MIN_CHARACTERS):
         length = first.score.characters
-        return f"the text has {length:,} characters, and {MIN_CHARACTERS:,} are needed"
+        return f"the text has {counted(length, 'character')}, and {MIN_CHARACTERS:,} are needed"
     nats, characters = _parts(runs, by_record=first.by_record)
     mean = nats.mean(axis=0)
     rate = mean.sum() / characters.sum()

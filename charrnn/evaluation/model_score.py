@@ -8,7 +8,7 @@ from charrnn.evaluation.interval import Interval, score_interval
 from charrnn.evaluation.overlap import TrainingOverlap, training_overlap
 from charrnn.evaluation.request import ScoreOptions
 from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
-from charrnn.model.shapes import parameter_count
+from charrnn.model.shapes import parameter_count, table_size
 from charrnn.runtime.machine import check_address_space
 from charrnn.storage.blend import Saved, identity_facts
 
@@ -91,6 +91,7 @@ def model_facts(name: str, saved: Saved) -> dict[str, Any]:
     """Return what identifies a model, and its size, as JSON values."""
     return identity_facts(name, saved) | {
         "parameters": sum(parameter_count(one.config) for one in saved.members),
+        "table_parameters": sum(table_size(one.config) for one in saved.members),
         "tokenizer": saved.tokenizer.kind,
         "vocab_size": saved.tokenizer.size,
     }
@@ -101,5 +102,5 @@ def open_scorer(saved: Saved, options: ScoreOptions) -> "Scorer":
     check_address_space()
     from charrnn.evaluation.scorer import Scorer
 
-    device, precision, threads = options.device, options.precision, options.reading.threads
-    return Scorer(saved, device=device, precision=precision, threads=threads)
+    compute = {"device": options.device, "precision": options.precision}
+    return Scorer(saved, threads=options.reading.threads, **compute)

@@ -17,7 +17,7 @@ from charrnn.config.sampling import SamplingConfig
 from charrnn.config.source import SourceConfig
 from charrnn.data.encoding import Encoded, refuse_unknown
 from charrnn.data.id_cache import encode_to_tempfile
-from charrnn.data.pairs import END, split_pairs, whole_part
+from charrnn.data.pairs import END, PairSplit, split_pairs, whole_part
 from charrnn.data.sources import reader_of
 from charrnn.data.split import TextPart
 from charrnn.data.text import OnProgress, Text, no_progress, read_text
@@ -25,11 +25,13 @@ from charrnn.errors import UsageError
 from charrnn.evaluation.baselines.baseline_score import BaselineScore
 from charrnn.evaluation.baselines.naive_bayes import ORDERS, NaiveBayes
 from charrnn.evaluation.baselines.ngram import ORDER, Alphabet, ngram_nats
-from charrnn.evaluation.interval import Interval, score_interval
+from charrnn.evaluation.held_out_pairs import held_out_note, held_out_pairs
 from charrnn.evaluation.measures import LabelMeasures, TextMeasures, bleu_and_chrf
-from charrnn.evaluation.model_score import open_scorer
+from charrnn.evaluation.model_score import ModelScore, open_scorer
+from charrnn.evaluation.overlap import TrainingOverlap, training_overlap
 from charrnn.evaluation.request import EvalRequest
-from charrnn.evaluation.score import Score, ScoreBreakdown, ScoringProtocol
+from charrnn.evaluation.score import ScoreBreakdown, ScoringProtocol
+from charrnn.evaluation.scored_text import text_facts
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import Generator
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.scorer import Scorer
     from charrnn.evaluation.surprisal import Surprisal
 
+PROTOCOL = str(ScoringProtocol.records())
 WRITING = "Writing a target for each source"
 UNUSABLE = ("dynamic", "reset_every", "exact")
 MIN_LENGTH = 500  # characters that a target may have, besides twice the longest reference's
@@ -52,33 +55,34 @@ class PairReport:
     """The score of a model of pairs, the measure of its task, and baselines.
 
     Attributes:
-        score: The score of the targets.
-        interval: Its interval of 95 % in bits per character, or None for few targets.
-        signature: Everything that the score depends on.
+        model: The score of the targets.
+        text: What identifies the targets, as JSON values.
         texts: The measures of the texts that the model writes, if targets are texts.
         labels: The measures of its labels, if targets are labels, or for sources by Bayes' rule.
         measures: Further measures, such as BLEU, with their signatures.
-        baselines: The same measures of methods without a network, by name, and their bits per
-            character where they have one.
+        baselines: The same measures of methods without a network, by name.
+        scores: The scores of methods without a network.
         notes: Messages for the user.
     """
 
-    score: Score
-    interval: list[float] | None
-    signature: str
+    model: ModelScore
+    text: dict[str, Any]
     texts: TextMeasures | None = None
     labels: LabelMeasures | None = None
     measures: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: tuple[BaselineScore, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the notes as JSON values."""
-        facts = self.score.to_dict() | {"interval": self.interval, "signature": self.signature}
+        facts = {"text": self.text} | self.model.to_dict()
         for measures in (self.texts, self.labels):
             if measures is not None:
                 facts["measures"] = measures.to_dict() | self.measures
-        return facts | {"baselines": self.baselines}
+        baselines = [one.to_dict() for one in self.scores]
+        baselines += [{"name": name, "measures": one} for name, one in self.baselines.items()]
+        return facts | {"baselines": baselines}
 
 
 class PairEvaluation:
@@ -93,8 +97,6 @@ class PairEvaluation:
     def __init__(
         self, request: EvalRequest, saved: SavedModel, on_progress: OnProgress = no_progress
     ) -> None:
-        if not request.texts:
-            raise UsageError("A file of pairs is needed.", "Name it after the model.")
         for name in UNUSABLE:
             if getattr(request, name):
                 raise UsageError(f"`{name}` cannot be used with a model of pairs.")
@@ -108,13 +110,15 @@ class PairEvaluation:
     def sides(self) -> tuple[Sides, Sides | None, tuple[str, ...]]:
         """The pairs to evaluate, those that the baselines learn from, and notes."""
         options = self.request.options
+        if not self.request.texts:
+            held = held_out_pairs(self.request.model, self.saved, self.source, self.on_progress)
+            return _valid(held), _train(held), (held_out_note(held),)
         text = self._read(self.request.texts)
         train = self._whole(self._read(options.train)) if options.train else None
         if options.valid_fraction is None:
             return self._whole(text), train, text.notes
         split = split_pairs(text, self.source, options.valid_fraction)
-        rest = split.sources.train, split.targets.train
-        return (split.sources.valid, split.targets.valid), train or rest, text.notes
+        return _valid(split), train or _train(split), text.notes
 
     def _read(self, paths: Sequence[str]) -> Text:
         encoding = self.request.options.reading.encoding
@@ -123,6 +127,15 @@ class PairEvaluation:
     def _whole(self, text: Text) -> Sides:
         parts = [whole_part(text, self.source, source=source) for source in (True, False)]
         return parts[0], parts[1]
+
+    @cached_property
+    def overlap(self) -> TrainingOverlap:
+        """How much of the targets was seen in training; nothing is known about that of labels."""
+        (_, targets), _, _ = self.sides
+        found = encode_to_tempfile(self.saved.tokenizer, targets, "Encoding the targets")
+        overlap = training_overlap(self.saved, found)
+        is_label = isinstance(self.saved.tokenizer, LabelTokenizer)
+        return replace(overlap, share=None) if is_label else overlap
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -139,23 +152,21 @@ class PairEvaluation:
 
     def report(self) -> PairReport:
         """Score the targets, measure what the model makes of the sources, and baselines."""
-        encoded = self.encoded
-        scorer = open_scorer(self.saved, self.request.options)
+        encoded, scorer = self.encoded, self._scorer()
         if isinstance(self.saved.tokenizer, LabelTokenizer):
             return self._label_report(scorer, encoded)
         breakdown = scorer.score(encoded)
         report = self._report(scorer, breakdown)
         if self.request.by_label:
             return replace(report, labels=self._labels_by_bayes(scorer, encoded))
-        baselines = self._language_model()
+        report = replace(report, scores=self._language_model())
         if self.source.source == "label" or not self.request.beam:
-            return replace(report, baselines=baselines)
-        return self._text_report(report, baselines)
+            return report
+        return self._text_report(report)
 
     def tokens(self) -> tuple[str, "Iterator[tuple[str, list[Surprisal]]]"]:
         """Return the signature, and each source with the surprisals of its target's tokens."""
-        encoded = self.encoded
-        scorer = open_scorer(self.saved, self.request.options)
+        encoded, scorer = self.encoded, self._scorer()
         signature = self._signature(scorer)
         (_, targets), _, _ = self.sides
         return signature, self._by_pair(scorer.pair_tokens(targets.read(), encoded), encoded)
@@ -169,16 +180,19 @@ class PairEvaluation:
         for source, length in zip(sources.units(), lengths, strict=True):
             yield source.removesuffix(END), list(islice(tokens, int(length)))
 
+    def _scorer(self) -> "Scorer":
+        scorer = open_scorer(self.saved, self.request.options)
+        scorer.on_progress = self.on_progress
+        return scorer
+
     def _signature(self, scorer: "Scorer") -> str:
-        return scorer.signature(str(ScoringProtocol.records()), self.encoded.sha256)
+        return scorer.signature(PROTOCOL, self.encoded.sha256, overlap=self.overlap)
 
     def _report(self, scorer: "Scorer", breakdown: ScoreBreakdown) -> PairReport:
-        return PairReport(
-            score=breakdown.score,
-            interval=_bounds(breakdown),
-            signature=self._signature(scorer),
-            notes=self.sides[2],
-        )
+        name, signature = str(self.request.model), self._signature(scorer)
+        model = ModelScore(name, self.saved, breakdown, PROTOCOL, signature, self.overlap)
+        text = text_facts(self.sides[0][1].text.name, self.encoded)
+        return PairReport(model, text, notes=(self.overlap.note,) if self.overlap.note else ())
 
     def _label_report(self, scorer: "Scorer", encoded: Encoded) -> PairReport:
         """Return the report of a model of labels, and its baselines."""
@@ -211,32 +225,31 @@ class PairEvaluation:
     def _wants_baselines(self) -> bool:
         return self.request.options.baselines is not False
 
-    def _language_model(self) -> dict[str, dict[str, Any]]:
+    def _language_model(self) -> tuple[BaselineScore, ...]:
         """Return the score of the targets by an n-gram that has seen those of the training set."""
         (_, targets), train, _ = self.sides
         if train is None or not self._wants_baselines:
-            return {}
+            return ()
         learned, text = train[1].read(), targets.read()
         alphabet = Alphabet.of(learned)
         ids = alphabet.encode(text)
         nats = ngram_nats(alphabet.encode(learned), ids, alphabet.size).sum()
         nats += alphabet.unknown_nats * int((ids == 0).sum())
-        name = f"{ORDER}-gram of targets, without sources"
-        return {name: {"bits_per_char": BaselineScore.of(name, nats, text).bits_per_char}}
+        return (BaselineScore.of(f"{ORDER}-gram of targets, without sources", nats, text),)
 
-    def _text_report(self, report: PairReport, baselines: dict[str, dict[str, Any]]) -> PairReport:
+    def _text_report(self, report: PairReport) -> PairReport:
         references = dict[str, list[str]]()
         for source, target in _pairs(self.sides[0]):
             references.setdefault(source, []).append(target)
         found = list(self.written(references))
         texts = TextMeasures.of(found)
         translation = bleu_and_chrf(found)
-        notes = report.notes
+        notes, baselines = report.notes, dict[str, dict[str, Any]]()
         if translation is None:
             notes = (*notes, "For BLEU and chrF: pip install 'charrnn[mt]'")
         if self.source.source == "text" and self._wants_baselines:
             copied = TextMeasures.of(references.items())
-            baselines = baselines | {"copy of the source": copied.to_dict()}
+            baselines["copy of the source"] = copied.to_dict()
         measures = {"beam": self.request.beam} | (translation or {})
         return replace(report, texts=texts, measures=measures, baselines=baselines, notes=notes)
 
@@ -259,10 +272,12 @@ class PairEvaluation:
             self.on_progress(WRITING, number, len(references))
 
 
-def _bounds(breakdown: ScoreBreakdown) -> list[float] | None:
-    """Return the interval of a score, or None if it has none."""
-    interval = score_interval(breakdown)
-    return interval.bounds if isinstance(interval, Interval) else None
+def _train(split: PairSplit) -> Sides:
+    return split.sources.train, split.targets.train
+
+
+def _valid(split: PairSplit) -> Sides:
+    return split.sources.valid, split.targets.valid
 
 
 def _pairs(sides: Sides) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from charrnn.data.encoding import Encoded, refuse_unknown
 from charrnn.data.formats import saved_format
 from charrnn.data.lines import line_batches
 from charrnn.data.text import OnProgress, no_progress
-from charrnn.errors import ModelFileError, UsageError
+from charrnn.errors import ModelFileError, UsageError, counted
 from charrnn.evaluation.baselines import BaselineScore
 from charrnn.evaluation.hidden_unit import unit_values
 from charrnn.evaluation.model_score import ModelScore, open_scorer, score_model
@@ -170,5 +170,5 @@ def _uniform(saved: Saved, score: Score) -> BaselineScore:
     """Return the score of a text if all of the model's symbols are equally likely."""
     tokenizer = saved.tokenizer
     nats = score.tokens * math.log(tokenizer.size) + score.unknown * tokenizer.unknown_nats
-    name = f"uniform over the model's {tokenizer.size:,} symbols"
+    name = f"uniform over the model's {counted(tokenizer.size, 'symbol')}"
     return BaselineScore(name, nats, score.characters, score.bytes)

@@ -54,6 +54,12 @@ class ScoreOptions(Checked):
         "fp32", "Number format of the matrix products", choices=PRECISIONS, group=COMPUTE
     )
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` if a setting is wrong, or has no effect."""
+        super().__post_init__()
+        if self.train and self.baselines is False:
+            raise UsageError("`train` has no effect without `baselines`.", "Leave it out.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest(Checked):
@@ -114,6 +120,12 @@ class EvalRequest(Checked):
             if not self.dynamic:
                 raise UsageError(f"`{name}` needs `dynamic`.")
         self.dynamic_config()
+
+    def refuse_pairs(self) -> None:
+        """Raise `UsageError` if something was given that only a model of pairs has a use for."""
+        for name in ("by_label", "beam"):
+            if getattr(self, name) != getattr(type(self), name):
+                raise UsageError(f"`{name}` needs a model of pairs.", "Leave it out.")
 
     def dynamic_config(self) -> DynamicConfig:
         """Return the configuration of dynamic evaluation."""

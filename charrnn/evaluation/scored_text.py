@@ -10,7 +10,7 @@ from charrnn.data.formats import TextFormat, saved_format
 from charrnn.data.id_cache import encode_to_tempfile, encoded_parts
 from charrnn.data.split import TextPart, split_text
 from charrnn.data.text import OnProgress, read_text
-from charrnn.errors import TextError
+from charrnn.errors import TextError, counted
 from charrnn.evaluation import baselines
 from charrnn.evaluation.baselines import BaselineScore
 from charrnn.evaluation.request import ScoreOptions
@@ -156,7 +156,7 @@ def held_out_text(path: Path, saved: Saved) -> HeldOutText:
             f"Name the text: charrnn eval {display_path(path)} TEXT `valid_fraction` 0.1",
         )
     train, valid = parts
-    size = f"{valid.characters:,} characters"
+    size = counted(valid.characters, "character")
     note = f"Scoring the part of the text that the run held out: {size}."
     return HeldOutText(saved, train, valid, (note,))
 
@@ -233,4 +233,6 @@ def blank_note(found: ScoredText, text: Encoded, saved: Saved) -> tuple[str, ...
     if text.characters >= part.characters:
         return ()
     left_out = part.characters - text.characters
-    return (f"Blank records are left out: {left_out:,} of {part.characters:,} characters.",)
+    return (
+        f"Blank records are left out: {left_out:,} of {counted(part.characters, 'character')}.",
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.data.sources import refuse_sources
-from charrnn.errors import MachineError, ModelFileError, UsageError
+from charrnn.errors import MachineError, ModelFileError, UsageError, counted
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import write_atomic
@@ -38,7 +38,7 @@ def write_onnx(saved: SavedModel, path: Path) -> float:
     count = parameter_count(saved.config) + table_size(saved.config)
     if count > MAX_PARAMETERS:
         most = f"an ONNX file holds at most {MAX_PARAMETERS:,}"
-        raise UsageError(f"The model has {count:,} parameters; {most}.")
+        raise UsageError(f"The model has {counted(count, 'parameter')}; {most}.")
     try:
         import onnxruntime  # noqa: F401
 

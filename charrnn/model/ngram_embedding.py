@@ -50,3 +50,16 @@ class NGramEmbedding(nn.Module):
             rows, self.weight, mode="sum", sparse=True, per_sample_weights=kept
         )
         return sums.view(*ids.shape, -1), codes[:, ids.shape[1] :].to(before.dtype)
+
+    def separate(self, ids: Tensor) -> Tensor:
+        """Return the embeddings of the n-grams that end with each symbol of a text.
+
+        Args:
+            ids: The text, from its beginning, (time,) int64.
+
+        Returns:
+            An embedding for each order, (time, orders, embedding_size).
+        """
+        codes = functional.pad(ids + 1, (self.config.ngram_embedding - 1, 0))
+        rows = torch.stack(list(ngram_rows(codes[None], self.config)), dim=-1)
+        return functional.embedding(rows[0], self.weight)

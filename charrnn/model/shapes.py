@@ -9,6 +9,7 @@ from math import prod
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
+from charrnn.errors import counted
 from charrnn.model.cells.shapes import Shapes, cell_shapes
 from charrnn.model.source.shapes import source_shapes
 
@@ -80,7 +81,7 @@ def describe_size(config: ModelConfig) -> str:
     """Return the number of parameters in words, and that in tables of n-grams if there are any."""
     tables = table_size(config)
     in_tables = f" and {tables:,} in tables of n-grams" if tables else ""
-    return f"{parameter_count(config):,} parameters{in_tables}"
+    return f"{counted(parameter_count(config), 'parameter')}{in_tables}"
 
 
 def table_size(config: ModelConfig) -> int:

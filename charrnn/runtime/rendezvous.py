@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from charrnn.errors import CharRNNError, MachineError, UsageError
+from charrnn.errors import CharRNNError, MachineError, UsageError, counted
 from charrnn.runtime.distributed import ALONE, ConnectionLost, ProcessGroup
 from charrnn.runtime.machine import is_out_of_memory
 
@@ -94,7 +94,7 @@ def _backend(group: ProcessGroup, device: str, backend: str) -> str:
     if on_gpu:
         gpus = torch.cuda.device_count()
         if group.local_size > gpus and backend != "gloo":
-            many = f"{gpus} GPU{'s' if gpus > 1 else ''}"
+            many = counted(gpus, "GPU")
             raise MachineError(
                 f"{group.local_size} ranks were started on a machine with {many}.",
                 "Start as many as there are GPUs (torchrun --nproc-per-node), or let them share "

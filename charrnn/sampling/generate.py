@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config.sampling import SamplingConfig, check_generation
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError, UsageError, counted
 from charrnn.sampling.decoding import (
     DecodedStep,
     DecoderState,
@@ -244,6 +244,6 @@ def unknown_error(characters: Sequence[str], where: str, advice: str) -> TextErr
     named = ", ".join(f"{one!r} (U+{ord(one):04X})" for one in characters[:MAX_NAMED])
     rest = len(characters) - MAX_NAMED
     more = f" and {rest} more" if rest > 0 else ""
-    count = "1 character" if len(characters) == 1 else f"{len(characters)} characters"
+    count = counted(len(characters), "character")
     message = f"The {where} has {count} that the model has never seen: {named}{more}."
     return TextError(message, f"Use {advice}.")

@@ -138,6 +138,7 @@ def _model_of_state(weights: Arrays, state: Mapping[str, Any]) -> tuple[Arrays, 
         if name.startswith("model.")
     }
     metadata = {"config": state.get("model"), "tokenizer": state.get("tokenizer")}
+    metadata |= {name: state[name] for name in ("source_tokenizer",) if name in state}
     return model, metadata | {"about": about | {"step": step, "validated": False}}
 
 

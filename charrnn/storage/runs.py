@@ -48,7 +48,18 @@ class RunSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return dict(vars(self))
+        score = {"bits_per_char": self.bits_per_char, "nats_per_token": self.valid}
+        return {
+            "name": self.name,
+            "state": self.state,
+            "shape": self.model,
+            "text": {"name": self.text},
+            "valid": score,
+            "best_step": self.best_step,
+            "step": self.step,
+            "steps": self.steps,
+            "seconds": self.seconds,
+        }
 
 
 def find_runs(folder: Path, sort: str = "name") -> list[RunSummary]:

@@ -85,8 +85,10 @@ def show_error(error: CharRNNError, rename_settings: Callable[[str], str]) -> No
     style = "bold red" if error.exit_code < 128 else "bold"
     message = visible_message(rename_settings(error.message))
     console.print(hanging(f"charrnn: {message}", console, 9), style=style)
-    if error.hint:
-        console.print(hanging(f"  {visible_message(rename_settings(error.hint))}", console))
+    wide = not console.is_terminal or len(error.hint) + 2 <= console.width
+    for part in [error.hint] if wide else error.hint.split("   "):  # commands to choose from
+        if part:
+            console.print(hanging(f"  {visible_message(rename_settings(part))}", console))
 
 
 def show_note(text: str) -> None:

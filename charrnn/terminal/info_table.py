@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from charrnn.terminal.tables import counted, described_source, format_duration, model_features
+from charrnn.errors import counted
+from charrnn.terminal.tables import described_source, format_duration, model_features
 
 Rows = list[tuple[str, str]]
 
@@ -13,14 +14,15 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
     config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
     shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
     characters, epochs = text.get("train", 0), facts.get("epochs")
-    passes = "" if epochs is None else f", {epochs:g} epochs"
-    parameters, tables = f"{facts['parameters']:,}", facts["table_parameters"]
+    passes = "" if epochs is None else f", {counted(epochs, 'epoch')}"
+    known = facts["model"]
+    parameters, tables = f"{known['parameters']:,}", known["table_parameters"]
     parameters += f" and {tables:,} in tables of n-grams" if tables else ""
     rows = [
         ("model", ", ".join([shape, *model_features(config)])),
         ("parameters", parameters),
-        ("tokenizer", f"{facts['tokenizer']}, {config['vocab_size']:,} symbols"),
-        ("trained on", f"{text.get('name')}, {characters:,} characters{passes}"),
+        ("tokenizer", f"{known['tokenizer']}, {counted(config['vocab_size'], 'symbol')}"),
+        ("trained on", f"{text.get('name')}, {counted(characters, 'character')}{passes}"),
         ("step", f"{facts.get('step', 0):,}"),
     ]
     if teachers := facts.get("teachers"):
@@ -39,7 +41,7 @@ def info_rows(facts: Mapping[str, Any]) -> Rows:
     rows += run_rows(facts["run"]) if facts.get("run") else []
     rows += machine_rows(facts["machine"]) if facts.get("machine") else []
     made_by = [("made by", f"charrnn {facts['charrnn']}")] if "charrnn" in facts else []
-    return [*rows, *made_by, ("SHA-256", facts["sha256"])]
+    return [*rows, *made_by, ("SHA-256", known["sha256"])]
 
 
 def blend_rows(facts: Mapping[str, Any]) -> Rows:

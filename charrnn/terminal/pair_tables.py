@@ -4,7 +4,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from charrnn.terminal.tables import write_columns, write_table
+from charrnn.evaluation.interval import Interval
+from charrnn.terminal.tables import write_columns, write_table, write_words
+from charrnn.terminal.words import pair_words
 
 if TYPE_CHECKING:
     from charrnn.evaluation.pairs import PairReport
@@ -24,9 +26,10 @@ def write_pair_report(report: "PairReport") -> None:
     facts = report.to_dict()
     write_table(score_rows(report))
     measures = facts.get("measures", {})
-    if measures or report.baselines:
+    if facts["baselines"] or measures:
         sys.stdout.write("\n")
-        write_measures({"model": measures | score_of(report)} | report.baselines)
+        bits = {one.name: {"bits_per_char": one.bits_per_char} for one in report.scores}
+        write_measures({"model": measures | score_of(report)} | bits | report.baselines)
     extra = [(name, f"{measures[name]:.2f}") for name in ("bleu", "chrf") if name in measures]
     extra += [(name, measures[name]) for name in ("bleu_signature", "chrf_signature") if extra]
     intervals = [(name, one) for name, one in measures.items() if name.endswith("_interval")]
@@ -38,15 +41,16 @@ def write_pair_report(report: "PairReport") -> None:
         write_table(extra)
     if report.labels is not None:
         write_confusion(list(report.labels.labels), report.labels.confusion.tolist())
+    write_words(pair_words(facts))
 
 
 def score_rows(report: "PairReport") -> list[tuple[str, str]]:
     """Return the rows of a score; bits per character say nothing about labels."""
-    score, rows = report.score, list[tuple[str, str]]()
+    score, rows, interval = report.model.score, list[tuple[str, str]](), report.model.interval
     if report.labels is None:
         rows.append(("bits per character", f"{score.bits_per_char:.4f}"))
-        if report.interval:
-            rows.append(("95 % interval", "{:.4f} to {:.4f}".format(*report.interval)))
+        if isinstance(interval, Interval):
+            rows.append(("95 % interval", f"{interval.low:.4f} to {interval.high:.4f}"))
     rows += [
         ("nats per token", f"{score.nats_per_token:.4f}"),
         ("perplexity per token", f"{score.perplexity:.4f}"),
@@ -54,12 +58,12 @@ def score_rows(report: "PairReport") -> list[tuple[str, str]]:
         ("characters", f"{score.characters:,}"),
         ("unknown tokens", f"{score.unknown:,}"),
     ]
-    return [*rows, ("signature", report.signature)]
+    return [*rows, ("signature", report.model.signature)]
 
 
 def score_of(report: "PairReport") -> dict[str, Any]:
     """Return the score that baselines may have too, unless labels are what is predicted."""
-    return {} if report.labels is not None else {"bits_per_char": report.score.bits_per_char}
+    return {} if report.labels is not None else {"bits_per_char": report.model.score.bits_per_char}
 
 
 def write_measures(columns: Mapping[str, Mapping[str, Any]]) -> None:

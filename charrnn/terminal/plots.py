@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from charrnn.errors import counted
 from charrnn.evaluation.gradient_flow import EXPLODED, VANISHED
 from charrnn.terminal.curves import HEIGHT, MARKS, WIDTH, grid
 
@@ -84,7 +85,7 @@ def verdict(flow: "GradientFlow") -> str:
         fraction = f"less than {VANISHED:.0%} of its norm at lag 1"
         findings.append(f"vanishes: {fraction} from lag {flow.vanishes_at} on")
     left = flow.norms[-1] / flow.norms[0] if flow.norms[0] else 0.0
-    reaches = f"reaches all {len(flow.norms)} steps back"
+    reaches = f"reaches all {counted(len(flow.norms), 'step')} back"
     return "; ".join(findings) or f"{reaches}, where {left:.1%} of its norm at lag 1 is left"
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charrnn.config.model import ModelConfig
+from charrnn.errors import counted
 from charrnn.terminal.escape import visible
 from charrnn.terminal.words import comparison_words, score_words
 
@@ -74,11 +75,6 @@ def _width() -> int:
     return Console(file=sys.stdout).width if sys.stdout.isatty() else UNLIMITED
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, as in "1 step" and "2,000 steps"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def format_duration(seconds: float) -> str:
     """Return a duration as 4.2 s, 1:05 or 2:03:04."""
     if seconds < 10:
@@ -123,7 +119,7 @@ def described_source(source: Mapping[str, Any]) -> str:
         width = source["feature_size"]
         return f"features of width {width:,}" if width else f"pictures of {source['image_size']}"
     kind = "label" if source["source"] == "label" else source["source_tokenizer"]
-    return f"{source['source']}, {source['source_vocab_size']:,} {kind} symbols"
+    return f"{source['source']}, {counted(source['source_vocab_size'], f'{kind} symbol')}"
 
 
 def score_rows(facts: Facts) -> list[tuple[str, str]]:

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.status import Status
 from rich.table import Column
 
+from charrnn.errors import counted
 from charrnn.model.shapes import describe_size
 from charrnn.terminal.console import hanging, stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import counted, described_shape, format_duration, model_features
+from charrnn.terminal.tables import described_shape, format_duration, model_features
 from charrnn.training.events import (
     Busy,
     Evaluated,
@@ -172,7 +173,7 @@ class TrainingProgress:
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
         size = f"{train.batch_size} x {seq_len}"
         if model.source is not None:
-            size, batches = f"{train.batch_size} pairs", "pairs of like length together"
+            size, batches = counted(train.batch_size, "pair"), "pairs of like length together"
         seconds = event.estimate.seconds
         needed = f", about {format_duration(seconds)}" if seconds else ""
         self.say(
@@ -240,7 +241,8 @@ class TrainingProgress:
         self.steps = event.steps
         if self.bar is not None:
             self.bar.update(self.task, total=event.steps)
-        self.say(f"The machine is {how} than expected: {event.steps:,} steps now, to end in time.")
+        steps = counted(event.steps, "step")
+        self.say(f"The machine is {how} than expected: {steps} now, to end in time.")
 
     def show_evaluated(self, event: Evaluated) -> None:
         """Write the validation score, with a mark if it is the best so far."""

@@ -36,6 +36,38 @@ def score_words(facts: Facts) -> list[str]:
     return words
 
 
+def pair_words(facts: Facts) -> list[str]:
+    """Return what the score of a model of pairs means; `facts` are those of `charrnn eval --json`.
+
+    They compare the model with the n-gram of targets, or with the best guess of labels.
+    """
+    accuracy, words = facts.get("measures", {}).get("accuracy"), list[str]()
+    for one in facts["baselines"]:
+        if "score" in one and accuracy is None:
+            words.append(_targets_words(facts["score"]["bits_per_char"], one))
+    labels = [one for one in facts["baselines"] if "accuracy" in one.get("measures", {})]
+    if labels:
+        best = max(labels, key=lambda one: float(one["measures"]["accuracy"]))
+        words.append(_label_words(accuracy - best["measures"]["accuracy"], best["name"]))
+    if (facts["training"]["overlap"] or 0) >= 0.5:
+        words.append("But it has seen these targets in training.")
+    return words
+
+
+def _targets_words(bits: float, cost: Facts) -> str:
+    beside = _beside(bits, cost, "the n-gram")
+    return (
+        f"Lower bits are better. The model predicts the targets {beside}, which does not see the "
+        "sources."
+    )
+
+
+def _label_words(more: float, name: str) -> str:
+    how = f"{abs(more):.1%} {'more' if more >= 0 else 'fewer'}"
+    plain = name.split(",")[0].replace("most", "the most")
+    return f"The model is right for {how} of the pairs than {plain}."
+
+
 def _beside(bits: float, cost: Facts, name: str) -> str:
     """Return how a model compares with a baseline."""
     change = bits / cost["score"]["bits_per_char"] - 1

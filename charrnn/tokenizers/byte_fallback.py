@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ModelFileError, UsageError
+from charrnn.errors import ModelFileError, UsageError, counted
 from charrnn.tokenizers.base import Ids, checked_ids, id_dtype, to_bytes
 
 BYTES = tuple(bytes([value]) for value in range(256))
@@ -178,7 +178,8 @@ def check_filled(size: int | None, found: int, kind: str) -> None:
     """Raise `UsageError` if a vocabulary of `size` was asked for and the text has only `found`."""
     if size is not None and found < size:
         raise UsageError(
-            f"`vocab_size` {size} is more than the text can fill: it has {found} {kind} symbols.",
+            f"`vocab_size` {size} is more than the text can fill: it has "
+            f"{counted(found, f'{kind} symbol')}.",
             f"Give `vocab_size` {found} at most, or leave it out.",
         )
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ModelFileError, TextError
+from charrnn.errors import ModelFileError, TextError, counted
 from charrnn.tokenizers.base import ENCODABLE, MAX_SIZE, Ids, checked_ids, id_dtype, to_bytes
 
 REPLACEMENT = "\ufffd"  # Unicode's replacement character
@@ -106,7 +106,7 @@ class CharTokenizer:
             )
         if not 1 <= len(characters) < MAX_SIZE:
             raise ModelFileError(
-                f"The char tokenizer has {len(characters):,} characters; "
+                f"The char tokenizer has {counted(len(characters), 'character')}; "
                 f"1 to {MAX_SIZE - 1:,} are allowed."
             )
         if len(set(characters)) != len(characters):

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.errors import ModelFileError, TextError, UsageError, counted
 from charrnn.tokenizers.base import MAX_SIZE, Ids
 from charrnn.tokenizers.byte_fallback import (
     BYTES,
@@ -204,7 +204,7 @@ def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
     characters = "".join(most_frequent(counts, COVERAGE)[: size - len(BYTES)])
     if not characters:
         raise TextError(
-            f"The text is too small to train {kind} on: it has {len(text):,} characters."
+            f"The text is too small to train {kind} on: it has {counted(len(text), 'character')}."
         )
     known = (
         run
@@ -233,6 +233,6 @@ def train_sentencepiece(kind: str, text: str, size: int) -> bytes:
         )
     except (RuntimeError, ValueError) as error:
         raise TextError(
-            f"The text is too small to train {kind} on: it has {len(text):,} characters."
+            f"The text is too small to train {kind} on: it has {counted(len(text), 'character')}."
         ) from error
     return model.getvalue()

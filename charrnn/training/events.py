@@ -35,6 +35,7 @@ class TextRead:
         tokenizer: Kind of the tokenizer.
         vocab_size: Number of its symbols.
         unknown: Number of unknown tokens in the held-out part.
+        source: One of the sources of its records, if they have any, to try the model with.
     """
 
     name: str
@@ -45,6 +46,7 @@ class TextRead:
     tokenizer: str
     vocab_size: int
     unknown: int
+    source: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from charrnn.config.presets import find_preset
 from charrnn.data.encoding import EncodedSplit
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, counted
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.training.changes import LENGTHS
 from charrnn.training.plan import Plan, text_length
@@ -92,7 +92,7 @@ def extend(
         steps = request["steps"]
     done = point.progress.step
     if steps < done or (steps == done and "patience" not in request):
-        raise _already(f"{done:,} steps", name, request[name])
+        raise _already(counted(done, "step"), name, request[name])
     plan = point.plan.with_steps(steps, text_length(data.train), request)
     every = request.get("eval_every", _eval_every(point.plan.train.eval_every, steps - done))
     patience = request.get("patience", plan.train.patience)
@@ -155,7 +155,7 @@ def _describe(point: Point, plan: Plan, stage: Stage) -> str:
     done, before, now = point.progress.step, point.plan.train.steps, plan.train.steps
     if stage is point.stage:
         return f"Going on from step {done:,} of {now:,}."
-    length = f"{now:,} steps instead of {before:,}" if now != before else f"{now:,} steps"
+    length = counted(now, "step") + (f" instead of {before:,}" if now != before else "")
     end = stage.peak * plan.train.lr_floor
     return (
         f"Extending the run to {length}, from step {done:,}: the learning rate goes from "

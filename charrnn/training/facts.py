@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from charrnn.data.encoding import EncodedSplit
+from charrnn.errors import counted
 from charrnn.evaluation.score import Score, bits_per
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.runtime.device import prepare_cpu
@@ -63,7 +64,7 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
                 break
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {counted(os.cpu_count() or 1, 'core')}"
 
 
 def text_facts(data: EncodedSplit) -> dict[str, Any]:

@@ -127,7 +127,9 @@ def resumed(request: TrainRequest) -> TrainRequest:
         request,
         texts=request.texts or tuple(sources["texts"]),
         valid=request.valid or tuple(sources.get("valid", ())),
-        encoding=sources.get("encoding", request.encoding),
+        encoding=sources.get("encoding", "utf-8")
+        if request.encoding == "utf-8"
+        else request.encoding,
         teacher=request.teacher or teacher or None,
         out=request.resume,
         resume=None,

@@ -25,7 +25,7 @@ from charrnn.data.batching import make_batcher
 from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit
 from charrnn.data.records import LINES
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, counted
 from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
@@ -287,5 +287,5 @@ def describe_device(config: TrainConfig, group: ProcessGroup = ALONE) -> str:
     """Set the number of threads, and return a description of the device, for display."""
     threads = prepare_cpu(config.threads, group.local_size)
     kind = choose_device(config.device).type
-    name = f"cpu with {threads} thread{'s' if threads > 1 else ''}" if kind == "cpu" else kind
+    name = f"cpu with {counted(threads, 'thread')}" if kind == "cpu" else kind
     return name if group.size == 1 else f"{group.size} ranks, each on {name}"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from charrnn.config.cells import CELLS
 from charrnn.config.fields import Checked, argument, option, settings_of
+from charrnn.config.ignored import refuse_ignored
 from charrnn.config.model import MODEL, ModelConfig
 from charrnn.config.presets import (
     MEMBERS,
@@ -124,6 +124,9 @@ class TrainRequest(Checked):
         if self.init_source_from is not None and (source is None or source.source != "text"):
             raise UsageError("`init_source_from` needs `source` text.")
         self._check_teacher()
+        if source is not None and self.settings.get("page"):
+            hint = "Leave one out."
+            raise UsageError("`page` cannot show a model whose texts depend on a `source`.", hint)
         if self.init_from is not None and source is not None and source.target == "label":
             hint = "For what reads the source, use `init_source_from`."
             raise UsageError("`init_from` cannot be used with `target` label.", hint)
@@ -136,13 +139,12 @@ class TrainRequest(Checked):
         if len(given) > 1:
             message = f"{' and '.join(given[:2])} both say how long to train."
             raise UsageError(message, "Give one of them.")
-        self._refuse_ignored()
         if self.valid and "valid_fraction" in self.settings:
             message = "`valid` and `valid_fraction` both say what is held out."
             raise UsageError(message, "Give one of them.")
 
     def _check_teacher(self) -> None:
-        """Raise `UsageError` for a teacher of pairs, or a teacher's weight without a teacher."""
+        """Raise `UsageError` for a teacher or members where there can be none."""
         several = self.members is not None and self.members > 1
         for name in ("teacher", "members"):
             given = self.teacher is not None if name == "teacher" else several
@@ -154,10 +156,6 @@ class TrainRequest(Checked):
         if several and "-" in (*self.texts, *self.valid):
             message = "`members` need a text that can be read several times."
             raise UsageError(message, "Give a file instead of -.")
-        usual = TrainConfig().teacher_weight
-        alone = self.teacher is None and self.resume is None and not self.may_have_members
-        if alone and self.settings.get("teacher_weight", usual) != usual:
-            raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
 
     @property
     def may_have_members(self) -> bool:
@@ -168,23 +166,24 @@ class TrainRequest(Checked):
         others = self.teacher, self.init_from, self.settings.get("source")
         return own and not any(others) and "-" not in (*self.texts, *self.valid)
 
-    def _refuse_ignored(self) -> None:
-        """Raise `UsageError` if a setting would have no effect together with another one.
+    def refuse_ignored(self) -> None:
+        """Raise `UsageError` if something was given that would have no effect beside the rest.
 
-        Defaults are accepted, since the configuration of a run, which may be given again, has all.
+        Only what a person gives is checked: a run that is continued has what it began with.
         """
-        given = self.settings
-        cell = given.get("cell", "lstm")
-        spec = CELLS[cell]
-        ignored = {
-            "bptt": given.get("batcher") == "random" and "`batcher` random, which cuts windows",
-            "activation": "activation" not in spec.gates.values() and f"`cell` {cell}",
-            "forget_bias": not spec.forget_bias and f"`cell` {cell}, which has no such gate",
-        }
-        defaults = vars(ModelConfig()) | vars(TrainConfig())
-        for name, other in ignored.items():
-            if other and given.get(name, defaults[name]) != defaults[name] and not self.init_from:
-                raise UsageError(f"`{name}` has no effect with {other}.", "Leave one out.")
+        for name in ("steps", "epochs", "seconds") if self.preset else ():
+            if self.settings.get(name, getattr(self, name, None)) is not None:
+                message = f"`preset` and `{name}` both say how long to train."
+                raise UsageError(message, "Give one of them.")
+        if self.init_from is None:
+            refuse_ignored(self.settings)
+        if "teacher_weight" in self.settings and not self.may_be_taught:
+            raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
+
+    @property
+    def may_be_taught(self) -> bool:
+        """Whether there may be a teacher; a run that is continued may have one."""
+        return bool(self.teacher or self.resume or self.may_have_members)
 
     @classmethod
     def of(cls, texts: Paths, options: Mapping[str, Any]) -> Self:

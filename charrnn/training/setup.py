@@ -12,7 +12,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.data.encoding import EncodedSplit, count
 from charrnn.data.id_cache import encode_cached, encode_uncached
 from charrnn.data.sources import SourceReader
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, counted
 from charrnn.evaluation.overlap import training_overlap
 from charrnn.model.shapes import weight_shapes
 from charrnn.runtime.device import choose_device
@@ -44,6 +44,7 @@ from charrnn.training.resume import (
 from charrnn.training.run import Run
 from charrnn.training.sources import (
     encoder_weights,
+    example_source,
     new_reader,
     reader_from_dict,
     reader_to_dict,
@@ -96,7 +97,7 @@ def open_run(
     shared = group.on_main(lambda: prepare_shared(request, inputs, group, plan_only=plan_only))
     yield from (Note(note) for note in shared.notes)
     data = group.main_process_first(lambda: encode(shared, inputs, keep=not plan_only))
-    yield text_read(data)
+    yield text_read(data, example_source(inputs.sources))
     if shared.saved is not None:
         run = resume(inputs.folder, inputs.requested, data, shared.saved, group, started)
         record(request, run)
@@ -198,7 +199,7 @@ def continued(run: Run, saved: SavedState) -> Iterator[RunEvent]:
     if problem := forget_lost_model(run):
         yield Note(problem, warning=True)
     if damaged := run.folder.metrics.damaged:
-        lines = f"{damaged:,} damaged line{'s' if damaged > 1 else ''}"
+        lines = counted(damaged, "damaged line")
         yield Note(f"Left out {lines} of {run.folder.metrics.path}.", warning=True)
     step = run.trainer.progress.step
     if run.trainer.finished:
@@ -232,8 +233,8 @@ def record(request: TrainRequest, run: Run) -> None:
         )
 
 
-def text_read(data: EncodedSplit) -> TextRead:
-    """Return the event that describes an encoded text."""
+def text_read(data: EncodedSplit, source: str | None = None) -> TextRead:
+    """Return the event that describes an encoded text, and perhaps one of its sources."""
     train, valid, unknown = data.train, data.valid, data.tokenizer.unknown
     return TextRead(
         name=data.name,
@@ -244,6 +245,7 @@ def text_read(data: EncodedSplit) -> TextRead:
         tokenizer=data.tokenizer.kind,
         vocab_size=data.tokenizer.size,
         unknown=0 if unknown is None else count(valid.ids, unknown),
+        source=source,
     )
 
 

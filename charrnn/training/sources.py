@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,22 @@ from charrnn.config.source import SourceConfig
 from charrnn.config.training import source_config
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.id_cache import encode_cached, encode_uncached
+from charrnn.data.pairs import END
 from charrnn.data.pictures import FEATURES, read_features
 from charrnn.data.sources import SourceReader
 from charrnn.data.split import TextSplit
 from charrnn.errors import UsageError
 from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel
-from charrnn.tokenizers import LabelTokenizer, Tokenizer, tokenizer_from_dict, train_tokenizer
+from charrnn.tokenizers import (
+    FIXED_SIZE,
+    LabelTokenizer,
+    Tokenizer,
+    tokenizer_from_dict,
+    train_tokenizer,
+)
 
+EXAMPLES = 20  # sources among which the shortest is shown
 LEARNING = "Learning the vocabulary of the sources"
 
 
@@ -50,14 +59,24 @@ def new_reader(
     elif config.source == "label":
         tokenizer = learn_labels(sources)
     elif config.source == "text":
+        _check_vocabulary(config)
         units = sources.train.units(LEARNING)
         tokenizer = train_tokenizer(config.source_tokenizer, units, config.source_vocab_size)
     else:
         first = next(sources.train.units(LEARNING))
         if first.lower().endswith(FEATURES):
+            if config.image_size != SourceConfig().image_size:
+                raise UsageError("`image_size` has no effect on features.", "Leave it out.")
             config = replace(config, feature_size=read_features(Path(first)).shape[1])
     size = tokenizer.size if tokenizer is not None else None
     return SourceReader(replace(config, source_vocab_size=size), tokenizer)
+
+
+def _check_vocabulary(config: SourceConfig) -> None:
+    if config.source_vocab_size is not None and config.source_tokenizer in FIXED_SIZE:
+        raise UsageError(
+            f"`source_vocab_size` cannot be used with `source_tokenizer` {config.source_tokenizer}."
+        )
 
 
 def learn_labels(split: TextSplit) -> LabelTokenizer:
@@ -136,6 +155,18 @@ def encoder_weights(start: SavedModel, shapes: Mapping[str, tuple[int, ...]]) ->
         new[..., : value.shape[-1]] = value
         found[target] = new
     return found
+
+
+def example_source(sources: TextSplit | None) -> str | None:
+    """Return a short one of the first sources, which can be typed to try a model, if there is one.
+
+    Args:
+        sources: The sources of a text's records; None if they have none.
+    """
+    if sources is None:
+        return None
+    first = (unit.removesuffix(END) for unit in islice(sources.train.units(LEARNING), EXAMPLES))
+    return min((one for one in first if one.isprintable() and one != "-"), key=len, default=None)
 
 
 def reader_to_dict(reader: SourceReader | None) -> dict[str, Any] | None:

@@ -11,7 +11,11 @@ from charrnn.training.throughput import Throughput
 UNLIMITED = 1 << 40  # steps
 SECONDS_TO_SAVE = 1.0  # reserved for the last save and the exit
 CHECKS = 10  # how often a run checks its speed
-MIN_CHANGE = 0.02  # smallest change of the steps that is made, as a fraction of them
+# Other programs come and go, so a forecast is the less certain the more of the run is ahead. The
+# smallest change of the steps that is made, as a fraction of them, is this at the end of the run,
+MIN_CHANGE = 0.02
+UNCERTAINTY = 0.2  # and this much larger at its beginning
+SMOOTHING = 0.5  # weight of the pace since the last check beside that of the checks before
 LAST_CHANGE = 0.8  # fraction of the run after which its number of steps stays the same
 CLEARLY_FASTER = 0.8  # another number of threads is used if a step takes less than this fraction
 
@@ -30,6 +34,7 @@ class TimeBudget:
         self.reserved_seconds = SECONDS_TO_SAVE + evaluation
         self._begin = 0  # steps taken before the time began
         self._last_check = (time.monotonic(), 0)  # the time, and the steps taken by then
+        self._pace: float | None = None  # smoothed seconds per step
 
     def first_steps(self, throughput: Throughput, now: float) -> int:
         """Return the steps that fit into the time at the measured speed, with their evaluations."""
@@ -47,7 +52,8 @@ class TimeBudget:
     def adjust_to_deadline(self, config: TrainConfig, step: int) -> int:
         """Return the number of steps with which a run in progress ends in time.
 
-        It stays the same if the change would be small, and towards the end of the run, so that the
+        The speed is smoothed. The number stays the same if the change would be small, which it has
+        to be less and less as the run proceeds, and towards the end of the run, so that the
         learning rate decays as planned.
 
         Args:
@@ -59,10 +65,12 @@ class TimeBudget:
         late = step - self._begin > LAST_CHANGE * (planned - self._begin)
         if late or config.seq_len_start is not None:
             return planned
-        steps_per_second = (step - before) / max(1e-9, now - then)
-        left = (self.deadline - self.reserved_seconds - now) * steps_per_second
+        pace = max(1e-9, now - then) / (step - before)
+        self._pace = pace if self._pace is None else self._pace + SMOOTHING * (pace - self._pace)
+        left = (self.deadline - self.reserved_seconds - now) / self._pace
         steps = min(self.max_steps, step + max(1, int(left)))
-        return steps if abs(steps - planned) > MIN_CHANGE * planned else planned
+        least = MIN_CHANGE * planned + UNCERTAINTY * (planned - step)
+        return steps if abs(steps - planned) > least else planned
 
 
 def choose_threads(

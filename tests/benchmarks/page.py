@@ -1,8 +1,8 @@
 """The page of a model in headless Chromium: its size, its speed, and pictures of it for the README.
 
-    python tests/benchmarks/page.py MODEL TEXT [--pictures docs]
+    python tests/benchmarks/page.py MODEL [--pictures docs]
 
-TEXT is scored as in `charrnn page MODEL TEXT --valid-fraction 0.1`.
+MODEL is a run's folder; the page is scored on what the run held out.
 """
 
 import argparse
@@ -23,7 +23,6 @@ def main() -> None:
     """Make a page, open it, measure, and take pictures if wanted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("text")
     parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
     program = chromium.find()
@@ -31,8 +30,7 @@ def main() -> None:
         raise SystemExit("There is no Chromium: apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.html"
-        words = [given.model, given.text, "--valid-fraction", "0.1", "-o", str(path)]
-        if run(["page", *words]) != 0:
+        if run(["page", given.model, "-o", str(path)]) != 0:
             raise SystemExit(1)
         print(f"size of the page: {path.stat().st_size / 1e6:.2f} MB")
         with chromium.browser(program) as browser:

@@ -78,10 +78,10 @@ def test_the_file_itself_is_good(tmp_path: Path) -> None:
 def test_cut_at_each_byte(
     tmp_path: Path, refuse: Refuse, counts: Counter[str], amount: Amount
 ) -> None:
-    for size in range(0, len(MODEL), amount(41, 1)):
+    for size in range(0, len(MODEL), amount(97, 1)):
         refuse(MODEL[:size])
         counts["bytes cut"] += 1
-    for size in range(0, len(STATE), amount(41, 1)):
+    for size in range(0, len(STATE), amount(97, 1)):
         refused(tmp_path / "state", STATE[:size], load)
         counts["bytes cut"] += 1
 
@@ -105,7 +105,7 @@ def test_each_bit_flipped(tmp_path: Path, counts: Counter[str], amount: Amount) 
 def test_zeroed(refuse: Refuse, counts: Counter[str], amount: Amount) -> None:
     """A file system that has a file's length but not its blocks after a crash fills in zeros."""
     for size in (8, 64, 512, 4096):
-        for begin in range(0, len(MODEL), size * amount(9, 1)):
+        for begin in range(0, len(MODEL), size * amount(23, 1)):
             data = MODEL[:begin] + bytes(min(size, len(MODEL) - begin)) + MODEL[begin + size :]
             if data != MODEL:
                 refuse(data)

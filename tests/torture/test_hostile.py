@@ -53,8 +53,8 @@ def test_what_was_checked_cannot_be_said_differently(
     path = model_about(tmp_path / "model.safetensors", said)
     assert run(["info", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["tokenizer"] == "char"
-    assert all(found[name] != value for name, value in said.items())
+    assert found["model"]["tokenizer"] == "char"
+    assert all((found | found["model"])[name] != value for name, value in said.items())
 
 
 def test_weights_too_large_to_use_are_said_to_be_so(

@@ -17,10 +17,12 @@ from charrnn.config.cells import CELLS
 from charrnn.config.training import BATCHERS
 
 VARIANTS = [(cell, batcher) for cell in CELLS for batcher in BATCHERS]
+QUICK = {("lstm", "sequential"), ("rnn", "random"), ("mingru", "sequential")}
+MARKED = [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in VARIANTS]
 Reference = tuple[Command, dict[str, Any], float]
 
 
-@pytest.fixture(params=VARIANTS, ids=" ".join)
+@pytest.fixture(params=MARKED, ids=map(" ".join, VARIANTS))
 def variant(request: pytest.FixtureRequest, command: Command, tmp_path: Path) -> Reference:
     """Return a run's command, its uninterrupted results, and how many seconds it takes."""
     cell, batcher = request.param

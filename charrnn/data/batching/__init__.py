@@ -33,7 +33,7 @@ from charrnn.data.batching.random import RandomBatcher
 from charrnn.data.batching.records import RecordBatcher
 from charrnn.data.batching.sequential import SequentialBatcher
 from charrnn.data.sources import Sources
-from charrnn.errors import TextError
+from charrnn.errors import TextError, counted
 from charrnn.tokenizers.base import Ids
 
 BATCHERS: dict[str, type[SequentialBatcher] | type[RandomBatcher]] = {
@@ -62,7 +62,8 @@ def make_batcher(
         TextError: The text has fewer than two symbols.
     """
     if len(ids) < 2:
-        raise TextError(f"The training text has {len(ids)} symbols; at least 2 are needed.")
+        length = counted(len(ids), "symbol")
+        raise TextError(f"The training text has {length}; at least 2 are needed.")
     if starts is not None and sources is not None:
         return PairBatcher(ids, starts, sources, config, start)
     if starts is not None:

@@ -8,6 +8,7 @@ compressors.
 
 from collections.abc import Iterator
 
+from charrnn.errors import counted
 from charrnn.evaluation.baselines.baseline_score import BaselineScore
 from charrnn.evaluation.baselines.compressors import COMPRESSORS, PRIMED_WITH, compressed
 from charrnn.evaluation.baselines.ngram import (
@@ -39,7 +40,9 @@ def primed(train: str, text: str) -> Iterator[BaselineScore]:
     learned, ids = alphabet.encode(train), alphabet.encode(text)
     charge = alphabet.unknown_nats * int((ids == 0).sum())
     yield BaselineScore.of(
-        f"uniform over {alphabet.size} characters", uniform_nats(ids, alphabet.size) + charge, text
+        f"uniform over {counted(alphabet.size, 'character')}",
+        uniform_nats(ids, alphabet.size) + charge,
+        text,
     )
     yield BaselineScore.of(
         "unigram, add-one", unigram_nats(learned, ids, alphabet.size) + charge, text

@@ -3,6 +3,7 @@
 `document` writes the page from `template.html`, `style.css` and the scripts; `contents` gathers
 what it shows. The scripts are read in the order of `SCRIPTS`:
 
+    weights.js      the weights, decoded     coder.py and weights.py again
     network.js      the network          charrnn/model/numpy_model.py again
     tokenizer.js    the tokenizers       charrnn/tokenizers/ again
     sampling.js     the next symbol      charrnn/sampling/logits.py again

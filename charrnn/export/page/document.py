@@ -13,13 +13,14 @@ from charrnn.data.formats import saved_format
 from charrnn.evaluation.interval import Interval
 from charrnn.evaluation.report import ScoreReport
 from charrnn.evaluation.score import LN2
-from charrnn.export.page.contents import Contents, memory_data
+from charrnn.export.page.coder import encode
+from charrnn.export.page.contents import Contents
 from charrnn.export.page.curves import curve, draw
 from charrnn.export.page.tokenizer import tokenizer_table
 from charrnn.model.shapes import describe_size
 from charrnn.version import __version__
 
-SCRIPTS = ("network.js", "tokenizer.js", "sampling.js", "reader.js", "page.js")
+SCRIPTS = ("weights.js", "network.js", "tokenizer.js", "sampling.js", "reader.js", "page.js")
 # Control characters, and marks that change the direction of the text after them.
 CONTROLS = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -76,14 +77,14 @@ def _data(contents: Contents) -> str:
         "tokenizer": tokenizer_table(tokenizer),
         "separator": saved_format(saved.about).separator,
         "unknownBits": tokenizer.unknown_nats / LN2,
-        "weights": contents.packed,
+        "weights": {name: one.data for name, one in contents.packed.items()},
         "excerpt": {"text": contents.excerpt.text, "bits": contents.excerpt.bits},
-        "memory": memory_data(contents.memory),
+        "memory": {"lags": contents.memory.shape[1], "data": encode(contents.memory.tobytes())},
         "units": [vars(one) for one in contents.units],
         "samples": contents.samples,
     }
     encoded = json.dumps(values, allow_nan=False, separators=(",", ":"))
-    return encoded.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return encoded.replace("<", "\\u003c")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
@@ -105,7 +106,7 @@ def _summary(contents: Contents) -> str:
     symbols = f"{saved.tokenizer.size:,} {saved.tokenizer.kind} symbols"
     return (
         f"A language model: {config.cell} {config.num_layers} \u00d7 {config.hidden_size:,}, "
-        f"{describe_size(config)} parameters, {symbols}. It runs in this file, offline."
+        f"{describe_size(config)}, {symbols}. It runs in this file, offline."
     )
 
 
@@ -213,15 +214,12 @@ def _about(contents: Contents) -> str:
     saved, about = contents.saved, contents.saved.about
     trained = about.get("text")
     name = trained.get("name") if isinstance(trained, dict) else None
-    rounding = contents.rounding
-    more = "more" if rounding.bits_per_char >= 0 else "fewer"
     rows = [
         ("trained on", text(str(name))),
         ("steps", text(f"{about.get('step', 0)}, {about.get('epochs', 0)} epochs")),
         (
             "weights",
-            f"{contents.format}: {abs(rounding.bits_per_char):.5f} bits per character {more} than "
-            f"the model's own, over {rounding.characters:,} characters",
+            f"{contents.format}: {contents.rounding}",
         ),
         ("model", f"SHA-256 <code>{text(saved.sha256)}</code>"),
         ("made by", f"charrnn {__version__}"),

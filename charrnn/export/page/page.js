@@ -202,13 +202,13 @@ function stopWriting() {
 
 const reader = new Reader(model);
 const look = { timer: 0, lens: "surprisal", layer: 0, unit: 0, shown: null, greatest: 1 };
-const memory = data.memory && { lags: data.memory.lags, rows: fromBase64(data.memory.data) };
+const memory = data.memory && { lags: data.memory.lags, rows: decode(data.memory.data) };
 
 const HELP = {
   surprisal: "How many bits each character took: the more, the less the model expected it.",
   unit: "How active a unit is after each symbol: orange above zero, blue below.",
   memory: "Point at a symbol: those before it are shaded by how much its prediction depends on "
-    + "them, the norm of the gradient of its loss by their embeddings.",
+    + "them: the norm of the gradient of its loss by the inputs that they are in.",
 };
 const LEGENDS = {
   surprisal: [["", "under 2"], ["s1", "2"], ["s2", "4"], ["s3", "6"], ["s4", "8"],

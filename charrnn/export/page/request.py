@@ -21,7 +21,7 @@ class PageRequest(Checked):
 
     model: Path = argument(MODEL, "MODEL")
     texts: tuple[str, ...] = argument(
-        f"{TEXTS}; without one, the page has no score", "TEXT", default=()
+        f"{TEXTS}; without it, what the run held out", "TEXT", default=()
     )
     out: Path | None = option(
         None, "Write the page to this file", flags=("--out", "-o"), default_note="NAME.html"

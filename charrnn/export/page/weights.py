@@ -1,105 +1,164 @@
-"""Weights as a page holds them: base64 of int8 with a scale per row, of fp16, or of fp32."""
+"""Weights as a page holds them: whole numbers with a scale per row, fp16, or fp32.
 
-import base64
-from collections.abc import Mapping
+Tables of n-grams may have many more entries than all other weights together, but an error in a row
+costs less the less often the row is read. As `int8`, rarer rows are therefore rounded more
+coarsely, some of them to zero. `coder` then needs few bits for the small numbers that are left.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.config.model import ModelConfig
+from charrnn.data.encoding import Encoded
 from charrnn.errors import UsageError
+from charrnn.export.page.coder import encode
+from charrnn.model.ngram_hash import ngram_rows
 from charrnn.model.shapes import TABLES
 
-Weights = Mapping[str, npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Weights = Mapping[str, Array]
 FORMATS = ("int8", "fp16", "fp32")
-LARGEST_INT8 = 127
-LARGEST_STEP = 65_535  # from one row of a table to the next
+BITS = {"int8": 6, "fp16": 16, "fp32": 32}  # of a number, at most
+KINDS = {"int8": "i1", "fp16": "<f2", "fp32": "<f4"}
+LARGEST = 31  # of the whole numbers in a matrix
 LARGEST_HALF = float(np.finfo(np.float16).max)
+# The step of a table's row that is read once in so many symbols, as a fraction of the root mean
+# square of the table, and the power of the use by which it falls. Measured: see RESULTS.md.
+TABLE_STEP, USUAL_DISTANCE, POWER = 1.4, 32_768, -1 / 3
+MAX_TABLE_INT = 127
+MAX_COUNTED = 1 << 20  # symbols of a text that the use of rows is counted in
 
 
-def pack(weights: Weights, number_format: str) -> dict[str, dict[str, Any]]:
-    """Return weights as JSON values; vectors, which are small, stay in fp32.
+@dataclass(frozen=True)
+class Packed:
+    """One array of weights as the page has it.
+
+    Attributes:
+        values: The numbers that the page's script computes with.
+        data: The same as JSON values; see `weights.js`.
+    """
+
+    values: npt.NDArray[np.float32]
+    data: dict[str, Any]
+
+
+def pack(weights: Weights, number_format: str, use: Array | None = None) -> dict[str, Packed]:
+    """Return weights by name, in a number format; vectors, which are small, stay in fp32.
+
+    Args:
+        weights: The weights.
+        number_format: One of `FORMATS`.
+        use: At what share of the symbols of a text each row of the tables is read; see `row_use`.
+            If it is unknown, all are taken to be read equally often.
 
     Raises:
         UsageError: A weight is too large for fp16.
     """
     return {
-        name: _pack_table(array, number_format) if name == TABLES else _pack(array, number_format)
+        name: _pack_table(array, number_format, use)
+        if name == TABLES
+        else _pack(array, "fp32" if array.ndim == 1 else number_format)
         for name, array in weights.items()
     }
 
 
-def unpack(packed: Mapping[str, Mapping[str, Any]]) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the weights that the page's script computes with."""
-    return {
-        name: _unpack_table(one) if "rows" in one else _unpack(one) for name, one in packed.items()
-    }
+def largest_size(weights: Weights, number_format: str) -> int:
+    """Return a number of characters that weights take in a page at most, about."""
+    numbers = sum(int(array[array.any(axis=-1)].size) for array in weights.values())
+    return numbers * BITS[number_format] * 2 // 13
 
 
-def packed_size(weights: Weights, number_format: str) -> int:
-    """Return the number of characters that weights take in a page, names and shapes left out."""
-    each = {"int8": 1, "fp16": 2, "fp32": 4}[number_format]
-    size = 0
-    for name, array in weights.items():
-        rows, width = len(array), array[0].size
-        if name == TABLES:
-            rows = int(array.any(axis=1).sum())
-        per_row = 4 if array.ndim == 1 else width * each
-        per_row += 4 * (array.ndim > 1 and number_format == "int8") + 2 * (name == TABLES)
-        size += 4 * -(-rows * per_row // 3)
-    return size
+def row_use(config: ModelConfig, text: Encoded) -> Array:
+    """Return at what share of a text's first symbols each row of the tables is read, (rows,).
 
-
-def _pack_table(table: npt.NDArray[Any], number_format: str) -> dict[str, Any]:
-    """Return the rows that are not zero, and their numbers as steps from one to the next.
-
-    A step of more than 65,535 is made of several; the rows in between are kept as zeros.
+    What is never read counts as half a symbol.
     """
-    rows = np.flatnonzero(table.any(axis=1))
-    gaps = np.diff(rows, prepend=0)
-    far = np.concatenate(
-        [
-            rows[place] - LARGEST_STEP * np.arange(gap // LARGEST_STEP, -1, -1)
-            for place, gap in enumerate(gaps.tolist())
-        ]
-        or [rows]
-    )
-    kept = np.unique(far[far >= 0])
-    steps = np.diff(kept, prepend=0).astype("<u2")
-    return _pack(table[kept], number_format) | {"shape": list(table.shape), "rows": _base64(steps)}
+    ids = text.ids[:MAX_COUNTED]
+    before = config.ngram_embedding - 1
+    starts = np.zeros(1, np.int64) if text.starts is None else text.starts[text.starts < len(ids)]
+    codes = np.insert(ids.astype(np.int64) + 1, np.repeat(starts, before), 0)
+    counts = np.full(before * config.ngram_rows, 0.5)
+    for rows in ngram_rows(codes[None], config):
+        counts += np.bincount(rows[0], minlength=len(counts))
+    return counts / max(1, len(ids))
 
 
-def _unpack_table(packed: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    rows = np.frombuffer(base64.b64decode(packed["rows"]), "<u2").cumsum()
-    table = np.zeros(packed["shape"], np.float32)
-    table[rows] = _unpack({**packed, "shape": [len(rows), packed["shape"][1]]})
-    return table
-
-
-def _pack(array: npt.NDArray[Any], number_format: str) -> dict[str, Any]:
-    shape = {"shape": list(array.shape)}
-    if array.ndim == 1 or number_format == "fp32":
-        return shape | {"dtype": "fp32", "data": _base64(array.astype("<f4"))}
+def _pack(array: Array, number_format: str) -> Packed:
+    if number_format == "int8":
+        largest = np.abs(array).max(axis=1, keepdims=True)
+        scale = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
+        whole = np.rint(array / scale)
+        return _packed(array.shape, whole, number_format, scale)
     if number_format == "fp16":
-        largest = float(np.abs(array).max())
-        if largest > LARGEST_HALF:
-            message = f"A weight of {largest:g} is too large for `weights` fp16."
-            raise UsageError(message, "Use `weights` int8 or `weights` fp32.")
-        return shape | {"dtype": "fp16", "data": _base64(array.astype("<f2"))}
-    largest_of_row = np.abs(array).max(axis=1, keepdims=True)
-    scale = np.where(largest_of_row > 0, largest_of_row / LARGEST_INT8, 1).astype("<f4")
-    whole = np.rint(array / scale).clip(-LARGEST_INT8, LARGEST_INT8).astype(np.int8)
-    return shape | {"dtype": "int8", "data": _base64(whole), "scale": _base64(scale)}
+        _check_half(array)
+    return _packed(array.shape, array, number_format)
 
 
-def _unpack(packed: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    kinds = {"fp32": "<f4", "fp16": "<f2", "int8": "i1"}
-    values = np.frombuffer(base64.b64decode(packed["data"]), kinds[packed["dtype"]])
-    array: npt.NDArray[np.float32] = values.astype(np.float32).reshape(packed["shape"])
-    if packed["dtype"] == "int8":
-        array *= np.frombuffer(base64.b64decode(packed["scale"]), "<f4")[:, None]
-    return array
+def _packed(
+    shape: tuple[int, ...], numbers: Array, number_format: str, scale: Array | None = None
+) -> Packed:
+    stored = numbers.astype(KINDS[number_format])
+    data = {"shape": list(shape), "dtype": number_format, "data": encode(stored.tobytes())}
+    values = stored.astype(np.float32)
+    if scale is None:
+        return Packed(values, data)
+    return Packed(values * scale, data | {"scale": encode(scale.astype("<f4").tobytes())})
 
 
-def _base64(array: npt.NDArray[Any]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+def _pack_table(table: Array, number_format: str, use: Array | None) -> Packed:
+    """Return the rows of a table that are not zero, in classes of rows with the same scale."""
+    values, parts = np.zeros(table.shape, np.float32), list[dict[str, Any]]()
+    classes = np.zeros(len(table), np.uint8)
+    for rows, whole, scale in _rounded_rows(table, number_format, use):
+        part = _packed(whole.shape, whole, number_format)
+        classes[rows] = len(parts) + 1
+        values[rows] = part.values * scale
+        parts.append({"scale": float(scale), "data": part.data["data"]})
+    shape = {"shape": list(table.shape), "dtype": number_format}
+    return Packed(values, shape | {"classes": encode(classes.tobytes()), "parts": parts})
+
+
+def _rounded_rows(
+    table: Array, number_format: str, use: Array | None
+) -> Iterator[tuple[Array, Array, np.float32]]:
+    """Yield classes of rows: their places, their numbers, and the scale of these."""
+    rows = np.flatnonzero(table.any(axis=1))
+    if number_format != "int8":
+        if number_format == "fp16":
+            _check_half(table)
+        yield rows, table[rows], np.float32(1)
+        return
+    exponents = _exponents(table[rows], None if use is None else use[rows])
+    for exponent in np.unique(exponents):
+        places = rows[exponents == exponent]
+        whole = np.rint(table[places] * 2.0**-exponent).clip(-MAX_TABLE_INT, MAX_TABLE_INT)
+        left = whole.any(axis=1)
+        places, whole = places[left], whole[left]
+        if len(places):
+            yield places, whole, _best_scale(whole, table[places])
+
+
+def _best_scale(whole: Array, rows: Array) -> np.float32:
+    """Return the factor of whole numbers with the smallest squared error."""
+    return np.float32((whole * rows).sum() / (whole * whole).sum())
+
+
+def _exponents(rows: Array, use: Array | None) -> Array:
+    """Return the power of two that is the step of each row."""
+    size = np.sqrt(np.mean(rows.astype(np.float64) ** 2)) if rows.size else 1.0
+    step = np.full(len(rows), TABLE_STEP * size)
+    if use is not None:
+        step *= (use * USUAL_DISTANCE) ** POWER
+    exponents: Array = np.rint(np.log2(step)).astype(np.int64)
+    return exponents
+
+
+def _check_half(array: Array) -> None:
+    largest = float(np.abs(array).max(initial=0))
+    if largest > LARGEST_HALF:
+        message = f"A weight of {largest:g} is too large for `weights` fp16."
+        raise UsageError(message, "Use `weights` int8 or `weights` fp32.")
