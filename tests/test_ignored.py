@@ -32,6 +32,19 @@ REFUSED = {
     "init_source_from": [("--init-source-from {tmp}", "--init-source-from needs --source text")],
     "resume": [("--resume {tmp} --seeds 2", "--seeds cannot be used with --resume")],
     "valid_fraction": [("--valid-fraction 0.2 --valid {text}", "both say what is held out")],
+    "teacher": [
+        ("--teacher {tmp} --source label", "--teacher cannot be used with --source"),
+        ("--teacher {tmp} --members 2", "--members are a --teacher already"),
+    ],
+    "teacher_weight": [
+        ("--teacher-weight 0.7", "--teacher-weight needs --teacher"),
+        ("--teacher-weight 0.7 --members 1", "--teacher-weight needs --teacher"),
+    ],
+    "members": [
+        ("--members 2 --source label", "--members cannot be used with --source"),
+        ("--members 2 --init-from {tmp}", "--members cannot be used with --init-from"),
+    ],
+    "keep_members": [("--keep-members --steps 9", "--keep-members needs --members")],
     "seeds": [("--seeds 2 --dry-run", "--seeds cannot be used with --dry-run")],
     "sample_every": [("--sample-every 5 --quiet", "--sample-every has no effect with --quiet")],
     "backend": [("--backend gloo", "--backend has no effect in one process")],

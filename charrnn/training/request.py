@@ -179,6 +179,8 @@ class TrainRequest(Checked):
             refuse_ignored(self.settings)
         if "teacher_weight" in self.settings and not self.may_be_taught:
             raise UsageError("`teacher_weight` needs `teacher`.", "Name the model to learn from.")
+        if self.keep_members and not (self.resume or self.may_have_members):
+            raise UsageError("`keep_members` needs `members`.", "Say how many.")
 
     @property
     def may_be_taught(self) -> bool:
