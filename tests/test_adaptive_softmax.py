@@ -1,5 +1,8 @@
 """The adaptive softmax, against torch's own and against its definition."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -85,6 +88,17 @@ def test_the_loss_and_its_gradient_are_those_of_the_whole_prediction(
         }
         results.append((loss.double(), gradients))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_a_smoothed_target_is_a_mixture_with_equal_probabilities(smoothing: float) -> None:
+    model = with_weights(replace(CONFIG, adaptive=False))
+    predicted = model.logits(VALUES).log_softmax(-1).detach().double().numpy()
+    wanted = np.full(predicted.shape, smoothing / predicted.shape[-1])
+    for place in np.ndindex(*TARGETS.shape):
+        wanted[(*place, int(TARGETS[place]))] += 1 - smoothing
+    loss = model.loss(VALUES, TARGETS, smoothing).item()
+    assert loss == pytest.approx(-(wanted * predicted).sum(), rel=1e-5)
 
 
 def test_a_large_vocabulary_takes_fewer_weights() -> None:

@@ -260,6 +260,14 @@ def test_a_classifier_is_measured_by_its_labels(classifier: Path, charrnn: Termi
     assert "true label" in charrnn.ok("eval", classifier, pairs).out
 
 
+def test_labels_are_smoothed_unless_told_otherwise(classifier: Path, tmp_path: Path) -> None:
+    """And a score is that of the labels as they are."""
+    sharp = train(tmp_path, "text", "label", label_smoothing=0)
+    settings = [json.loads((run / "config.json").read_text()) for run in (classifier, sharp)]
+    assert [each["label_smoothing"] for each in settings] == [0.1, 0]
+    assert results(sharp)["model"] != results(classifier)["model"]
+
+
 def test_a_writer_in_the_manner_of_labels_classifies_by_bayes_rule(
     labelled: Path, charrnn: Terminal
 ) -> None:

@@ -29,7 +29,7 @@ from charrnn.storage.container import load
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.training.events import RunEvent, Saved
 from charrnn.training.memory import memory_bytes
-from charrnn.training.step import GradientComputer
+from charrnn.training.step import GradientComputer, Objective
 from charrnn.training.teacher import Teacher, distillation_loss
 from charrnn.training.trainer import Trainer
 
@@ -38,7 +38,7 @@ SIZE = 5
 SHAPE = ModelConfig(vocab_size=SIZE, hidden_size=6, embedding_size=3, num_layers=1)
 
 
-def naive_loss(logits: Any, targets: Any, teacher: Any, weight: float) -> float:
+def naive_loss(logits: Any, targets: Any, teacher: Any, weight: float, smoothing: float) -> float:
     """Return the loss by its definition, one token and one symbol at a time."""
     total = 0.0
     for rows, wanted, expected in zip(logits, targets, teacher, strict=True):
@@ -48,14 +48,20 @@ def naive_loss(logits: Any, targets: Any, teacher: Any, weight: float) -> float:
             norm = math.log(sum(math.exp(value) for value in row))
             nats = [norm - value for value in row]
             soft = sum(q * cost for q, cost in zip(probabilities, nats, strict=True))
-            total += (1 - weight) * nats[target] + weight * soft
+            hard = (1 - smoothing) * nats[target] + smoothing * sum(nats) / len(nats)
+            total += (1 - weight) * hard + weight * soft
     return total
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 1 << 30), weight=st.floats(0, 1), rows=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 1 << 30),
+    weight=st.floats(0, 1),
+    rows=st.integers(1, 3),
+    smoothing=st.sampled_from([0.0, 0.1]),
+)
 def test_the_loss_is_its_definition_and_the_gradient_its_slope(
-    seed: int, weight: float, rows: int
+    seed: int, weight: float, rows: int, smoothing: float
 ) -> None:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(rows, 4, SIZE))
@@ -64,16 +70,16 @@ def test_the_loss_is_its_definition_and_the_gradient_its_slope(
     teacher = rng.dirichlet(np.ones(SIZE), size=(rows, 4))
     given = torch.tensor(logits, requires_grad=True)
     loss = distillation_loss(
-        given.log_softmax(-1), torch.tensor(targets), torch.tensor(teacher), weight
+        given.log_softmax(-1), torch.tensor(targets), torch.tensor(teacher), weight, smoothing
     )
-    assert loss.item() == pytest.approx(naive_loss(logits, targets, teacher, weight))
+    assert loss.item() == pytest.approx(naive_loss(logits, targets, teacher, weight, smoothing))
     (slope,) = torch.autograd.grad(loss, given)
     place, step = (0, 0, seed % SIZE), 1e-5
     around = []
     for sign in (1, -1):
         moved = logits.copy()
         moved[place] += sign * step
-        around.append(naive_loss(moved, targets, teacher, weight))
+        around.append(naive_loss(moved, targets, teacher, weight, smoothing))
     assert slope[place].item() == pytest.approx((around[0] - around[1]) / (2 * step), abs=1e-6)
     assert not slope[0, 1].any()
 
@@ -166,9 +172,8 @@ def test_a_student_comes_to_a_known_distribution_whatever_the_text_is() -> None:
             parameter.zero_()
         network.head_bias.copy_(torch.tensor(np.log(wanted)))
     student = build(SHAPE, 2)
-    gradients = GradientComputer(
-        student, GradScaler("cpu", enabled=False), teacher=Teacher(network, 1.0)
-    )
+    objective = Objective(teacher=Teacher(network, 1.0))
+    gradients = GradientComputer(student, GradScaler("cpu", enabled=False), objective=objective)
     optimizer = torch.optim.Adam(student.parameters(), 0.1)
     ids = torch.randint(SIZE, (4, 9), generator=torch.Generator().manual_seed(1))
     batch = Batch(ids[:, :-1], ids[:, 1:], True, 8)

@@ -49,6 +49,7 @@ LONG_TEXT = 300_000  # characters from which a width other than the usual one ma
 # of it scored worse on the text that follows the first 270, 1,500 and 6,000 characters of tiny
 # Shakespeare, after 20 epochs.
 SHORT_TEXTS = ((800, 32), (3_000, 64), (12_000, 128))
+PAIRS = 32  # in a batch
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
@@ -105,6 +106,14 @@ def optimizer_settings(optimizer: str) -> dict[str, Any]:
     """
     plain = {"lr": 1.0, "weight_decay": 0.0, "ngram_embedding": 0}
     return plain if optimizer == "sgd" else {}
+
+
+def source_settings(target: str) -> dict[str, Any]:
+    """Return the settings that suit pairs, whatever their number.
+
+    A model of labels soon knows those it trains on, and would then be surer and surer of each.
+    """
+    return {"batch_size": PAIRS} | ({"label_smoothing": 0.1} if target == "label" else {})
 
 
 def suitable_dropout(

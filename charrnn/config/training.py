@@ -135,6 +135,14 @@ class TrainConfig(Checked):
         high=1e9,
         group=LEARN,
     )
+    label_smoothing: float = option(
+        0.0,
+        "Learn each target with this share of its probability spread over all symbols",
+        low=0,
+        high=0.9,
+        group=LEARN,
+        default_note="0; 0.1 for labels",
+    )
     teacher_weight: float = option(
         0.5,
         "Weight of the teacher's probabilities in the loss; the rest is that of the text",

@@ -149,17 +149,21 @@ class CharRNN(nn.Module):
         logits = at_least_float32(self.logits(values))
         return logits if self.tails else functional.log_softmax(logits, dim=-1)
 
-    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, values: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the summed negative log likelihood in nats.
 
         Args:
             values: What `hidden` returned, (batch, time, hidden_size).
             targets: Symbols, (batch, time); -100 marks positions without a target.
+            smoothing: Label smoothing (Szegedy et al. 2016, section 7), 0 to 1: the share of each
+                target's probability that is spread over all symbols. Not for adaptive softmax.
         """
         head, wanted = self._head(values).flatten(0, 1), targets.flatten()
         if self.tails:
             return summed_loss(head, self._tails, values.flatten(0, 1), wanted)
-        return functional.cross_entropy(head.float(), wanted, reduction="sum")
+        return functional.cross_entropy(
+            head.float(), wanted, reduction="sum", label_smoothing=smoothing
+        )
 
     @property
     def _tails(self) -> list[Tail]:

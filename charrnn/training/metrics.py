@@ -6,8 +6,9 @@
 A line of a step, one every `log_every` steps:
 
     step          optimizer steps taken so far, at least 1
-    loss          what is minimised: nats per token of this step's batch, with dropout; with a
-                  teacher, the weighted sum of the cross entropy to the text and to the teacher
+    loss          what is minimised: nats per token of this step's batch, with dropout; the
+                  targets are smoothed, if they are; with a teacher, it is the weighted sum of the
+                  cross entropy to the text and to the teacher
     lr            learning rate of this step
     grad_norm     norm of the gradient before clipping
     tokens        tokens seen so far in the whole run

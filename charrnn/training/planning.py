@@ -18,6 +18,7 @@ from charrnn.config.presets import (
     ngram_settings,
     optimizer_settings,
     shape_settings,
+    source_settings,
 )
 from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
@@ -41,7 +42,6 @@ from charrnn.training.width import with_fitting_width
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
 DROPOUTS = ("dropout", "ngram_dropout")
-PAIRS = 32  # in a batch, whatever the length of the text
 FORWARD_SHARE = 1 / 3  # of a step's time
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
@@ -239,7 +239,7 @@ def choose_settings(
     """
     find_preset(request.preset)  # checks the name
     chosen = shape_settings(length)
-    chosen |= {} if source is None else {"batch_size": PAIRS}
+    chosen |= {} if source is None else source_settings(source.target)
     chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
     chosen |= optimizer_settings(request.settings.get("optimizer", TrainConfig().optimizer))
     chosen |= request.settings
@@ -249,6 +249,7 @@ def choose_settings(
     settings |= {} if is_label else {"tokenizer": tokenizer.kind}
     config = TrainConfig(**settings | ({} if source is None else {"records": LINES}))
     if base is not None:
+        _check_smoothing(config, base.adaptive)
         return replace(_shape_of_base(base, request.settings, tokenizer), source=source), config
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     shape = (ngram_settings(tokenizer.kind, length) if source is None else {}) | shape
@@ -256,8 +257,15 @@ def choose_settings(
         # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
         # characters (the one with an unknown symbol) does not have.
         large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE and not is_label
-        shape["adaptive"] = large and not shape.get("tied", False)
+        shape["adaptive"] = large and not (shape.get("tied", False) or config.label_smoothing)
+    _check_smoothing(config, shape["adaptive"])
     return ModelConfig(**shape | {"vocab_size": tokenizer.size, "source": source}), config
+
+
+def _check_smoothing(config: TrainConfig, adaptive: bool) -> None:
+    """Raise `UsageError` for label smoothing over symbols whose probabilities are not all known."""
+    if adaptive and config.label_smoothing:
+        raise UsageError("`label_smoothing` cannot be used with `adaptive`.", "Leave one out.")
 
 
 def _shape_of_base(

@@ -21,6 +21,19 @@ from charrnn.training.teacher import Teacher, distillation_loss
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What is minimised, besides the cross entropy to the text as it is.
+
+    Attributes:
+        label_smoothing: The share of each target's probability that is spread over all symbols.
+        teacher: What the model learns from besides the text, if anything.
+    """
+
+    label_smoothing: float = 0.0
+    teacher: Teacher | None = None
+
+
+@dataclass(frozen=True)
 class StepResult:
     """The result of one step.
 
@@ -84,7 +97,7 @@ class GradientComputer:
         group: The processes among which a batch's rows are sharded.
         accumulation_steps: Parts of a shard that are computed one after the other, to save memory.
             Gradients are synchronised once, after the last part.
-        teacher: What the model learns from besides the text, if anything.
+        objective: What is minimised.
     """
 
     def __init__(
@@ -94,11 +107,11 @@ class GradientComputer:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         group: ProcessGroup = ALONE,
         accumulation_steps: int = 1,
-        teacher: Teacher | None = None,
+        objective: Objective = Objective(),
     ) -> None:
         self.model, self.scaler, self.autocast = model, scaler, autocast
         self.group, self.accumulation_steps = group, accumulation_steps
-        self.module: nn.Module = BatchLoss(model, teacher)
+        self.module: nn.Module = BatchLoss(model, objective)
         if group.size > 1:
             # It would send whole tables; `_gather_rows` sends the rows that have a gradient.
             parallel = nn.parallel.DistributedDataParallel
@@ -146,9 +159,10 @@ class BatchLoss(nn.Module):
     The teacher, whose weights stay as they are, is not a part of the module.
     """
 
-    def __init__(self, model: CharRNN, teacher: Teacher | None = None) -> None:
+    def __init__(self, model: CharRNN, objective: Objective) -> None:
         super().__init__()
-        self.model, self.teacher = model, teacher
+        self.model, self.teacher = model, objective.teacher
+        self.label_smoothing = objective.label_smoothing
 
     def forward(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """Return the summed loss of the batch's targets, and the detached state to carry over.
@@ -161,12 +175,12 @@ class BatchLoss(nn.Module):
         """
         if batch.source is not None:
             values, _ = self.model.hidden(batch.inputs, self.model.begin(*batch.source))
-            return self.model.loss(values, batch.targets), ()
+            return self.model.loss(values, batch.targets, self.label_smoothing), ()
         own = len(state_shapes(self.model.config))
         values, carried = _run_over(self.model.hidden, batch, state and state[:own])
         if self.teacher is None:
-            loss = self.model.loss(values, batch.targets[:, batch.scored_from :])
-            return loss, detach(carried)
+            targets = batch.targets[:, batch.scored_from :]
+            return self.model.loss(values, targets, self.label_smoothing), detach(carried)
         loss, after = self._taught(self.teacher, values, batch, state and state[own:])
         return loss, (*detach(carried), *after)
 
@@ -176,7 +190,9 @@ class BatchLoss(nn.Module):
         """Return the summed loss with a teacher, and the teacher's state to carry over."""
         wanted, after = _run_over(teacher.probabilities, batch, state)
         found, targets = self.model.log_probs(values), batch.targets[:, batch.scored_from :]
-        return distillation_loss(found, targets, wanted, teacher.weight), after
+        return distillation_loss(
+            found, targets, wanted, teacher.weight, self.label_smoothing
+        ), after
 
 
 def _run_over(

@@ -8,9 +8,9 @@ loss of a token is
 
     (1 - weight) * -log p(target)  +  weight * sum over all symbols of q(symbol) * -log p(symbol)
 
-The teacher reads the very batches that the student reads. Its state is carried and restarts as the
-student's does, and stands behind it in one tuple, so that both are cut into rows, saved and
-restored together.
+With label smoothing, the targets of the first part are smoothed. The teacher reads the very batches
+that the student reads. Its state is carried and restarts as the student's does, and stands behind
+it in one tuple, so that both are cut into rows, saved and restored together.
 """
 
 import torch
@@ -59,7 +59,9 @@ class Teacher:
         return self.network.initial_state(batch)
 
 
-def distillation_loss(log_probs: Tensor, targets: Tensor, teacher: Tensor, weight: float) -> Tensor:
+def distillation_loss(
+    log_probs: Tensor, targets: Tensor, teacher: Tensor, weight: float, smoothing: float = 0.0
+) -> Tensor:
     """Return the summed loss of a batch in nats; see the equation above.
 
     Args:
@@ -67,9 +69,12 @@ def distillation_loss(log_probs: Tensor, targets: Tensor, teacher: Tensor, weigh
         targets: Symbols, (batch, time); `NO_TARGET` marks positions that do not count.
         teacher: Probabilities of the teacher, (batch, time, vocab_size).
         weight: Weight of the teacher.
+        smoothing: Label smoothing of the targets; see `CharRNN.loss`.
     """
+    counted = log_probs.masked_fill(targets[..., None] == NO_TARGET, 0.0)
     text = functional.nll_loss(
         log_probs.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
     )
-    expected = teacher.masked_fill(targets[..., None] == NO_TARGET, 0.0)
-    return (1 - weight) * text - weight * (expected * log_probs).sum()
+    if smoothing:
+        text = (1 - smoothing) * text - smoothing * counted.mean(dim=-1).sum()
+    return (1 - weight) * text - weight * (teacher * counted).sum()

@@ -30,7 +30,7 @@ from charrnn.training.optimizer import Optimizer
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage, learning_rate
 from charrnn.training.sharding import check_shards, rank_key, seed_dropout
-from charrnn.training.step import GradientComputer, StepResult, join_rows, train_step
+from charrnn.training.step import GradientComputer, Objective, StepResult, join_rows, train_step
 from charrnn.training.teacher import Teacher
 from charrnn.training.validation import ShouldStop, score_unless_stopped
 
@@ -81,8 +81,9 @@ class Trainer:
         self.teacher = None
         if data.teacher is not None:
             self.teacher = Teacher.of(data.teacher, config.teacher_weight, model.device)
+        objective = Objective(config.label_smoothing, self.teacher)
         self.gradients = GradientComputer(
-            model, self.scaler, self.autocast, group, config.accumulate, self.teacher
+            model, self.scaler, self.autocast, group, config.accumulate, objective
         )
         self.optimizer = Optimizer(model, config, precision)
         self.carried: State | None = None

@@ -21,6 +21,9 @@ from charrnn.model.source.shapes import (
     state_size,
 )
 
+# Words are many and rare: what a few updates teach of one is lost in the noise of a larger start.
+EMBEDDING_STD = 0.1
+
 
 class Encoding(NamedTuple):
     """What a source was turned into.
@@ -87,6 +90,7 @@ class TextEncoder(nn.Module):
         own, size = encoder_config(config), state_size(config)
         self.hidden_size = own.hidden_size
         self.embedding = nn.Embedding(source.source_vocab_size or 0, embedding_size(config))
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         inputs = [embedding_size(config)] + [size] * (own.num_layers - 1)
         both = source.bidirectional
         self.layers = nn.ModuleList(TextLayer(each, own, bidirectional=both) for each in inputs)
