@@ -54,7 +54,7 @@ TRAIN_OPTIONS = """
     --source --target --source-tokenizer --source-vocab-size --source-attention --bidirectional
     --source-cell --source-layers --source-hidden-size --source-embedding-size --image-size
     --init-source-from
---keep-members --members --teacher --teacher-weight
+    --label-smoothing --keep-members --members --teacher --teacher-weight
 """
 OTHER_OPTIONS = {
     "sample": "--prompt-file --length --stop --until --temperature --top-k --top-p --min-p "

@@ -32,6 +32,9 @@ REFUSED = {
     "init_source_from": [("--init-source-from {tmp}", "--init-source-from needs --source text")],
     "resume": [("--resume {tmp} --seeds 2", "--seeds cannot be used with --resume")],
     "valid_fraction": [("--valid-fraction 0.2 --valid {text}", "both say what is held out")],
+    "label_smoothing": [
+        ("--label-smoothing 0.1 --adaptive", "--label-smoothing cannot be used with --adaptive"),
+    ],
     "teacher": [
         ("--teacher {tmp} --source label", "--teacher cannot be used with --source"),
         ("--teacher {tmp} --members 2", "--members are a --teacher already"),

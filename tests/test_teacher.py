@@ -251,7 +251,7 @@ def test_a_run_is_continued_by_its_folder_alone(
     assert results(tmp_path / "whole") == results(tmp_path / "parts")
     shown = charrnn.ok("info", tmp_path / "parts").out
     assert "teacher" in shown
-    assert "2 models, weight 0.5" in shown
+    assert "2 models, weight 0.9" in shown
 
 
 def test_a_teacher_that_changed_or_is_gone_is_one_line(
@@ -276,7 +276,7 @@ def test_the_tokenizer_is_the_teachers(models: Path, tmp_path: Path, charrnn: Te
         "--teacher", models / "words", "--json",
     )  # fmt: skip
     assert "word symbols" in student.err
-    assert "Teacher lstm 1 x 8, weight 0.5 in the loss" in student.err
+    assert "Teacher lstm 1 x 8, weight 0.9 in the loss" in student.err
     assert json.loads(charrnn.ok("info", tmp_path / "student", "--json").out)["teachers"] == [
         load_model(models / "words").sha256
     ]

@@ -53,7 +53,7 @@ PAIRS = 32  # in a batch
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
-STUDENT_DROPOUT = 0.4  # of a model with a teacher, as a fraction of the dropout of one without
+STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout of one without
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
 NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 8  # in more epochs, the tables learn the text by heart

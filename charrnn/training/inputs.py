@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charrnn.config.training import source_config
+from charrnn.config.pairs import source_config
 from charrnn.data.formats import text_format
 from charrnn.data.pairs import split_pairs
 from charrnn.data.split import TextSplit, split_text

@@ -9,6 +9,7 @@ from typing import Any, Self
 from charrnn.config.fields import Checked, argument, option, settings_of
 from charrnn.config.ignored import refuse_ignored
 from charrnn.config.model import MODEL, ModelConfig
+from charrnn.config.pairs import source_config
 from charrnn.config.presets import (
     MEMBERS,
     PRESET_MEANINGS,
@@ -24,7 +25,6 @@ from charrnn.config.training import (
     REPORT,
     TrainConfig,
     check_settings,
-    source_config,
 )
 from charrnn.data.text import TEXTS
 from charrnn.errors import UsageError

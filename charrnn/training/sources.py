@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.config.pairs import source_config
 from charrnn.config.source import SourceConfig
-from charrnn.config.training import source_config
 from charrnn.data.encoding import EncodedSplit
 from charrnn.data.id_cache import encode_cached, encode_uncached
 from charrnn.data.pairs import END
