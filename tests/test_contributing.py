@@ -3,10 +3,21 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 TABLE = (ROOT / "CONTRIBUTING.md").read_text().partition("## What the program reads")[2]
 ROWS = [line.split("|")[1:-1] for line in TABLE.splitlines() if line.startswith("| ")][1:]
+PLACES = ("", "charrnn", "charrnn/model")
 QUOTED = re.compile("`([^`]+)`")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/files.md"])
+def test_each_file_that_a_page_names_is_there(page: str) -> None:
+    named = re.findall(r"`([a-z_/]+\.py)`", (ROOT / page).read_text())
+    assert named
+    for name in named:
+        assert any((ROOT / place / name).is_file() for place in PLACES), name
 
 
 def test_each_input_names_a_module_and_tests_that_are_there() -> None:
