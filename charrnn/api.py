@@ -17,11 +17,13 @@ from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import TextError, UsageError, counted
 from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.numpy_model import NumpyModel
+from charrnn.model.shapes import describe_shape
 from charrnn.runtime.machine import check_address_space
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
 from charrnn.sampling.records import generate_records
 from charrnn.storage.blend import Saved, numpy_model, open_model
+from charrnn.storage.model_file import about_part
 from charrnn.training.events import RunEvent
 from charrnn.training.request import TrainRequest
 from charrnn.training.train import training_events
@@ -96,9 +98,9 @@ class Model:
         self.format: TextFormat = saved_format(saved.about)
 
     def __repr__(self) -> str:
-        facts, configs = self.about.get("text"), [one.config for one in self.saved.members]
-        shape = " + ".join(f"{c.cell} {c.num_layers} x {c.hidden_size}" for c in configs)
-        name = f", trained on {facts.get('name')!r}" if isinstance(facts, dict) else ""
+        facts = about_part(self.about, "text")
+        shape = " + ".join(describe_shape(vars(one.config)) for one in self.saved.members)
+        name = f", trained on {facts.get('name')!r}" if facts else ""
         kind = f"{self.tokenizer.kind} tokenizer of {counted(self.tokenizer.size, 'symbol')}"
         return f"<charrnn.Model {shape}, {kind}{name}>"
 
@@ -171,11 +173,9 @@ class Model:
             UsageError: A setting is out of range, or applies only to random sampling.
             TextError: The prompt has characters that the model does not know.
         """
-        for name in settings:
-            if name in DRAWING_FIELDS:
-                raise UsageError(
-                    f"`beam` draws nothing, so `{name}` cannot be used with it.", "Leave one out."
-                )
+        for name in sorted(settings.keys() & DRAWING_FIELDS):
+            message = f"`beam` draws nothing, so `{name}` cannot be used with it."
+            raise UsageError(message, "Leave one out.")
         return search(self.generator, prompt, SamplingConfig.of(settings), beam=beam, num=num)
 
     def records(

@@ -1,6 +1,5 @@
 """`charrnn eval` with a model of pairs: the score of the targets, and the measure of the task."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from charrnn.data.text import OnProgress
 from charrnn.evaluation.pairs import PairEvaluation
 from charrnn.evaluation.score import LN2, Score
 from charrnn.storage.model_file import SavedModel
-from charrnn.terminal.console import write_json, write_text
+from charrnn.terminal.console import json_line, write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import Heatmap
 from charrnn.terminal.pair_tables import write_pair_report
@@ -93,15 +92,15 @@ def write_tokens(source: str, tokens: "list[Surprisal]", as_json: bool) -> None:
     """Write the tokens of one target, a line each."""
     write = token_as_json if as_json else token_as_row
     for token in tokens:
-        sys.stdout.write(write(source, token) + "\n")
+        sys.stdout.write(write(source, token))
 
 
 def token_as_json(source: str, token: "Surprisal") -> str:
-    """Return a token of a target and its source as JSON."""
-    return json.dumps({"source": source} | asdict(token), ensure_ascii=False)
+    """Return a token of a target and its source as a line of JSON."""
+    return json_line({"source": source} | asdict(token))
 
 
 def token_as_row(source: str, token: "Surprisal") -> str:
-    """Return a token of a target and its source as columns."""
+    """Return a token of a target and its source as a line of columns."""
     facts = f"{token.bits:.4f}\t{token.rank}\t{token.entropy:.4f}"
-    return f"{visible_line(source)}\t{visible_line(token.text)}\t{facts}"
+    return f"{visible_line(source)}\t{visible_line(token.text)}\t{facts}\n"

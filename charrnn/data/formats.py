@@ -17,6 +17,7 @@ import numpy as np
 from charrnn.data.records import cut_records, index_records, separator_of
 from charrnn.data.text import Text
 from charrnn.errors import ModelFileError, TextError, UsageError
+from charrnn.storage.model_file import about_part
 from charrnn.tokenizers.base import Ids, Tokenizer
 
 MAX_VALID_FRACTION = 0.9
@@ -176,8 +177,7 @@ def saved_format(about: Mapping[str, Any]) -> TextFormat:
     Raises:
         ModelFileError: The separator is not one that charrnn would write.
     """
-    train = about.get("train")
-    records = train.get("records") if isinstance(train, dict) else None
+    records = about_part(about, "train").get("records")
     if records is not None and (not isinstance(records, str) or not records):
         found = str(records)[:40]
         message = f"The model says that its records end with {found!r}, which is no separator."
@@ -187,8 +187,7 @@ def saved_format(about: Mapping[str, Any]) -> TextFormat:
 
 def saved_valid_fraction(about: Mapping[str, Any]) -> float:
     """Return the fraction that was held out according to a model's facts, or the default of 0.1."""
-    train = about.get("train")
-    fraction = train.get("valid_fraction") if isinstance(train, dict) else None
+    fraction = about_part(about, "train").get("valid_fraction")
     return fraction if isinstance(fraction, float) else 0.1
 
 

@@ -10,7 +10,7 @@ from charrnn.data.pairs import PairSplit, split_pairs
 from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import TextError, counted
 from charrnn.storage.atomic import display_path
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.model_file import SavedModel, about_part
 from charrnn.storage.run_folder import RunFolder
 
 
@@ -35,14 +35,14 @@ def held_out_pairs(
     read = partial(read_text, encoding=places["encoding"], on_progress=on_progress)
     text, valid = read(places["texts"]), read(places["valid"]) if places["valid"] else None
     split = split_pairs(text, config, saved_valid_fraction(saved.about), valid)
-    if split.targets.sha256 != _known_sha256(saved.about):
+    if split.targets.sha256 != about_part(saved.about, "text").get("sha256"):
         raise TextError(f"{text.name} has changed since the model was trained on it.", hint)
     return split
 
 
 def _places(path: Path) -> dict[str, Any]:
     """Return the paths that a run has recorded; none if one of them was standard input."""
-    places = RunFolder(path if path.is_dir() else path.parent).record.sources()
+    places = RunFolder.of_model(path).record.sources()
     return places if places and "-" not in places["texts"] + places["valid"] else {}
 
 
@@ -50,8 +50,3 @@ def held_out_note(split: PairSplit) -> str:
     """Return what the user is told about the pairs that are scored."""
     size = counted(split.targets.valid.characters, "character")
     return f"Scoring the pairs that the run held out: {size} of targets."
-
-
-def _known_sha256(about: dict[str, Any]) -> Any:
-    text = about.get("text")
-    return text.get("sha256") if isinstance(text, dict) else None

@@ -9,8 +9,7 @@ from charrnn.config.fields import check_number
 from charrnn.data.encoding import encode_text
 from charrnn.data.formats import saved_format
 from charrnn.errors import UsageError
-from charrnn.model.numpy_model import NumpyModel
-from charrnn.storage.blend import Saved
+from charrnn.storage.blend import Saved, numpy_model
 from charrnn.storage.model_file import SavedModel
 
 SCALE_QUANTILE = 0.99  # of the absolute values, which becomes 1
@@ -49,7 +48,7 @@ def unit_values(
 
 
 def _read(saved: SavedModel, text: str, place: int, unit: int) -> Iterator[tuple[str, float]]:
-    model, tokenizer = NumpyModel(saved.config, saved.weights), saved.tokenizer
+    model, tokenizer = numpy_model(saved), saved.tokenizer
     text_format = saved_format(saved.about)
     encoded = encode_text(tokenizer, text, text_format)
     whole = text if encoded.starts is None else "".join(text_format.units([text]))

@@ -49,7 +49,7 @@ class ModelScore:
     @property
     def notes(self) -> tuple[str, ...]:
         """Messages for the user, about the model and what it has seen of the text."""
-        return (*self.saved.notes, *([self.overlap.note] if self.overlap.note else []))
+        return self.saved.notes + self.overlap.notes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as JSON values."""

@@ -1,13 +1,13 @@
 """How much of a text that is scored was seen in training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from charrnn.data.encoding import Encoded
 from charrnn.data.sketch import Sketch
 from charrnn.storage.blend import Saved
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.model_file import SavedModel, about_part
 from charrnn.tokenizers.base import Ids
 from charrnn.tokenizers.union import SymbolMap
 
@@ -34,14 +34,14 @@ class TrainingOverlap:
         return "overlap:unknown" if self.share is None else f"overlap:{self.share:.0%}"
 
     @property
-    def note(self) -> str:
-        """A sentence about a model that knows the text; empty if it does not."""
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for the user about a model that knows the text."""
         if self.share is None or self.share < NOTED:
-            return ""
+            return ()
         how_much = "All" if self.share >= ALL else f"About {self.share:.0%}"
         return (
             f"{how_much} of this text stands in the text that the model was trained on: the score "
-            "says little about new text."
+            "says little about new text.",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,8 +64,7 @@ def training_overlap(saved: Saved, text: Encoded) -> TrainingOverlap:
 
 def _overlap(member: SavedModel, symbols: SymbolMap | None, text: Encoded) -> TrainingOverlap:
     """Return how much of a text a model has seen, whose symbols `symbols` maps to the text's."""
-    known = member.about.get("text")
-    known = known if isinstance(known, Mapping) else {}
+    known = about_part(member.about, "text")
     sketch = Sketch.from_dict(known.get("sketch"))
 
     def blocks(overlap: int) -> Iterator[Ids]:

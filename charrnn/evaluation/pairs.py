@@ -35,6 +35,7 @@ from charrnn.evaluation.scored_text import text_facts
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import Generator
+from charrnn.storage.blend import numpy_model
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import LabelTokenizer
 
@@ -131,24 +132,27 @@ class PairEvaluation:
     @cached_property
     def overlap(self) -> TrainingOverlap:
         """How much of the targets was seen in training; nothing is known about that of labels."""
-        (_, targets), _, _ = self.sides
-        found = encode_to_tempfile(self.saved.tokenizer, targets, "Encoding the targets")
-        overlap = training_overlap(self.saved, found)
+        overlap = training_overlap(self.saved, self.targets)
         is_label = isinstance(self.saved.tokenizer, LabelTokenizer)
         return replace(overlap, share=None) if is_label else overlap
 
     @cached_property
-    def encoded(self) -> Encoded:
-        """The targets with their sources, as ids in mapped files."""
-        (sources, targets), _, _ = self.sides
+    def targets(self) -> Encoded:
+        """The targets, as ids in a mapped file."""
+        (_, targets), _, _ = self.sides
         if self.request.unknown == "error":
             units = targets.units("Looking for unknown characters")
             refuse_unknown(self.saved.tokenizer, units, "targets")
-        found = encode_to_tempfile(self.saved.tokenizer, targets, "Encoding the targets")
+        return encode_to_tempfile(self.saved.tokenizer, targets, "Encoding the targets")
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The targets with their sources, as ids in mapped files."""
+        (sources, _), _, _ = self.sides
         read = encode_to_tempfile(self.reader.encoder, sources, "Encoding the sources")
-        sha256 = hashlib.sha256(f"{read.sha256}{found.sha256}".encode()).hexdigest()
+        sha256 = hashlib.sha256(f"{read.sha256}{self.targets.sha256}".encode()).hexdigest()
         assert read.starts is not None
-        return replace(found, sources=self.reader.of(read.ids, read.starts), sha256=sha256)
+        return replace(self.targets, sources=self.reader.of(read.ids, read.starts), sha256=sha256)
 
     def report(self) -> PairReport:
         """Score the targets, measure what the model makes of the sources, and baselines."""
@@ -192,7 +196,7 @@ class PairEvaluation:
         name, signature = str(self.request.model), self._signature(scorer)
         model = ModelScore(name, self.saved, breakdown, PROTOCOL, signature, self.overlap)
         text = text_facts(self.sides[0][1].text.name, self.encoded)
-        return PairReport(model, text, notes=(self.overlap.note,) if self.overlap.note else ())
+        return PairReport(model, text, notes=self.overlap.notes)
 
     def _label_report(self, scorer: "Scorer", encoded: Encoded) -> PairReport:
         """Return the report of a model of labels, and its baselines."""
@@ -255,7 +259,7 @@ class PairEvaluation:
 
     @cached_property
     def _network(self) -> NumpyModel:
-        return NumpyModel(self.saved.config, self.saved.weights)
+        return numpy_model(self.saved)
 
     def _given(self, source: str) -> Generator:
         """Return the model for one source, whose unknown characters are the unknown symbol."""

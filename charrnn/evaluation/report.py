@@ -148,7 +148,7 @@ class Evaluation:
         if costs and not costs[0].is_primed:
             costs.insert(0, _uniform(self.saved, model.score))
         notes += blank_note(found, encoded, self.saved)
-        seen = (model.overlap.note,) if model.overlap.note else ()
+        seen = model.overlap.notes
         return ScoreReport(
             model=model,
             text=text_facts(found.name, encoded),

@@ -16,7 +16,7 @@ from charrnn.evaluation.baselines import BaselineScore
 from charrnn.evaluation.request import ScoreOptions
 from charrnn.storage.atomic import display_path
 from charrnn.storage.blend import Saved
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.model_file import SavedModel, about_part
 from charrnn.storage.run_folder import RunFolder
 
 MAX_DEFAULT_LENGTH = 4_000_000  # characters, for which the baselines take a few seconds
@@ -106,8 +106,8 @@ class HeldOutText:
     @property
     def name(self) -> str:
         """Short name of the text; see `ScoredText`."""
-        text = self.saved.about.get("text")
-        return f"{text.get('name')}, held out" if isinstance(text, dict) else "held out"
+        text = about_part(self.saved.about, "text")
+        return f"{text.get('name')}, held out" if text else "held out"
 
     @property
     def length(self) -> int:
@@ -141,16 +141,14 @@ def held_out_text(path: Path, saved: Saved) -> HeldOutText:
             members.
     """
     if not isinstance(saved, SavedModel):
-        facts = [one.about.get("text") for one in saved.members]
-        hashes = {one.get("valid_sha256") if isinstance(one, dict) else None for one in facts}
+        hashes = {_valid_sha256(one) for one in saved.members}
         if len(hashes) > 1 or any(saved.maps):
             message = f"The members of {path} held out different texts."
             raise TextError(message, f"Name the text: charrnn eval {path} TEXT")
         return held_out_text(Path(saved.names[0]), saved.members[0])
-    folder = RunFolder(path if path.is_dir() else path.parent)
-    parts, known = encoded_parts(folder.ids, saved.tokenizer), saved.about.get("text")
-    valid_sha256 = known.get("valid_sha256") if isinstance(known, dict) else None
-    if parts is None or parts[1].sha256 != valid_sha256:
+    folder = RunFolder.of_model(path)
+    parts = encoded_parts(folder.ids, saved.tokenizer)
+    if parts is None or parts[1].sha256 != _valid_sha256(saved):
         raise TextError(
             f"The text that the run in {display_path(folder.path)} held out is not kept there.",
             f"Name the text: charrnn eval {display_path(path)} TEXT `valid_fraction` 0.1",
@@ -159,6 +157,10 @@ def held_out_text(path: Path, saved: Saved) -> HeldOutText:
     size = counted(valid.characters, "character")
     note = f"Scoring the part of the text that the run held out: {size}."
     return HeldOutText(saved, train, valid, (note,))
+
+
+def _valid_sha256(saved: SavedModel) -> Any:
+    return about_part(saved.about, "text").get("valid_sha256")
 
 
 def read_scored(

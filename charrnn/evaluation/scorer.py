@@ -25,6 +25,7 @@ from charrnn.evaluation.score import (
     ScoreBreakdown,
     ScoringProtocol,
     break_down,
+    piece_of,
 )
 from charrnn.evaluation.scoring import predictions, segments, token_nats
 from charrnn.evaluation.surprisal import (
@@ -157,14 +158,14 @@ class Scorer:
         for label in range(len(counts)):
             numbers = np.full_like(text.sources.numbers, label)
             sources = replace(text.sources, numbers=numbers)
-            found[:, label] += self._record_nats(replace(text, sources=sources), text.starts)
+            found[:, label] += self._record_nats(replace(text, sources=sources), len(text.starts))
         return text.sources.numbers, found
 
-    def _record_nats(self, text: Encoded, starts: Positions) -> Nats:
+    def _record_nats(self, text: Encoded, records: int) -> Nats:
         """Return the nats of each record, (records,)."""
-        found, protocol = np.zeros(len(starts)), ScoringProtocol.records()
+        found, protocol = np.zeros(records), ScoringProtocol.records()
         for positions, nats in token_nats(self.network, text, protocol, autocast=self.autocast):
-            np.add.at(found, np.searchsorted(starts, positions, side="right") - 1, nats)
+            np.add.at(found, piece_of(text, positions), nats)
         return found
 
     def warm_up(self, text: Encoded, tokens: int) -> None:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charrnn.errors import ModelFileError, UsageError
 from charrnn.storage.blend import Saved, open_model
 from charrnn.storage.blend_name import member_names
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.model_file import SavedModel, about_part
 
 # Settings in which the runs of one group may differ: a time budget changes the last ones.
 OWN_SETTINGS = ("seed", "threads", "steps", "eval_every", "save_every")
@@ -58,14 +57,10 @@ def runs_below(folder: Path) -> list[str]:
 
 def other_settings(first: SavedModel, second: SavedModel) -> str:
     """Return the name of a setting in which two runs differ beside the seed; empty if none."""
-    one, other = ({**saved.config.to_dict(), **_settings(saved)} for saved in (first, second))
+    settings = ((one.config.to_dict(), about_part(one.about, "train")) for one in (first, second))
+    one, other = ({**model, **train} for model, train in settings)
     names = (one.keys() | other.keys()) - {*OWN_SETTINGS, "dropout"}
     return next((name for name in sorted(names) if one.get(name) != other.get(name)), "")
-
-
-def _settings(saved: Saved) -> dict[str, Any]:
-    train = saved.about.get("train")
-    return train if isinstance(train, dict) else {}
 
 
 def load_named(name: str, rule: str | None = None) -> Saved:
@@ -83,5 +78,4 @@ def load_named(name: str, rule: str | None = None) -> Saved:
 
 def seed_of(saved: Saved) -> int | None:
     """Return the seed that a model was trained with, if its file says so."""
-    train = saved.about.get("train")
-    return train.get("seed") if isinstance(train, dict) else None
+    return about_part(saved.about, "train").get("seed")

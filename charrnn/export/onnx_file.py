@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from charrnn.data.formats import saved_format
 from charrnn.data.sources import refuse_sources
 from charrnn.errors import MachineError, ModelFileError, UsageError, counted
-from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count, table_size
 from charrnn.storage.atomic import write_atomic
+from charrnn.storage.blend import numpy_model
 from charrnn.storage.model_file import SavedModel
 from charrnn.version import __version__
 
@@ -48,11 +49,10 @@ def write_onnx(saved: SavedModel, path: Path) -> float:
         raise MachineError(message, "Install it: pip install 'charrnn[onnx]'") from error
     model = step_graph(saved.config, saved.weights)
     difference = greatest_difference(saved, model.SerializeToString())
-    separator = (saved.about.get("train") or {}).get("records")
     facts = {
         "config": json.dumps(saved.config.to_dict()),
         "tokenizer": json.dumps(saved.tokenizer.to_dict()),
-        "separator": json.dumps(separator),
+        "separator": json.dumps(saved_format(saved.about).separator),
         "start": str(saved.config.vocab_size),
         "charrnn": __version__,
         "sha256": saved.sha256,
@@ -77,7 +77,7 @@ def greatest_difference(saved: SavedModel, graph: bytes) -> float:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
-    model = NumpyModel(saved.config, saved.weights)
+    model = numpy_model(saved)
     state = theirs = model.initial_state(STREAMS)
     ids = np.random.default_rng(1).integers(0, saved.config.vocab_size, (STEPS, STREAMS))
     ids[0] = model.start

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import MachineError, ModelFileError, UsageError
-from charrnn.export.page.curves import Point, is_number
+from charrnn.export.page.curves import Point, points_of
 from charrnn.storage.atomic import display_path
 from charrnn.storage.container import read_metadata
 from charrnn.storage.run_folder import RunFolder
@@ -73,11 +73,7 @@ def _curves_of(path: Path, name: str, quantity: str, axis: str) -> list[RunCurve
     source = "seconds" if axis == "seconds" else "step"
     found = []
     for entry in QUANTITIES[quantity][0]:
-        points = [
-            (float(line[source]) * per_step, float(line[entry]))
-            for line in lines
-            if is_number(line.get(source)) and is_number(line.get(entry))
-        ]
+        points = [(x * per_step, y) for x, y in points_of(lines, source, entry)]
         found.append(RunCurve(name, entry, points))
     if not any(curve.points for curve in found):
         raise ModelFileError(f"The log of {display_path(path)} has no {quantity} yet.")

@@ -5,7 +5,9 @@ and the NumPy model reads weights of these names. `tests/test_model.py` compares
 the torch model.
 """
 
+from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
@@ -75,6 +77,11 @@ def parameter_count(config: ModelConfig) -> int:
     """Return the number of parameters of a model of this shape, without the tables of n-grams."""
     shapes = weight_shapes(config)
     return sum(prod(shape) for name, shape in shapes.items() if name != TABLES)
+
+
+def describe_shape(config: Mapping[str, Any]) -> str:
+    """Return in words the cell and the size of a model, whose configuration is a table."""
+    return f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
 
 
 def describe_size(config: ModelConfig) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, overload
 
 from charrnn.config.blend import RULES, BlendConfig
 from charrnn.errors import UsageError
@@ -13,12 +13,11 @@ from charrnn.model.blend import Blend, Mixing
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.storage.atomic import display_path
 from charrnn.storage.blend_name import MemberName, member_names, member_weights
-from charrnn.storage.model_file import SavedModel, load_model
+from charrnn.storage.model_file import SavedModel, about_part, load_model
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.union import SymbolMap, symbol_map, union
 
 SUM_TOLERANCE = 1e-6  # weights whose sum is as close to 1 need no word about it
-NO_SOURCE = None
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,8 @@ class SavedBlend:
     mixing: Mixing
     tokenizer: Tokenizer
     notes: tuple[str, ...] = ()
-
-    @property
-    def source(self) -> None:
-        """What its texts depend on: nothing."""
-        return NO_SOURCE
-
-    @property
-    def source_tokenizer(self) -> None:
-        """The tokenizer of the sources, of which there are none."""
-        return NO_SOURCE
+    source: ClassVar[None] = None
+    source_tokenizer: ClassVar[None] = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -158,10 +149,14 @@ def _check_tokenizers(names: tuple[str, str], tokenizers: tuple[Tokenizer, Token
 
 def _records(saved: SavedModel) -> str | None:
     """Return what separates the records of a model's text, as its file says it."""
-    train = saved.about.get("train")
-    return train.get("records") if isinstance(train, dict) else None
+    records: str | None = about_part(saved.about, "train").get("records")
+    return records
 
 
+@overload
+def numpy_model(saved: SavedModel) -> NumpyModel: ...
+@overload
+def numpy_model(saved: Saved) -> NumpyModel | Blend: ...
 def numpy_model(saved: Saved) -> NumpyModel | Blend:
     """Return a model, or a blend, for inference in NumPy."""
     members = [NumpyModel(one.config, one.weights) for one in saved.members]

@@ -64,6 +64,12 @@ class SavedModel:
         return (self,)
 
 
+def about_part(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return one part of `SavedModel.about`, such as "text" or "train"; {} if there is none."""
+    part = about.get(name)
+    return part if isinstance(part, dict) else {}
+
+
 def save_model(path: Path, model: SavedModel) -> None:
     """Write `model` to the file `path`.
 

@@ -78,6 +78,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
         self.model = path / "model.safetensors"
         self.last = path / "last.safetensors"
         self.previous = path / "previous.safetensors"
@@ -90,6 +91,11 @@ class RunFolder:
         self.members = path / "members"
         self.members_record = RunRecord(self.members / "run.json")
         self._lock: int | None = None  # descriptor of the lock file, while the lock is held
+
+    @classmethod
+    def of_model(cls, path: Path) -> "RunFolder":
+        """Return the folder of a model that is named by its file, or by its run's folder."""
+        return cls(path if path.is_dir() else path.parent)
 
     def prepare(self) -> None:
         """Create the folder if needed, and make sure that files can be written in it.

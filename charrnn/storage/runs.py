@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any
 
 from charrnn.errors import CharRNNError, MachineError
+from charrnn.model.shapes import describe_shape
 from charrnn.storage.atomic import display_path, io_error
 from charrnn.storage.container import read_metadata
 from charrnn.storage.lock import holder_of
@@ -113,14 +114,12 @@ def _facts(
     model: Mapping[str, Any],
     lines: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    config = state.get("model") or model["config"]
     about = model.get("about", {})
-    text = state.get("text") or about.get("text") or {}
-    train = state.get("train") or about.get("train") or {}
+    text, train = (state.get(name) or about.get(name) or {} for name in ("text", "train"))
     valid = about.get("valid") or {}
     return {
         "state": _state(folder, state),
-        "model": f"{config['cell']} {config['num_layers']} x {config['hidden_size']}",
+        "model": describe_shape(state.get("model") or model["config"]),
         "text": text.get("name"),
         "bits_per_char": valid.get("bits_per_char"),
         "valid": valid.get("nats_per_token"),

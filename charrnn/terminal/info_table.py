@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charrnn.errors import counted
+from charrnn.model.shapes import describe_shape
 from charrnn.terminal.tables import described_source, format_duration, model_features
 
 Rows = list[tuple[str, str]]
@@ -12,7 +13,7 @@ Rows = list[tuple[str, str]]
 def info_rows(facts: Mapping[str, Any]) -> Rows:
     """Return the rows of the table that describes a model file, and its run if there is one."""
     config, text, valid = facts["config"], facts.get("text", {}), facts.get("valid", {})
-    shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
+    shape = describe_shape(config)
     characters, epochs = text.get("train", 0), facts.get("epochs")
     passes = "" if epochs is None else f", {counted(epochs, 'epoch')}"
     known = facts["model"]
@@ -49,8 +50,7 @@ def blend_rows(facts: Mapping[str, Any]) -> Rows:
     means = {"linear": "mean of probabilities", "geometric": "mean of log probabilities"}
     rows = [("blend", f"{facts['blend']}: {means[facts['blend']]}")]
     for one in facts["members"]:
-        config = one["config"]
-        shape = f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
+        shape = describe_shape(one["config"])
         size = f"{one['parameters']:,} parameters, SHA-256 {one['sha256'][:12]}"
         rows.append((f"{one['weight']:.4g}", f"{one['path']}: {shape}, {size}"))
     rows.append(("parameters", f"{facts['parameters']:,}"))

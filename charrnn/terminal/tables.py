@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.config.model import ModelConfig
 from charrnn.errors import counted
 from charrnn.terminal.escape import visible
 from charrnn.terminal.words import comparison_words, score_words
@@ -87,11 +86,6 @@ def format_duration(seconds: float) -> str:
 def format_megabytes(count: float) -> str:
     """Return a number of bytes in megabytes."""
     return f"{count / 1e6:,.1f} MB"
-
-
-def described_shape(config: ModelConfig) -> str:
-    """Return a model's cell and size in words."""
-    return f"{config.cell} {config.num_layers} x {config.hidden_size}"
 
 
 def model_features(config: Mapping[str, Any]) -> list[str]:

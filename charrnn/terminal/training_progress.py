@@ -12,11 +12,11 @@ from rich.status import Status
 from rich.table import Column
 
 from charrnn.errors import counted
-from charrnn.model.shapes import describe_size
+from charrnn.model.shapes import describe_shape, describe_size
 from charrnn.terminal.console import hanging, stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import described_shape, format_duration, model_features
+from charrnn.terminal.tables import format_duration, model_features
 from charrnn.training.events import (
     Busy,
     Evaluated,
@@ -162,9 +162,9 @@ class TrainingProgress:
         plan, model, train = event.plan, event.plan.model, event.plan.train
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
-        parameters = describe_size(model)
-        self.say(f"Model   {', '.join([described_shape(model), parameters, *features])}", INDENT)
-        if teachers := [described_shape(one) for one in event.teachers]:
+        sizes = describe_shape(vars(model)), describe_size(model)
+        self.say(f"Model   {', '.join([*sizes, *features])}", INDENT)
+        if teachers := [describe_shape(vars(one)) for one in event.teachers]:
             weight = f"weight {train.teacher_weight:g} in the loss"
             self.say(f"Teacher {' + '.join(teachers)}, {weight}", INDENT)
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)

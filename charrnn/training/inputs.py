@@ -123,13 +123,13 @@ def resumed(request: TrainRequest) -> TrainRequest:
     known = sources.get("teacher", "")
     gone = str(folder.members.absolute()) in known and not folder.members.exists()
     teacher = known if needed and not gone else None
+    known_encoding = sources.get("encoding", "utf-8")
+    encoding = known_encoding if request.encoding == "utf-8" else request.encoding
     return replace(
         request,
         texts=request.texts or tuple(sources["texts"]),
         valid=request.valid or tuple(sources.get("valid", ())),
-        encoding=sources.get("encoding", "utf-8")
-        if request.encoding == "utf-8"
-        else request.encoding,
+        encoding=encoding,
         teacher=request.teacher or teacher or None,
         out=request.resume,
         resume=None,

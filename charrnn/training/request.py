@@ -146,8 +146,7 @@ class TrainRequest(Checked):
     def _check_teacher(self) -> None:
         """Raise `UsageError` for a teacher or members where there can be none."""
         several = self.members is not None and self.members > 1
-        for name in ("teacher", "members"):
-            given = self.teacher is not None if name == "teacher" else several
+        for name, given in (("teacher", self.teacher is not None), ("members", several)):
             if given and self.settings.get("source") is not None:
                 raise UsageError(f"`{name}` cannot be used with `source`.", "Leave one out.")
         if several and self.init_from is not None:

@@ -71,10 +71,12 @@ def distillation_loss(
         weight: Weight of the teacher.
         smoothing: Label smoothing of the targets; see `CharRNN.loss`.
     """
-    counted = log_probs.masked_fill(targets[..., None] == NO_TARGET, 0.0)
+    left_out = targets == NO_TARGET
     text = functional.nll_loss(
         log_probs.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
     )
     if smoothing:
-        text = (1 - smoothing) * text - smoothing * counted.mean(dim=-1).sum()
-    return (1 - weight) * text - weight * (teacher * counted).sum()
+        means = log_probs.mean(dim=-1).masked_fill(left_out, 0.0)
+        text = (1 - smoothing) * text - smoothing * means.sum()
+    counted = teacher.masked_fill(left_out[..., None], 0.0)
+    return (1 - weight) * text - weight * (counted * log_probs).sum()

@@ -23,13 +23,13 @@ from charrnn.export.page.measured import (
     make_excerpt,
     measure_memory,
     measure_rounding,
-    numpy_model,
     surprising_lines,
     write_excerpt,
 )
 from charrnn.export.page.request import PageRequest
 from charrnn.export.page.weights import FORMATS, Array, Packed, largest_size, pack, row_use
 from charrnn.model.shapes import describe_size
+from charrnn.storage.blend import numpy_model
 from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
@@ -196,7 +196,7 @@ def _source(request: PageRequest, evaluation: Evaluation | None) -> str:
 
 def read_run(model: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the metrics log and the samples beside a model; both are empty if there are none."""
-    folder = RunFolder(model if model.is_dir() else model.parent)
+    folder = RunFolder.of_model(model)
     samples = [
         one
         for one in folder.samples.read()

@@ -24,12 +24,16 @@ class Curve:
 
 def curve(name: str, metrics: Sequence[Mapping[str, Any]], entry: str) -> Curve:
     """Return the curve of one entry of a metrics log over the steps."""
-    points = [
-        (float(line["step"]), float(line[entry]))
+    return Curve(name, thinned(points_of(metrics, "step", entry)))
+
+
+def points_of(metrics: Sequence[Mapping[str, Any]], x: str, y: str) -> list[Point]:
+    """Return the points of the lines of a metrics log that have numbers for entries `x` and `y`."""
+    return [
+        (float(line[x]), float(line[y]))
         for line in metrics
-        if is_number(line.get("step")) and is_number(line.get(entry))
+        if is_number(line.get(x)) and is_number(line.get(y))
     ]
-    return Curve(name, thinned(points))
 
 
 def is_number(value: Any) -> bool:

@@ -18,6 +18,7 @@ from charrnn.export.page.contents import Contents
 from charrnn.export.page.curves import curve, draw
 from charrnn.export.page.tokenizer import tokenizer_table
 from charrnn.model.shapes import describe_size
+from charrnn.storage.model_file import about_part
 from charrnn.version import __version__
 
 SCRIPTS = ("weights.js", "network.js", "tokenizer.js", "sampling.js", "reader.js", "page.js")
@@ -186,8 +187,7 @@ def _score(report: ScoreReport) -> str:
 
 
 def _no_score(contents: Contents) -> str:
-    valid = contents.saved.about.get("valid")
-    bits = valid.get("bits_per_char") if isinstance(valid, dict) else None
+    bits = about_part(contents.saved.about, "valid").get("bits_per_char")
     known = f" In training, validation took {bits:.3f} bits per character." if bits else ""
     return f"<p>This page was made without a text, so nothing was scored for it.{known}</p>"
 
@@ -212,10 +212,8 @@ def _lines(contents: Contents) -> str:
 
 def _about(contents: Contents) -> str:
     saved, about = contents.saved, contents.saved.about
-    trained = about.get("text")
-    name = trained.get("name") if isinstance(trained, dict) else None
     rows = [
-        ("trained on", text(str(name))),
+        ("trained on", text(str(about_part(about, "text").get("name")))),
         ("steps", text(f"{about.get('step', 0)}, {about.get('epochs', 0)} epochs")),
         (
             "weights",

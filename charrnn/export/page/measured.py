@@ -17,6 +17,7 @@ from charrnn.model.shapes import parameter_count
 from charrnn.sampling.generate import GenerationRequest, Generator
 from charrnn.sampling.logits import log_softmax
 from charrnn.sampling.records import generate_records
+from charrnn.storage.blend import numpy_model
 from charrnn.storage.model_file import SavedModel
 
 if TYPE_CHECKING:
@@ -72,11 +73,6 @@ class Line:
     number: int
     text: str
     bits_per_char: float
-
-
-def numpy_model(saved: SavedModel) -> NumpyModel:
-    """Return a model for inference."""
-    return NumpyModel(saved.config, saved.weights)
 
 
 def write_excerpt(saved: SavedModel, text_format: TextFormat) -> str:
