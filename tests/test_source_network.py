@@ -18,6 +18,8 @@ from charrnn.data.sources import item_shape
 from charrnn.model.network import CharRNN, build
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count, weight_shapes
+from charrnn.model.source import additive
+from charrnn.model.source.additive import additive_scores
 from charrnn.model.source.encoders import TextLayer
 from charrnn.model.source.network import SourceAttention
 from charrnn.model.source.numpy_source import convolve
@@ -206,6 +208,26 @@ def test_attention_is_its_equation(kind: str) -> None:
         expected = torch.softmax(torch.stack(scores), dim=0)
         torch.testing.assert_close(weights[step, [0, 1, 3]].double(), expected, rtol=1e-5, atol=0)
         assert weights[step, 2] == 0
+
+
+@pytest.mark.parametrize("piece", [1, 3 * 4 * HIDDEN, 1 << 17], ids=["a step", "some", "all"])
+def test_scores_in_pieces_are_their_equation(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also far from 0, where tanh is flat; and so are the gradients."""
+    monkeypatch.setattr(additive, "PIECE", piece)
+    generator = torch.Generator().manual_seed(1)
+    shapes = (ROWS, 5, HIDDEN), (ROWS, 4, HIDDEN), (HIDDEN,)
+    arrays = [torch.randn(*one, generator=generator).double().requires_grad_() for one in shapes]
+    with torch.no_grad():
+        arrays[0][0] *= 100
+    expected = torch.tanh(arrays[0][:, :, None] + arrays[1][:, None]) @ arrays[2]
+    found = additive_scores(*arrays)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), arrays),
+        torch.autograd.grad(expected.square().sum(), arrays),
+        rtol=1e-10,
+        atol=1e-10,
+    )
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from charrnn.config.source import SourceConfig
 from charrnn.model.adaptive_softmax import at_least_float32
 from charrnn.model.cells.layer import State
 from charrnn.model.dropout import Dropout
+from charrnn.model.source.additive import additive_scores
 from charrnn.model.source.encoders import Encoding, make_encoder
 from charrnn.model.source.shapes import first_state_size, state_size
 
@@ -60,7 +61,7 @@ class SourceAttention(nn.Module):
         if self.score is None:
             scores = queries @ keys.to(queries.dtype).mT * self.scale
         else:
-            scores = torch.tanh(queries[:, :, None] + keys[:, None]) @ self.score.to(queries.dtype)
+            scores = additive_scores(queries, keys, self.score)
         existing = at_least_float32(scores).masked_fill(mask[:, None] == 0, -math.inf)
         return torch.softmax(existing, dim=-1)
 
