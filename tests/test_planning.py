@@ -231,6 +231,7 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
         (1, {}, 5),
         (10_000, {}, 0),
         (10_000, {"ngram_embedding": 3}, 3),
+        (10_000, {"hidden_size": 64}, 5),
         (1, {"cell": "rnn"}, 5),
         (1, {"optimizer": "sgd"}, 0),
     ],

@@ -15,8 +15,10 @@ from charrnn.config.presets import (
     find_preset,
     interpolate,
     max_epochs,
+    ngrams_help,
     shape_settings,
     suitable_dropout,
+    suitable_ngram_dropout,
 )
 from charrnn.config.training import CHOSEN, TrainConfig
 from charrnn.errors import UsageError
@@ -70,6 +72,19 @@ def test_more_parameters_for_each_character_need_more_dropout() -> None:
     )
     assert 0 < small < usual < large < 1
     assert suitable_dropout(1, 10_000, 1000) == 0  # what is seen once cannot be learned by heart
+
+
+def test_ngrams_are_left_out_where_a_network_could_learn_the_text_by_heart() -> None:
+    assert ngrams_help(1, 1000, 1000)
+    assert not ngrams_help(20, 1000, 1000)
+    assert ngrams_help(20, 100, 1000)
+    assert ngrams_help(20, 1000, 1000, taught=True)
+
+
+@given(epochs=EPOCHS)
+def test_a_model_with_a_teacher_needs_less_dropout(epochs: float) -> None:
+    for suitable in (suitable_dropout, suitable_ngram_dropout):
+        assert suitable(epochs, taught=True) <= suitable(epochs)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -56,7 +56,9 @@ MAX_DROPOUT = 0.55
 STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout of one without
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
-NGRAM_ORDER, MOST_NGRAM_EPOCHS = 5, 8  # in more epochs, the tables learn the text by heart
+# In more epochs than these, the tables learn the text by heart, unless a teacher says how probable
+# other symbols are; but they help a network that is too small to model the text without them.
+NGRAM_ORDER, MOST_NGRAM_EPOCHS, SMALL = 5, 8, 0.4  # the latter in parameters per character
 SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
@@ -144,9 +146,15 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
     return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": min(MOST_NGRAM_ROWS, rows)}
 
 
-def suitable_ngram_dropout(epochs: float) -> float:
-    """Return the dropout probability of n-gram embeddings that suits a number of epochs."""
-    return round(interpolate(NGRAM_DROPOUT, epochs), 3)
+def ngrams_help(epochs: float, parameters: int, characters: int, *, taught: bool = False) -> bool:
+    """Return whether n-gram embeddings help a run; arguments are those of `suitable_dropout`."""
+    return taught or epochs <= MOST_NGRAM_EPOCHS or parameters < SMALL * characters
+
+
+def suitable_ngram_dropout(epochs: float, *, taught: bool = False) -> float:
+    """Return the dropout of n-gram embeddings that suits a run; see `suitable_dropout`."""
+    share = STUDENT_DROPOUT if taught else 1.0
+    return round(share * interpolate(NGRAM_DROPOUT, epochs), 3)
 
 
 def interpolate(points: tuple[tuple[float, float], ...], x: float) -> float:

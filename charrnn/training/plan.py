@@ -5,7 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn.config.model import ModelConfig
-from charrnn.config.presets import cell_settings, suitable_dropout, suitable_ngram_dropout
+from charrnn.config.presets import (
+    cell_settings,
+    ngrams_help,
+    suitable_dropout,
+    suitable_ngram_dropout,
+)
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded
 from charrnn.model.shapes import parameter_count
@@ -67,6 +72,22 @@ def text_length(train: Encoded) -> int:
     return max(train.characters, len(train.ids))
 
 
+def with_fitting_ngrams(
+    model: ModelConfig, epochs: float, length: int, taught: bool
+) -> ModelConfig:
+    """Return a model's shape without n-gram embeddings if they do not help.
+
+    Args:
+        model: The shape.
+        epochs: Passes over the training text.
+        length: Length of the training text; see `text_length`.
+        taught: Whether the model has a teacher.
+    """
+    if ngrams_help(epochs, parameter_count(model), length, taught=taught):
+        return model
+    return replace(model, ngram_embedding=0)
+
+
 def with_dropout(
     model: ModelConfig, epochs: float, length: int, chosen: Mapping[str, Any]
 ) -> ModelConfig:
@@ -78,11 +99,11 @@ def with_dropout(
         length: Length of the training text; see `text_length`.
         chosen: Options that were given; with a `teacher`, there is less dropout.
     """
+    taught = chosen.get("teacher") is not None
+    ngram_dropout = suitable_ngram_dropout(epochs, taught=taught) if model.ngram_embedding else 0.0
     suitable = {
-        "dropout": suitable_dropout(
-            epochs, parameter_count(model), length, taught=chosen.get("teacher") is not None
-        ),
-        "ngram_dropout": suitable_ngram_dropout(epochs) if model.ngram_embedding else 0.0,
+        "dropout": suitable_dropout(epochs, parameter_count(model), length, taught=taught),
+        "ngram_dropout": ngram_dropout,
     }
     settings = suitable | cell_settings(model.cell) | dict(chosen)
     dropout, ngram_dropout = (float(settings[name]) for name in suitable)

@@ -11,7 +11,6 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     MEMBERS,
     MEMBERS_PAY,
-    MOST_NGRAM_EPOCHS,
     cell_settings,
     find_preset,
     max_epochs,
@@ -32,7 +31,7 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import LabelTokenizer, Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
-from charrnn.training.plan import Estimate, Plan, text_length, with_dropout
+from charrnn.training.plan import Estimate, Plan, text_length, with_dropout, with_fitting_ngrams
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import Throughput, measure_throughput, validation_settings
@@ -133,9 +132,8 @@ def make_plan(
     tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
     config = replace(config, steps=steps, **validation)
-    by_heart = steps * epoch > MOST_NGRAM_EPOCHS
-    if by_heart and base is None and "ngram_embedding" not in request.settings:
-        model = replace(model, ngram_embedding=0)
+    if base is None and "ngram_embedding" not in request.settings:
+        model = with_fitting_ngrams(model, steps * epoch, length, request.teacher is not None)
     given = request.requested(teacher=request.teacher)
     model = with_dropout(model, steps * epoch, length, given)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
