@@ -253,6 +253,11 @@ def test_what_is_refused_is_one_line_and_what_to_do(run: Any, line: str) -> None
     assert len(rest) <= 1
 
 
+def test_who_would_start_from_a_blend_is_told_how_to_learn_from_it(run: Any) -> None:
+    *_, hint = run("train text.txt --init-from a+b --out new").err.splitlines()
+    assert hint == "  Name one of them, such as a, or learn from all of them by --teacher a+b."
+
+
 def test_members_of_one_text_are_scored_on_what_they_held_out(
     model: Path, text: Path, charrnn: Terminal, tmp_path: Path
 ) -> None:

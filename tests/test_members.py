@@ -16,7 +16,7 @@ from charrnn.api import train
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import MEMBERS, MEMBERS_PAY, PRESETS, STUDENT_SHARE
 from charrnn.config.training import TrainConfig
-from charrnn.errors import InterruptedRun, UsageError
+from charrnn.errors import InterruptedRun, ModelFileError, UsageError
 from charrnn.storage.model_file import load_model
 from charrnn.training import members as members_of
 from charrnn.training.events import Finished, Part, RunEvent, Started, TextRead, Trained
@@ -131,6 +131,9 @@ def test_a_signal_between_two_runs_is_obeyed(text: Path, tmp_path: Path) -> None
     with pytest.raises(InterruptedRun, match=r"Stopped after member 1 of 2\.") as caught:
         follow(events_of(text, tmp_path / "run", should_stop=signal), seen)
     assert caught.value.exit_code == 128 + 15
+    with pytest.raises(ModelFileError, match="has not saved a model") as missing:
+        load_model(tmp_path / "run")
+    assert missing.value.hint.endswith(f"name {tmp_path / 'run' / 'members' / '1'}.")
 
 
 def test_members_that_are_kept_let_the_run_be_extended(

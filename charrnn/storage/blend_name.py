@@ -47,12 +47,18 @@ def member_names(name: str | Path) -> list[MemberName]:
     return [_member(part) for part in parts]
 
 
-def refuse_blend(name: str | Path, what: str) -> None:
-    """Raise `UsageError` if a blend is named where one model is needed; `what` needs it."""
+def refuse_blend(name: str | Path, what: str, instead: str = "") -> None:
+    """Raise `UsageError` if a blend is named where one model is needed.
+
+    Args:
+        name: The name that was given.
+        what: What needs one model.
+        instead: What else can be done with a blend, as a part of a sentence.
+    """
     parts = blend_parts(str(name))
     if len(parts) > 1:
         message = f"{what} takes one model, but {name} is a blend of {len(parts)}."
-        raise UsageError(message, f"Name one of them, such as {_member(parts[0]).path}.")
+        raise UsageError(message, f"Name one of them, such as {_member(parts[0]).path}{instead}.")
 
 
 def member_weights(members: Sequence[MemberName], given: Sequence[float]) -> tuple[float, ...]:

@@ -126,9 +126,12 @@ def _model_in(folder: Path) -> Path:
     for name in ("model.safetensors", "last.safetensors"):
         if os.path.lexists(folder / name):
             return folder / name
+    members = sorted(file.parent for file in folder.glob("members/*/model.safetensors"))
+    hint = f"Its members are trained first: name {display_path(members[0])}." if members else ""
     raise ModelFileError(
         f"{display_path(folder)} holds no model.safetensors: training has not saved a model there "
-        "yet."
+        "yet.",
+        hint,
     )
 
 

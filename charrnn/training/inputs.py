@@ -83,7 +83,10 @@ def read_inputs(
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
     for name in ("init_from", "init_source_from"):
         if path := getattr(request, name):
-            refuse_blend(path, f"`{name}`")
+            learn = (
+                f", or learn from all of them by `teacher` {path}" if name == "init_from" else ""
+            )
+            refuse_blend(path, f"`{name}`", learn)
     split, sources, notes = read_split(request, on_progress)
     folder = RunFolder(request.out or Path("checkpoints") / split.name)
     if locks:
