@@ -81,12 +81,11 @@ def read_inputs(
     """
     if group.size > 1 and "-" in (*request.texts, *request.valid):
         raise UsageError("Several ranks cannot read one standard input.", "Give them a file.")
-    for name in ("init_from", "init_source_from"):
-        if path := getattr(request, name):
-            learn = (
-                f", or learn from all of them by `teacher` {path}" if name == "init_from" else ""
-            )
-            refuse_blend(path, f"`{name}`", learn)
+    if request.init_from:
+        instead = f", or learn from all of them by `teacher` {request.init_from}"
+        refuse_blend(request.init_from, "`init_from`", instead)
+    if request.init_source_from:
+        refuse_blend(request.init_source_from, "`init_source_from`")
     split, sources, notes = read_split(request, on_progress)
     folder = RunFolder(request.out or Path("checkpoints") / split.name)
     if locks:
