@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.model.adaptive_softmax import at_least_float32
 
-PIECE, LARGE_PIECE = 1 << 17, 1 << 24  # numbers that are computed at a time; not on a CPU
+PIECE, LARGE_PIECE = 1 << 17, 1 << 24  # numbers computed at a time: on a CPU, and elsewhere
 
 
 def additive_scores(queries: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
