@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
 from charrnn.model.shapes import parameter_count
-from charrnn.training.width import CHARACTERS_PER_PARAMETER, WIDTHS, choose_width
+from charrnn.training.request import TrainRequest
+from charrnn.training.throughput import Throughput
+from charrnn.training.width import (
+    CHARACTERS_PER_PARAMETER,
+    WIDTHS,
+    choose_width,
+    with_fitting_width,
+)
 
 
 @given(
@@ -51,3 +58,22 @@ def test_a_minute_at_some_speeds(characters_per_second: float, expected: int) ->
         return 70 * characters_per_second * (256 / shape.hidden_size) ** 2
 
     assert choose_width(ModelConfig(vocab_size=65), visible).hidden_size == expected
+
+
+@pytest.mark.parametrize(
+    ("characters_per_second", "with_members", "alone"),
+    [(5e3, 256, 256), (15e3, 384, 384), (60e3, 384, 512), (1e6, 512, 512)],
+)
+def test_members_are_worth_more_than_a_width_that_leaves_them_no_time(
+    characters_per_second: float, with_members: int, alone: int
+) -> None:
+    """Speeds as above; the text has a million characters, the preset 1,560 seconds."""
+
+    def measure(shape: ModelConfig, **_: float) -> Throughput:
+        return Throughput(2048 / characters_per_second * (shape.hidden_size / 256) ** 2, 1.0)
+
+    for members, expected in ((None, with_members), (1, alone)):
+        request = TrainRequest(texts=("text",), preset="best", members=members)
+        model = ModelConfig(vocab_size=65)
+        fitting = with_fitting_width(request, model, 10**6, 2048 / 10**6, measure)
+        assert fitting.hidden_size == expected

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from charrnn.config.model import ModelConfig
-from charrnn.config.presets import LONG_TEXT, max_epochs
+from charrnn.config.presets import LONG_TEXT, MEMBERS_PAY, max_epochs
 from charrnn.model.shapes import parameter_count
 from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import Throughput
@@ -51,7 +52,8 @@ def with_fitting_width(
 ) -> ModelConfig:
     """Return the model's shape with a width that suits the characters that it will see.
 
-    A width that was given stays, and so does one that is due to a short text.
+    A width that was given stays, and so does one that is due to a short text. Members are worth
+    more than a width that leaves no time for them.
 
     Args:
         request: What was requested, with a time budget.
@@ -62,13 +64,23 @@ def with_fitting_width(
     """
     if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
         return model
-    budget = request.budget
+    most = max_epochs(length, model.cell)  # more do not help a wider model
 
-    def visible(shape: ModelConfig) -> float:
-        speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * budget))
-        epochs = budget / speed.step * epoch
-        if shape.hidden_size > model.hidden_size:  # more epochs than these do not help
-            epochs = min(epochs, max_epochs(length, model.cell))
-        return epochs * length
+    @cache
+    def epochs_per_second(width: int) -> float:
+        probe = min(PROBE_SECONDS, PROBE_SHARE * request.budget)
+        return epoch / measure(replace(model, hidden_size=width), probe=probe).step
 
-    return choose_width(model, visible)
+    def chosen(seconds: float) -> ModelConfig:
+        def visible(shape: ModelConfig) -> float:
+            epochs = seconds * epochs_per_second(shape.hidden_size)
+            return length * (min(epochs, most) if shape.hidden_size > model.hidden_size else epochs)
+
+        return choose_width(model, visible)
+
+    if request.may_have_members:
+        share = request.budget / MEMBERS_PAY
+        one_of_several = chosen(share)
+        if share * epochs_per_second(one_of_several.hidden_size) >= most:
+            return one_of_several
+    return chosen(request.budget)
