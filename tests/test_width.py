@@ -62,7 +62,7 @@ def test_a_minute_at_some_speeds(characters_per_second: float, expected: int) ->
 
 @pytest.mark.parametrize(
     ("characters_per_second", "with_members", "alone"),
-    [(5e3, 256, 256), (15e3, 384, 384), (60e3, 384, 512), (1e6, 512, 512)],
+    [(5e3, 256, 256), (15e3, 384, 384), (60e3, 384, 512), (75e3, 384, 512), (1e6, 512, 512)],
 )
 def test_members_are_worth_more_than_a_width_that_leaves_them_no_time(
     characters_per_second: float, with_members: int, alone: int

@@ -17,6 +17,7 @@ FIRST = WIDTHS.index(256)  # of those that are tried
 # tests/benchmarks/RESULTS.md.
 CHARACTERS_PER_PARAMETER = 3.0
 PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
+FOR_ONE = 0.85  # of the time in which one model leaves enough for members: the speed may go down
 
 
 def choose_width(model: ModelConfig, visible: Callable[[ModelConfig], float]) -> ModelConfig:
@@ -78,9 +79,9 @@ def with_fitting_width(
 
         return choose_width(model, visible)
 
-    if request.may_have_members:
-        share = request.budget / MEMBERS_PAY
-        one_of_several = chosen(share)
-        if share * epochs_per_second(one_of_several.hidden_size) >= most:
-            return one_of_several
+    for width in reversed(WIDTHS[FIRST:] if request.may_have_members else ()):
+        shape, share = replace(model, hidden_size=width), FOR_ONE * request.budget / MEMBERS_PAY
+        is_worth_it = most * length >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
+        if is_worth_it and share * epochs_per_second(width) >= most:
+            return shape
     return chosen(request.budget)
