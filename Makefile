@@ -33,7 +33,7 @@ demo: $(READY)  ## Train two minutes on prose about Python, sample, score the he
 	@echo '  $(BIN)/charrnn train --resume checkpoints/demo --time 5m  train it three minutes longer'
 	@echo '  source $(BIN)/activate                                    then charrnn alone will do'
 
-test: $(READY)  ## Run the tests, on all cores: three and a half minutes on two
+test: $(READY)  ## Run the tests, on all cores: not quite four minutes on two
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 torture: $(READY)  ## Run the tests in full: kill it, cut the power, fail each call, fuzz; 10 minutes or more

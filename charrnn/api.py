@@ -17,7 +17,7 @@ from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import TextError, UsageError, counted
 from charrnn.evaluation.score import Score, ScoringProtocol
 from charrnn.model.numpy_model import NumpyModel
-from charrnn.model.shapes import describe_shape
+from charrnn.model.shapes import describe_shapes
 from charrnn.runtime.machine import check_address_space
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
@@ -99,7 +99,7 @@ class Model:
 
     def __repr__(self) -> str:
         facts = about_part(self.about, "text")
-        shape = " + ".join(describe_shape(vars(one.config)) for one in self.saved.members)
+        shape = describe_shapes(one.config for one in self.saved.members)
         name = f", trained on {facts.get('name')!r}" if facts else ""
         kind = f"{self.tokenizer.kind} tokenizer of {counted(self.tokenizer.size, 'symbol')}"
         return f"<charrnn.Model {shape}, {kind}{name}>"
@@ -173,8 +173,8 @@ class Model:
             UsageError: A setting is out of range, or applies only to random sampling.
             TextError: The prompt has characters that the model does not know.
         """
-        for name in sorted(settings.keys() & DRAWING_FIELDS):
-            message = f"`beam` draws nothing, so `{name}` cannot be used with it."
+        if drawing := [name for name in settings if name in DRAWING_FIELDS]:
+            message = f"`beam` draws nothing, so `{drawing[0]}` cannot be used with it."
             raise UsageError(message, "Leave one out.")
         return search(self.generator, prompt, SamplingConfig.of(settings), beam=beam, num=num)
 

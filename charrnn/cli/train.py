@@ -18,7 +18,7 @@ from charrnn.config.ignored import ignored_settings
 from charrnn.config.training import LEARN, REPORT
 from charrnn.errors import InterruptedRun, UsageError, counted
 from charrnn.export.tensorboard import with_event_file
-from charrnn.model.shapes import describe_shape, describe_size, parameter_count, table_size
+from charrnn.model.shapes import describe_shapes, describe_size, parameter_count, table_size
 from charrnn.runtime.distributed import ALONE
 from charrnn.runtime.rendezvous import group_from
 from charrnn.runtime.signals import exit_at_once, stop_requests
@@ -271,9 +271,9 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         write_json(facts | {"config": plan.model.to_dict(), "train": plan.train.to_dict()})
         return
     model, train = plan.model, plan.train
-    shape = f"{describe_shape(vars(model))}, dropout {model.dropout:g}"
+    shape = f"{describe_shapes([model])}, dropout {model.dropout:g}"
     batches = f"{train.batch_size} x {train.seq_len}, {train.optimizer}, learning rate {train.lr:g}"
-    teachers = " + ".join(describe_shape(vars(one)) for one in event.teachers)
+    teachers = describe_shapes(event.teachers)
     rows = [
         ("model", ", ".join([shape, *model_features(vars(model))])),
         ("training", batches),

@@ -58,7 +58,7 @@ STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
 # In more epochs than these, the tables learn the text by heart, unless a teacher says how probable
 # other symbols are; but they help a network that is too small to model the text without them.
-NGRAM_ORDER, MOST_NGRAM_EPOCHS, SMALL = 5, 8, 0.4  # the latter in parameters per character
+NGRAM_ORDER, MOST_NGRAM_EPOCHS, SMALL = 5, 8, 0.4  # the last in parameters per character
 SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 

@@ -5,7 +5,7 @@ and the NumPy model reads weights of these names. `tests/test_model.py` compares
 the torch model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -82,6 +82,11 @@ def parameter_count(config: ModelConfig) -> int:
 def describe_shape(config: Mapping[str, Any]) -> str:
     """Return in words the cell and the size of a model, whose configuration is a table."""
     return f"{config['cell']} {config['num_layers']} x {config['hidden_size']}"
+
+
+def describe_shapes(configs: Iterable[ModelConfig]) -> str:
+    """Return in words the cells and the sizes of several models."""
+    return " + ".join(describe_shape(vars(one)) for one in configs)
 
 
 def describe_size(config: ModelConfig) -> str:

@@ -149,8 +149,7 @@ def _check_tokenizers(names: tuple[str, str], tokenizers: tuple[Tokenizer, Token
 
 def _records(saved: SavedModel) -> str | None:
     """Return what separates the records of a model's text, as its file says it."""
-    records: str | None = about_part(saved.about, "train").get("records")
-    return records
+    return about_part(saved.about, "train").get("records")
 
 
 @overload

@@ -78,7 +78,6 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
         self.model = path / "model.safetensors"
         self.last = path / "last.safetensors"
         self.previous = path / "previous.safetensors"

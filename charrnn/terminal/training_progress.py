@@ -12,7 +12,7 @@ from rich.status import Status
 from rich.table import Column
 
 from charrnn.errors import counted
-from charrnn.model.shapes import describe_shape, describe_size
+from charrnn.model.shapes import describe_shapes, describe_size
 from charrnn.terminal.console import hanging, stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
@@ -162,11 +162,11 @@ class TrainingProgress:
         plan, model, train = event.plan, event.plan.model, event.plan.train
         features = [f"dropout {model.dropout:g}"] if model.dropout else []
         features += model_features(vars(model))
-        sizes = describe_shape(vars(model)), describe_size(model)
+        sizes = describe_shapes([model]), describe_size(model)
         self.say(f"Model   {', '.join([*sizes, *features])}", INDENT)
-        if teachers := [describe_shape(vars(one)) for one in event.teachers]:
+        if teachers := describe_shapes(event.teachers):
             weight = f"weight {train.teacher_weight:g} in the loss"
-            self.say(f"Teacher {' + '.join(teachers)}, {weight}", INDENT)
+            self.say(f"Teacher {teachers}, {weight}", INDENT)
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)
         start = train.seq_len_start
         seq_len = f"{start} to {train.seq_len}" if start else train.seq_len

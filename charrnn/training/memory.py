@@ -95,8 +95,7 @@ def _floats_of_source(model: ModelConfig, steps: int, length: int = 0) -> int:
         found = pixels + sum(3 * prod(one) * c for one, c in zip(sizes, CHANNELS, strict=False))
     if source.source_attention == "none":
         return found
-    weights = 4 * steps * length
-    return found + length * (2 * state_size(model) + 4 * hidden) + weights
+    return found + length * (2 * state_size(model) + 4 * hidden + 4 * steps)
 
 
 def max_tokens(text: Encoded) -> int:

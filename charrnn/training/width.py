@@ -31,7 +31,7 @@ def choose_width(model: ModelConfig, visible: Callable[[ModelConfig], float]) ->
 
     def is_worth_it(number: int) -> bool:
         shape = replace(model, hidden_size=WIDTHS[number])
-        return visible(shape) >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
+        return _is_worth_it(shape, visible(shape))
 
     number = FIRST
     if is_worth_it(number):
@@ -68,20 +68,23 @@ def with_fitting_width(
     most = max_epochs(length, model.cell)  # more do not help a wider model
 
     @cache
-    def epochs_per_second(width: int) -> float:
-        probe = min(PROBE_SECONDS, PROBE_SHARE * request.budget)
-        return epoch / measure(replace(model, hidden_size=width), probe=probe).step
+    def epochs_within_budget(shape: ModelConfig) -> float:
+        speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * request.budget))
+        return request.budget / speed.step * epoch
 
-    def chosen(seconds: float) -> ModelConfig:
-        def visible(shape: ModelConfig) -> float:
-            epochs = seconds * epochs_per_second(shape.hidden_size)
-            return length * (min(epochs, most) if shape.hidden_size > model.hidden_size else epochs)
-
-        return choose_width(model, visible)
+    def visible(shape: ModelConfig) -> float:
+        epochs = epochs_within_budget(shape)
+        return length * (min(epochs, most) if shape.hidden_size > model.hidden_size else epochs)
 
     for width in reversed(WIDTHS[FIRST:] if request.may_have_members else ()):
-        shape, share = replace(model, hidden_size=width), FOR_ONE * request.budget / MEMBERS_PAY
-        is_worth_it = most * length >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
-        if is_worth_it and share * epochs_per_second(width) >= most:
+        shape = replace(model, hidden_size=width)
+        if not _is_worth_it(shape, most * length):
+            continue  # without measuring it
+        if FOR_ONE / MEMBERS_PAY * epochs_within_budget(shape) >= most:
             return shape
-    return chosen(request.budget)
+    return choose_width(model, visible)
+
+
+def _is_worth_it(shape: ModelConfig, characters: float) -> bool:
+    """Return whether a model that sees so many characters should be of this width."""
+    return characters >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
