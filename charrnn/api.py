@@ -4,7 +4,6 @@ Only training and scoring import torch.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,12 @@ from charrnn.data.sources import reader_of
 from charrnn.data.text import OnProgress, no_progress
 from charrnn.errors import TextError, UsageError, counted
 from charrnn.evaluation.score import Score, ScoringProtocol
-from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import describe_shapes
 from charrnn.runtime.machine import check_address_space
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator, Sample
 from charrnn.sampling.records import generate_records
+from charrnn.sampling.sources import with_source
 from charrnn.storage.blend import Saved, numpy_model, open_model
 from charrnn.storage.model_file import about_part
 from charrnn.training.events import RunEvent
@@ -115,8 +114,7 @@ class Model:
         Errors: see `charrnn.data.sources`.
         """
         values, model = reader_of(self.saved).read(source, unknown), Model(self.saved)
-        if isinstance(network := self.generator.model, NumpyModel):
-            model.generator = replace(self.generator, model=network.given(values))
+        model.generator = with_source(self.generator, values)
         return model
 
     def generate(self, prompt: str = "", *, seed: int = 0, **settings: Any) -> str:

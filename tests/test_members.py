@@ -176,7 +176,6 @@ def test_other_options_are_refused_and_start_again_with_fresh(text: Path, tmp_pa
     [
         (["--members", "0"], "--members must be at least 1"),
         (["--members", "2", "--teacher", "x"], "--members are a --teacher already"),
-        (["--members", "2", "--source", "label"], "--members cannot be used with --source"),
         (["--members", "2", "--init-from", "x"], "--members cannot be used with --init-from"),
         (["-", "--members", "2"], "--members need a text that can be read several times"),
     ],
@@ -222,7 +221,7 @@ def test_the_preset_uses_members_where_a_single_model_takes_little_of_its_time()
     assert chosen(short, preset="best", init_from=Path("x")) == 0
     assert chosen(short, preset="best", teacher="x") == 0
     assert chosen(short, preset="best", settings={"steps": 5}) == 0
-    assert chosen(short, preset="best", settings={"source": "label"}) == 0
+    assert chosen(short, preset="best", settings={"source": "label"}) == MEMBERS
     assert chosen(short, preset="standard") == 0
     assert chosen(None) == 0
 

@@ -15,6 +15,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.source import ATTENTIONS, SourceConfig
 from charrnn.data.sources import item_shape
+from charrnn.model.given_source import GivenSource
 from charrnn.model.network import CharRNN, build
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count, weight_shapes
@@ -132,8 +133,7 @@ def test_numpy_computes_the_same(config: ModelConfig) -> None:
             own = np.eye(SYMBOLS, dtype=np.float32)[own[0]]
         elif source.source == "text" or source.feature_size:
             own = own[: lengths[row]]
-        given = sampler.given(own)
-        found, _ = sampler.run(ids[row : row + 1].numpy(), given.initial_state(1))
+        found, _ = sampler.run(ids[row : row + 1].numpy(), sampler.begin(own))
         np.testing.assert_allclose(found[0], expected[row].numpy(), rtol=2e-4, atol=2e-5)
 
 
@@ -238,7 +238,7 @@ def test_beam_search_finds_the_best_text_there_is() -> None:
     assert tokenizer.size == VOCAB
     weights = {name: value.float().numpy() for name, value in model.state_dict().items()}
     source = np.array([3, 1, 2])
-    generator = Generator(NumpyModel(config, weights).given(source), tokenizer, "\n")
+    generator = Generator(GivenSource.of(NumpyModel(config, weights), source), tokenizer, "\n")
     found = search(generator, "", SamplingConfig(length=3), beam=200, num=20)
     state = model.begin(torch.from_numpy(source)[None], torch.tensor([3]))
 

@@ -293,7 +293,6 @@ def test_the_tokenizer_is_the_teachers(models: Path, tmp_path: Path, charrnn: Te
         (["--teacher", "a+words"], 2, "tokenizers of one kind"),
         (["--teacher", "a+nowhere"], 4, "nowhere"),
         (["--teacher", "text.txt"], 4, "text.txt"),
-        (["--teacher", "a", "--source", "label"], 2, "--teacher cannot be used with --source"),
         (["--teacher", "a", "--init-from", "words"], 2, "different vocabularies"),
         (["--teacher", "a", "--teacher-weight", "1.5"], 2, "--teacher-weight must be at least 0"),
         (["--teacher-weight", "0.7"], 2, "--teacher-weight needs --teacher"),

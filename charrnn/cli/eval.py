@@ -12,7 +12,6 @@ from charrnn.errors import counted
 from charrnn.evaluation.report import Evaluation, ScoreReport
 from charrnn.evaluation.score import Score
 from charrnn.runtime.signals import exit_at_once
-from charrnn.storage.model_file import SavedModel
 from charrnn.terminal.console import is_live, json_line, stderr_console, write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import SURPRISAL, UNIT, Heatmap, Scale
@@ -34,7 +33,7 @@ def evaluate(options: EvalOptions) -> None:
     with exit_at_once(), ReadingProgress(stderr_console()) as progress:
         evaluation = Evaluation(options.request, progress)
         show_notes(evaluation.saved.notes)
-        if isinstance(evaluation.saved, SavedModel) and evaluation.saved.source is not None:
+        if evaluation.saved.source is not None:
             evaluate_pairs(evaluation.saved, options, progress)
             return
         options.request.refuse_pairs()

@@ -11,7 +11,7 @@ from charrnn.cli.options import show_notes
 from charrnn.data.text import OnProgress
 from charrnn.evaluation.pairs import PairEvaluation
 from charrnn.evaluation.score import LN2, Score
-from charrnn.storage.model_file import SavedModel
+from charrnn.storage.blend import Saved
 from charrnn.terminal.console import json_line, write_json, write_text
 from charrnn.terminal.escape import visible_line
 from charrnn.terminal.heatmap import Heatmap
@@ -26,7 +26,7 @@ TOKEN_COLUMNS = "columns: source, token, bits, rank, entropy in bits"
 Tokens = Iterator[tuple[str, "list[Surprisal]"]]  # the tokens of each target, with its source
 
 
-def evaluate_pairs(saved: SavedModel, options: EvalOptions, progress: OnProgress) -> None:
+def evaluate_pairs(saved: Saved, options: EvalOptions, progress: OnProgress) -> None:
     """Score the targets of pairs, and measure what the model makes of the sources."""
     evaluation = PairEvaluation(options.request, saved, progress)
     show_notes(evaluation.sides[2])

@@ -9,25 +9,29 @@ from charrnn.data.formats import saved_valid_fraction
 from charrnn.data.pairs import PairSplit, split_pairs
 from charrnn.data.text import OnProgress, read_text
 from charrnn.errors import TextError, counted
+from charrnn.evaluation.scored_text import first_member
 from charrnn.storage.atomic import display_path
-from charrnn.storage.model_file import SavedModel, about_part
+from charrnn.storage.blend import Saved
+from charrnn.storage.model_file import about_part
 from charrnn.storage.run_folder import RunFolder
 
 
 def held_out_pairs(
-    path: Path, saved: SavedModel, config: SourceConfig, on_progress: OnProgress
+    path: Path, saved: Saved, config: SourceConfig, on_progress: OnProgress
 ) -> PairSplit:
     """Return the pairs of a run, split as in training, with a note about that.
 
     Args:
         path: The run folder, or its model file.
-        saved: The run's model.
+        saved: The run's model, or a blend of those of several runs with the same pairs.
         config: What its sources are.
         on_progress: Called while the file is read.
 
     Raises:
-        TextError: It is not known which file that is, or it has changed.
+        TextError: It is not known which file that is, or it has changed, or the members of a blend
+            held out different pairs.
     """
+    path, saved = first_member(path, saved)
     places, hint = _places(path), f"Name a file: charrnn eval {display_path(path)} PAIRS"
     if not places:
         where = display_path(path)

@@ -32,11 +32,10 @@ from charrnn.evaluation.overlap import TrainingOverlap, training_overlap
 from charrnn.evaluation.request import EvalRequest
 from charrnn.evaluation.score import ScoreBreakdown, ScoringProtocol
 from charrnn.evaluation.scored_text import text_facts
-from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import Generator
-from charrnn.storage.blend import numpy_model
-from charrnn.storage.model_file import SavedModel
+from charrnn.sampling.sources import with_source
+from charrnn.storage.blend import Saved, numpy_model
 from charrnn.tokenizers import LabelTokenizer
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class PairEvaluation:
     """
 
     def __init__(
-        self, request: EvalRequest, saved: SavedModel, on_progress: OnProgress = no_progress
+        self, request: EvalRequest, saved: Saved, on_progress: OnProgress = no_progress
     ) -> None:
         for name in UNUSABLE:
             if getattr(request, name):
@@ -258,13 +257,12 @@ class PairEvaluation:
         return replace(report, texts=texts, measures=measures, baselines=baselines, notes=notes)
 
     @cached_property
-    def _network(self) -> NumpyModel:
-        return numpy_model(self.saved)
+    def _generator(self) -> Generator:
+        return Generator(numpy_model(self.saved), self.saved.tokenizer, END)
 
     def _given(self, source: str) -> Generator:
         """Return the model for one source, whose unknown characters are the unknown symbol."""
-        model = self._network.given(self.reader.read(source, "replace"))
-        return Generator(model, self.saved.tokenizer, END)
+        return with_source(self._generator, self.reader.read(source, "replace"))
 
     def written(self, references: dict[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
         """Yield what the model writes for each source, with the references for it."""

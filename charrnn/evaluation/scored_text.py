@@ -140,12 +140,7 @@ def held_out_text(path: Path, saved: Saved) -> HeldOutText:
         TextError: The run's encoded text is not there, or is not that of the model, or of all
             members.
     """
-    if not isinstance(saved, SavedModel):
-        hashes = {_valid_sha256(one) for one in saved.members}
-        if len(hashes) > 1 or any(saved.maps):
-            message = f"The members of {path} held out different texts."
-            raise TextError(message, f"Name the text: charrnn eval {path} TEXT")
-        return held_out_text(Path(saved.names[0]), saved.members[0])
+    path, saved = first_member(path, saved)
     folder = RunFolder.of_model(path)
     parts = encoded_parts(folder.ids, saved.tokenizer)
     if parts is None or parts[1].sha256 != _valid_sha256(saved):
@@ -157,6 +152,20 @@ def held_out_text(path: Path, saved: Saved) -> HeldOutText:
     size = counted(valid.characters, "character")
     note = f"Scoring the part of the text that the run held out: {size}."
     return HeldOutText(saved, train, valid, (note,))
+
+
+def first_member(path: Path, saved: Saved) -> tuple[Path, SavedModel]:
+    """Return the first member of a blend, with its path; a model that is no blend is its own.
+
+    Raises:
+        TextError: The members were validated on different texts.
+    """
+    if isinstance(saved, SavedModel):
+        return path, saved
+    if len({_valid_sha256(one) for one in saved.members}) > 1 or any(saved.maps):
+        message = f"The members of {path} held out different texts."
+        raise TextError(message, f"Name the text: charrnn eval {path} TEXT")
+    return Path(saved.names[0]), saved.members[0]
 
 
 def _valid_sha256(saved: SavedModel) -> Any:

@@ -29,7 +29,6 @@ from charrnn.data.sources import Sources
 from charrnn.evaluation.score import Nats, Positions, Score, ScoringProtocol, break_down
 from charrnn.model.blended_network import Network
 from charrnn.model.cells.layer import State
-from charrnn.model.network import CharRNN
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
@@ -177,7 +176,6 @@ def predictions(
 def _begin(model: Network, sources: Sources, group: Segments, autocast: Autocast | None) -> State:
     """Return the state before records that have sources."""
     assert group.records is not None
-    assert isinstance(model, CharRNN)
     arrays = (torch.from_numpy(one).to(model.device) for one in sources.take(group.records))
     with (autocast or nullcontext)():
         return model.begin(*arrays)

@@ -14,10 +14,10 @@ from math import log
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.model.numpy_layers import Array, State, log_softmax
 from charrnn.model.numpy_model import NumpyModel
-from charrnn.model.shapes import state_shapes
 from charrnn.tokenizers.base import Ids
 from charrnn.tokenizers.union import SymbolMap
 
@@ -64,7 +64,7 @@ class Blend:
         start: The start symbol's id: the size of the union of the vocabularies.
 
     Args:
-        members: The models, without sources.
+        members: The models; they have sources of one kind, or none.
         maps: How the symbols of each stand for the union's; None where they are the union's.
         mixing: How their predictions are mixed.
         size: Size of the union of the vocabularies.
@@ -78,11 +78,29 @@ class Blend:
         size: int,
     ) -> None:
         self.members, self.maps, self.mixing, self.start = members, maps, mixing, size
-        self._sizes = [len(state_shapes(one.config)) for one in members]
+        self._sizes = [one.state_size for one in members]
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: the members' states, one after the other."""
         return tuple(array for one in self.members for array in one.initial_state(batch))
+
+    def begin(self, values: NDArray[Any]) -> State:
+        """Return the state before the first symbol, for a source; see `NumpyModel.begin`."""
+        return tuple(array for one in self.members for array in one.begin(values))
+
+    def alignment(self, ids: Ids, state: State) -> Array:
+        """Return the weighted mean of the members' attention; see `NumpyModel.alignment`.
+
+        Members without attention are left out.
+        """
+        parts = split_state(state, self._sizes)
+        every = zip(self.members, self.maps, parts, self.mixing.weights, strict=True)
+        found = [
+            (one.alignment(ids if own is None else own.inputs[ids], part) * weight, weight)
+            for one, own, part, weight in every
+            if one.source is not None and one.source.memory_size
+        ]
+        return np.asarray(sum(rows for rows, _ in found) / sum(weight for _, weight in found))
 
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Read one symbol of each stream and predict the next; see `NumpyModel.step`.

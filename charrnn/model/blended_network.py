@@ -1,6 +1,7 @@
 """Several networks as one; `charrnn.model.blend` in torch."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,6 @@ from torch import Tensor, nn
 from charrnn.model.blend import Mixing, split_state
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN
-from charrnn.model.shapes import state_shapes
 from charrnn.tokenizers.union import SymbolMap
 
 
@@ -16,7 +16,7 @@ class Member(nn.Module):
     """A network of a blend, in the blend's symbols.
 
     Args:
-        network: The network, without a source.
+        network: The network.
         symbols: How its symbols stand for the blend's; None if they are the blend's.
     """
 
@@ -27,12 +27,11 @@ class Member(nn.Module):
     def __init__(self, network: CharRNN, symbols: SymbolMap | None) -> None:
         super().__init__()
         self.network, self.is_mapped = network, symbols is not None
-        self.state_size = len(state_shapes(network.config))
         if symbols is not None:
             for name, values in vars(symbols).items():
                 self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
-    def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Return log probabilities (batch, time, size of the blend), and the state."""
         logits, state = self.network(self.inputs[ids] if self.is_mapped else ids, state)
         predicted = torch.log_softmax(logits.float(), dim=-1)
@@ -46,16 +45,13 @@ class BlendedNetwork(nn.Module):
 
     Attributes:
         start: The start symbol's id: the size of the union of the vocabularies.
-        source: None, as a blend has no source.
 
     Args:
-        networks: The members, without sources.
+        networks: The members; they have sources of one kind, or none.
         maps: How the symbols of each stand for the union's; None where they are the union's.
         mixing: How their predictions are mixed.
         size: Size of the union of the vocabularies.
     """
-
-    source: None = None
 
     def __init__(
         self,
@@ -68,7 +64,7 @@ class BlendedNetwork(nn.Module):
         self.mixing, self.start = mixing, size
         members = [Member(*both) for both in zip(networks, maps, strict=True)]
         self.members = nn.ModuleList(members)
-        self._sizes = [one.state_size for one in members]
+        self._sizes = [one.network.state_size for one in members]
 
     @property
     def device(self) -> torch.device:
@@ -86,9 +82,9 @@ class BlendedNetwork(nn.Module):
         Returns:
             Log probabilities (batch, time, size) in float32, and the state after the last step.
         """
-        before = self.initial_state(len(ids)) if state is None else state
+        parts = repeat(None) if state is None else split_state(state, self._sizes)
         predictions, carried = list[Tensor](), ()  # type: list[Tensor], State
-        for member, part in zip(self._members, split_state(before, self._sizes), strict=True):
+        for member, part in zip(self._members, parts, strict=False):
             predicted, after = member(ids, part)
             predictions.append(predicted)
             carried += after
@@ -97,6 +93,12 @@ class BlendedNetwork(nn.Module):
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: the members' states, one after the other."""
         return tuple(one for member in self._members for one in member.network.initial_state(batch))
+
+    def begin(self, values: Tensor, lengths: Tensor) -> State:
+        """Return the state before the first symbol of records; see `CharRNN.begin`."""
+        return tuple(
+            one for member in self._members for one in member.network.begin(values, lengths)
+        )
 
     @property
     def _members(self) -> list[Member]:

@@ -97,6 +97,12 @@ class CharRNN(nn.Module):
         """How many states its attention looks back at; 0 without attention."""
         return self.config.attention
 
+    @property
+    def state_size(self) -> int:
+        """Number of tensors of a state, the memory of a source included."""
+        memory = 0 if self.source is None else self.source.memory_size
+        return len(state_shapes(self.config)) + memory
+
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Predict the symbol after each one given.
 

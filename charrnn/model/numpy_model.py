@@ -14,7 +14,6 @@ products differently for another number of rows, so a stream computed alone and 
 differ in the last bits.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ class NumpyModel:
     Attributes:
         config: The shape of the network.
         start: The start symbol's id, `vocab_size`.
-        source: What reads a record's source, if records have sources; see `given`.
+        source: What reads a record's source, if records have sources; see `begin`.
     """
 
     @IGNORE_OVERFLOW
@@ -77,11 +76,16 @@ class NumpyModel:
         small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT and self._ngrams is None
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
+    @property
+    def state_size(self) -> int:
+        """Number of arrays of a state, the memory of a source included."""
+        return self._fixed + (0 if self.source is None else self.source.memory_size)
+
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros.
 
         Raises:
-            UsageError: What follows depends on a source; see `given`.
+            UsageError: What follows depends on a source; see `begin`.
         """
         if self.source is not None:
             hint = "Give one with `source`."
@@ -111,7 +115,7 @@ class NumpyModel:
 
         Args:
             ids: Input symbols of one stream, (time,).
-            state: What `GivenSource.initial_state` returned for one stream.
+            state: What `begin` returned.
 
         Returns:
             The weights, (time, length); of no length if there is no attention.
@@ -122,12 +126,16 @@ class NumpyModel:
             rows.append(weights)
         return np.concatenate(rows)
 
-    def given(self, values: npt.NDArray[Any]) -> "GivenSource":
-        """Return this model for one source; see `NumpySource.read`."""
+    def begin(self, values: npt.NDArray[Any]) -> State:
+        """Return the state before the first symbol of one stream, for a source.
+
+        Args:
+            values: The source; see `NumpySource.read`.
+        """
         assert self.source is not None
         first, memory = self.source.read(values)
         zeros = self._zeros(1)
-        return GivenSource(self, (*first, *zeros[len(first) :], *memory))
+        return (*first, *zeros[len(first) :], *memory)
 
     def _hidden(self, ids: Ids, state: State) -> tuple[Array, State, Array]:
         """Return the output layer's input, the new state, and the weights of the source."""
@@ -194,29 +202,3 @@ class NumpyModel:
             inside += bias
             parts.append(log_softmax(inside) + logits[:, first + number, None])
         return np.concatenate(parts, axis=1)
-
-
-@dataclass(frozen=True)
-class GivenSource:
-    """A model whose records have a given source: what sampling needs of a model.
-
-    Attributes:
-        model: The model.
-        first: The state before the first symbol of one stream.
-    """
-
-    model: NumpyModel
-    first: State
-
-    @property
-    def start(self) -> int:
-        """The start symbol's id."""
-        return self.model.start
-
-    def initial_state(self, batch: int) -> State:
-        """Return the state before the first symbol of each of `batch` streams."""
-        return tuple(np.repeat(part, batch, axis=0) for part in self.first)
-
-    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Read one symbol of each stream and predict the next; see `NumpyModel.step`."""
-        return self.model.step(ids, state)

@@ -1,11 +1,14 @@
 """What can be asked of a model for a given source, besides texts."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.model.numpy_model import GivenSource
+from charrnn.model.blend import Blend
+from charrnn.model.given_source import GivenSource
+from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling.decoding import text_start
 from charrnn.sampling.generate import Generator
 from charrnn.sampling.logits import check_finite, log_softmax
@@ -25,6 +28,19 @@ class Alignment(NamedTuple):
     source: list[str]
     target: list[str]
     weights: npt.NDArray[np.float32]
+
+
+def with_source(generator: Generator, values: npt.NDArray[Any]) -> Generator:
+    """Return a model that writes from sources, for one of them.
+
+    Args:
+        generator: The model, whether it was given another source before or not.
+        values: The source; see `charrnn.model.source.numpy_source`.
+    """
+    model = generator.model
+    whole = model.model if isinstance(model, GivenSource) else model
+    assert isinstance(whole, (NumpyModel, Blend))
+    return replace(generator, model=GivenSource.of(whole, values))
 
 
 def label_probabilities(generator: Generator) -> dict[str, float]:
@@ -54,7 +70,7 @@ def alignment(
     assert isinstance(model, GivenSource)
     ids = generator.tokenizer.encode(target)
     inputs = np.concatenate([[model.start], ids[:-1]]).astype(np.int64)
-    weights = model.model.alignment(inputs, model.initial_state(1))
+    weights = model.alignment(inputs)
     columns = [str(number) for number in range(1, weights.shape[1] + 1)]
     if source_ids is not None and source_tokenizer is not None:
         columns = symbols_of(source_tokenizer, source_ids)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 from charrnn.config.blend import RULES, BlendConfig
+from charrnn.config.source import SourceConfig
 from charrnn.errors import UsageError
 from charrnn.model.blend import Blend, Mixing
 from charrnn.model.numpy_model import NumpyModel
@@ -26,7 +27,8 @@ class SavedBlend:
 
     Attributes:
         names: The members' paths, as they were given.
-        members: The models, of one kind of tokenizer and one format of text, without sources.
+        members: The models, of one kind of tokenizer and one format of text, with sources of one
+            kind or none.
         mixing: How their predictions are mixed.
         tokenizer: The tokenizer of the blend, whose symbols are those of all members.
         notes: Messages for the user.
@@ -37,8 +39,18 @@ class SavedBlend:
     mixing: Mixing
     tokenizer: Tokenizer
     notes: tuple[str, ...] = ()
-    source: ClassVar[None] = None
-    source_tokenizer: ClassVar[None] = None
+
+    @property
+    def source(self) -> SourceConfig | None:
+        """What the sources are, from a member that has attention if there is one."""
+        found = [one.source for one in self.members if one.source is not None]
+        attentive = (one for one in found if one.source_attention != "none")
+        return next(attentive, found[0] if found else None)
+
+    @property
+    def source_tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the sources, which is the same for all members."""
+        return self.members[0].source_tokenizer
 
     @property
     def about(self) -> dict[str, Any]:
@@ -97,7 +109,7 @@ def _open_blend(named: Sequence[MemberName], weights: tuple[float, ...], rule: s
     paths = tuple(one.path for one in named)
     members = tuple(load_model(Path(path)) for path in paths)
     for name, one in zip(paths, members, strict=True):
-        _check_source(name, one)
+        _check_sources((paths[0], name), (members[0], one))
         _check_format((paths[0], name), (members[0], one))
         _check_tokenizers((paths[0], name), (members[0].tokenizer, one.tokenizer))
     both = zip(paths, members, strict=True)
@@ -120,10 +132,27 @@ def _sum_notes(weights: Sequence[float]) -> tuple[str, ...]:
     return (f"The weights add up to {total:.6g}, so they are divided by that: {shown}.",)
 
 
-def _check_source(name: str, member: SavedModel) -> None:
-    if member.source is not None:
-        message = f"{name} depends on a source, and such models cannot be blended."
-        raise UsageError(message, "Blend models of plain text or of records.")
+def _check_sources(names: tuple[str, str], members: tuple[SavedModel, SavedModel]) -> None:
+    """Raise `UsageError` if two models do not read the same sources in the same symbols."""
+    kinds = [_source_kind(one) for one in members]
+    if kinds[0] != kinds[1]:
+        message = f"{names[0]} writes {kinds[0]}, {names[1]} {kinds[1]}."
+        raise UsageError(message, "The members of a blend need sources of one kind.")
+    if members[0].source_tokenizer != members[1].source_tokenizer:
+        message = f"The symbols of the sources of {names[0]} and {names[1]} differ."
+        raise UsageError(message, "The members of a blend read their sources in the same symbols.")
+
+
+def _source_kind(saved: SavedModel) -> str:
+    """Return what a model depends on, as a part of a sentence."""
+    source = saved.source
+    if source is None:
+        return "without a source"
+    if source.source != "image":
+        return f"from a {source.source}"
+    size = source.feature_size
+    what = f"a picture of size {source.image_size}" if size is None else f"{size} features"
+    return f"from {what}"
 
 
 def _check_format(names: tuple[str, str], members: tuple[SavedModel, SavedModel]) -> None:

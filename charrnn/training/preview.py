@@ -6,12 +6,13 @@ from itertools import islice
 from charrnn.config.sampling import SamplingConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit
+from charrnn.data.pairs import END
 from charrnn.data.sources import Sources
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.sampling.beam_search import search
 from charrnn.sampling.generate import GenerationRequest, Generator
 from charrnn.sampling.records import generate_records
-from charrnn.sampling.sources import label_probabilities
+from charrnn.sampling.sources import label_probabilities, with_source
 from charrnn.tokenizers import LabelTokenizer
 
 LENGTH = 200  # characters
@@ -53,11 +54,11 @@ def is_sample_due(step: int, config: TrainConfig) -> bool:
 def _pairs(model: NumpyModel, data: EncodedSplit, sources: Sources) -> str:
     """Return what a model writes for the first held-out sources, without random choices."""
     assert data.reader is not None
-    lines = []
+    generator, lines = Generator(model, data.tokenizer, END), list[str]()
     for number, values in enumerate(islice(sources.each(), PAIRS), 1):
         tokenizer = data.source_tokenizer
         name = f"picture {number}" if tokenizer is None else tokenizer.decode(values).strip()
-        given = Generator(model.given(data.reader.prepare(values)), data.tokenizer, "\n")
+        given = with_source(generator, data.reader.prepare(values))
         lines.append(f"{name} \u2192 {_most_probable(given)}")
     return "\n".join(lines)
 

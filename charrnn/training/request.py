@@ -146,9 +146,6 @@ class TrainRequest(Checked):
     def _check_teacher(self) -> None:
         """Raise `UsageError` for a teacher or members where there can be none."""
         several = self.members is not None and self.members > 1
-        for name, given in (("teacher", self.teacher is not None), ("members", several)):
-            if given and self.settings.get("source") is not None:
-                raise UsageError(f"`{name}` cannot be used with `source`.", "Leave one out.")
         if several and self.init_from is not None:
             message = "`members` cannot be used with `init_from`: they would be much alike."
             raise UsageError(message, "Leave one out.")
@@ -162,7 +159,7 @@ class TrainRequest(Checked):
         if self.members is not None:
             return self.members > 1 and self.teacher is None
         own = self.preset == WITH_MEMBERS and self.seconds is None and self.is_timed
-        others = self.teacher, self.init_from, self.settings.get("source")
+        others = self.teacher, self.init_from
         return own and not any(others) and "-" not in (*self.texts, *self.valid)
 
     def refuse_ignored(self) -> None:

@@ -17,6 +17,7 @@ from charrnn.data.pictures import FEATURES, read_features
 from charrnn.data.sources import SourceReader
 from charrnn.data.split import TextSplit
 from charrnn.errors import UsageError
+from charrnn.storage.blend import Saved
 from charrnn.storage.container import Arrays
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import (
@@ -26,37 +27,54 @@ from charrnn.tokenizers import (
     tokenizer_from_dict,
     train_tokenizer,
 )
+from charrnn.training.inputs import RunInputs
 
+# The settings that decide what the numbers of a source are.
+READING = (
+    "source",
+    "target",
+    "source_tokenizer",
+    "source_vocab_size",
+    "image_size",
+    "feature_size",
+)
 EXAMPLES = 20  # sources among which the shortest is shown
 LEARNING = "Learning the vocabulary of the sources"
 
 
-def new_reader(
-    settings: Mapping[str, Any],
-    sources: TextSplit,
-    start: SavedModel | None = None,
-    source_start: SavedModel | None = None,
-) -> SourceReader:
-    """Return what reads the sources that some settings describe, after learning a vocabulary.
+def new_reader(settings: Mapping[str, Any], inputs: RunInputs) -> SourceReader:
+    """Return what reads the sources of a new run.
+
+    Sources are read as the model to start from and the teacher read them, if these have any.
 
     Args:
         settings: The settings that were given.
-        sources: The sources.
-        start: The model to start from; if it has sources, these are read as it reads them.
-        source_start: The language model that what reads a text source starts from.
+        inputs: The inputs of the run, which has sources.
 
     Raises:
-        UsageError: The settings do not suit the sources, or the models to start from.
+        UsageError: The settings do not suit the sources, or the other models.
         TextError: The sources cannot be used.
     """
-    config = source_config(settings)
+    config, start, teacher = source_config(settings), inputs.start, inputs.teacher
     assert config is not None
+    assert inputs.sources is not None
     if start is not None and start.config.source is not None:
-        return _reader_of_start(start, settings)
+        reader = _reader_of_start(start, settings)
+    elif inputs.source_start is not None:
+        reader = SourceReader(*of_language_model(config, settings, inputs.source_start))
+    elif teacher is not None:
+        return _reader_of_teacher(config, teacher, settings)
+    else:
+        reader = _learned_reader(config, inputs.sources)
+    if teacher is not None and reader.tokenizer != teacher.source_tokenizer:
+        raise UsageError("The `teacher` reads sources in other symbols than the model starts with.")
+    return reader
+
+
+def _learned_reader(config: SourceConfig, sources: TextSplit) -> SourceReader:
+    """Return what reads sources, after learning a vocabulary."""
     tokenizer: Tokenizer | None = None
-    if source_start is not None:
-        config, tokenizer = of_language_model(config, settings, source_start)
-    elif config.source == "label":
+    if config.source == "label":
         tokenizer = learn_labels(sources)
     elif config.source == "text":
         _check_vocabulary(config)
@@ -70,6 +88,17 @@ def new_reader(
             config = replace(config, feature_size=read_features(Path(first)).shape[1])
     size = tokenizer.size if tokenizer is not None else None
     return SourceReader(replace(config, source_vocab_size=size), tokenizer)
+
+
+def _reader_of_teacher(
+    config: SourceConfig, teacher: Saved, settings: Mapping[str, Any]
+) -> SourceReader:
+    """Return what reads sources as a teacher does, whose symbols settings cannot change."""
+    theirs = teacher.source
+    assert theirs is not None
+    kept = {name: getattr(theirs, name) for name in READING}
+    check_kept(kept, {"target": config.target, **settings}, "teacher")
+    return SourceReader(replace(config, **kept), teacher.source_tokenizer)
 
 
 def _check_vocabulary(config: SourceConfig) -> None:

@@ -14,7 +14,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.data.batching.base import Batch, shard
 from charrnn.model.cells.layer import State
 from charrnn.model.network import CharRNN, detach
-from charrnn.model.shapes import TABLES, state_shapes
+from charrnn.model.shapes import TABLES
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.optimizer import Optimizer
 from charrnn.training.teacher import Teacher, distillation_loss
@@ -175,24 +175,27 @@ class BatchLoss(nn.Module):
         """
         if batch.source is not None:
             values, _ = self.model.hidden(batch.inputs, self.model.begin(*batch.source))
-            return self.model.loss(values, batch.targets, self.label_smoothing), ()
-        own = len(state_shapes(self.model.config))
+            before = None if self.teacher is None else self.teacher.begin(*batch.source)
+            return self._loss(values, batch, before)[0], ()
+        own = self.model.state_size
         values, carried = _run_over(self.model.hidden, batch, state and state[:own])
-        if self.teacher is None:
-            targets = batch.targets[:, batch.scored_from :]
-            return self.model.loss(values, targets, self.label_smoothing), detach(carried)
-        loss, after = self._taught(self.teacher, values, batch, state and state[own:])
+        loss, after = self._loss(values, batch, state and state[own:])
         return loss, (*detach(carried), *after)
 
-    def _taught(
-        self, teacher: Teacher, values: Tensor, batch: Batch, state: State | None
-    ) -> tuple[Tensor, State]:
-        """Return the summed loss with a teacher, and the teacher's state to carry over."""
-        wanted, after = _run_over(teacher.probabilities, batch, state)
-        found, targets = self.model.log_probs(values), batch.targets[:, batch.scored_from :]
-        return distillation_loss(
-            found, targets, wanted, teacher.weight, self.label_smoothing
-        ), after
+    def _loss(self, values: Tensor, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        """Return the summed loss, and the teacher's state after the batch.
+
+        Args:
+            values: The output layer's input for each target.
+            batch: The batch.
+            state: The state of the teacher before it, if there is one.
+        """
+        targets, smoothing = batch.targets[:, batch.scored_from :], self.label_smoothing
+        if self.teacher is None:
+            return self.model.loss(values, targets, smoothing), ()
+        wanted, after = _run_over(self.teacher.probabilities, batch, state)
+        found, weight = self.model.log_probs(values), self.teacher.weight
+        return distillation_loss(found, targets, wanted, weight, smoothing), after
 
 
 def _run_over(

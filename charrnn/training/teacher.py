@@ -54,6 +54,11 @@ class Teacher:
         logits, after = self.network(ids, state)
         return logits.float().softmax(dim=-1), after
 
+    @torch.no_grad()
+    def begin(self, values: Tensor, lengths: Tensor) -> State:
+        """Return the state before the first symbol of records; see `CharRNN.begin`."""
+        return self.network.begin(values, lengths)
+
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
         return self.network.initial_state(batch)

@@ -35,8 +35,11 @@ def _teacher_tokenizer(
     teacher: Saved, inputs: RunInputs, settings: Mapping[str, Any]
 ) -> tuple[Tokenizer, tuple[str, ...]]:
     """Return the tokenizer of the teacher, which the student shares."""
-    if teacher.source is not None:
-        raise UsageError("A `teacher` whose texts depend on a source cannot be used.")
+    if teacher.source is None and inputs.sources is not None:
+        raise UsageError("The texts of the `teacher` do not depend on a source.")
+    if teacher.source is not None and inputs.sources is None:
+        hint = f"Say `source` {teacher.source.source}."
+        raise UsageError("The texts of the `teacher` depend on a source.", hint)
     _check_vocabulary_stays(teacher, settings, "teacher")
     if inputs.start is not None and inputs.start.tokenizer != teacher.tokenizer:
         raise UsageError("The models of `teacher` and `init_from` have different vocabularies.")

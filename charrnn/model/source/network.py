@@ -79,6 +79,11 @@ class Source(nn.Module):
         kind = source.source_attention
         self.attention = SourceAttention(config, kind) if kind != "none" else None
 
+    @property
+    def memory_size(self) -> int:
+        """Number of tensors of the attention's memory."""
+        return 0 if self.attention is None else 3
+
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[State, State]:
         """Read sources.
 

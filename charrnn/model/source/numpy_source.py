@@ -56,6 +56,11 @@ class NumpySource:
         self._score = self._weights.get("attention.score")
         self._directions = self._prepared() if self.source.source == "text" else {}
 
+    @property
+    def memory_size(self) -> int:
+        """Number of arrays of the attention's memory."""
+        return 0 if self.source.source_attention == "none" else 2
+
     def _prepared(self) -> dict[tuple[int, int], Layer]:
         """Return the recurrent layers of a text source, by layer and direction."""
         own, found = without_norm(encoder_config(self.config)), dict[tuple[int, int], Layer]()
@@ -83,7 +88,7 @@ class NumpySource:
         found = self._encode(values)
         first = np.tanh(self._linear("first_state", found.summary[None]))
         states = tuple(np.split(first, self._arrays, axis=1))
-        if self.source.source_attention == "none":
+        if not self.memory_size:
             return states, ()
         keys = self._linear("attention.key", found.states)
         content = found.states @ self._weights["attention.value.weight"].T
