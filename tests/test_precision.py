@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from charrnn.config.model import ModelConfig
+from charrnn.config.source import SourceConfig
 from charrnn.config.training import PRECISIONS, TrainConfig
+from charrnn.data.batching.base import Batch
 from charrnn.errors import MachineError, UsageError
 from charrnn.runtime import precision as precision_module
 from charrnn.runtime.precision import Precision, fastest_precision, possible_precisions
 from charrnn.training import precision as training_precision
 from charrnn.training.precision import choose_precision
+from charrnn.training.step import GradientComputer
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 BOTH = ("fp32", "bf16")
@@ -196,3 +199,34 @@ def test_measuring_draws_no_random_numbers(machine: Any) -> None:
     before = torch.get_rng_state()
     choose_precision(ModelConfig(vocab_size=20, hidden_size=96, dropout=0.5), TrainConfig())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("source", "shape"),
+    [
+        ({"source": "text", "source_vocab_size": 9}, (16, 24)),
+        ({"source": "label", "source_vocab_size": 9}, (16, 1)),
+        ({"source": "image", "image_size": "256x64"}, (4, 64, 256, 3)),
+        ({"source": "image", "feature_size": 7}, (16, 24, 7)),
+    ],
+)
+def test_what_reads_sources_is_measured_too(
+    source: dict[str, Any],
+    shape: tuple[int, ...],
+    machine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(avx512_bf16=True)
+    seen = []
+
+    def backward(self: GradientComputer, batch: Batch, state: None) -> None:
+        assert self.model.source is not None
+        assert batch.source is not None
+        loss, _ = self.module(batch, state)
+        loss.backward()
+        seen.append(tuple(batch.source.values.shape))
+
+    monkeypatch.setattr(GradientComputer, "backward", backward)
+    model = ModelConfig(vocab_size=20, hidden_size=96, source=SourceConfig(**source))
+    choose_precision(model, TrainConfig(batch_size=16, seq_len=24, device="cpu"))
+    assert set(seen) == {shape}

@@ -110,6 +110,11 @@ class SourceConfig(Checked):
         return int(found[1]), int(found[2] or found[1])
 
     @property
+    def is_picture(self) -> bool:
+        """Whether the source is a picture, from whose pixels features are computed."""
+        return self.source == "image" and self.feature_size is None
+
+    @property
     def reads_symbols(self) -> bool:
         """Whether the source consists of symbols: a text, or a label."""
         return self.source != "image"

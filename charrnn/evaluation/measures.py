@@ -17,18 +17,6 @@ Z = 1.959964  # of a 95 % interval
 References = Sequence[str]
 
 
-def edit_distance(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """Return the fewest insertions, deletions and substitutions from one sequence to the other."""
-    before = list(range(len(other) + 1))
-    for row, item in enumerate(one, 1):
-        current = [row]
-        for column, wanted in enumerate(other):
-            substituted = before[column] + (item != wanted)
-            current.append(min(substituted, before[column + 1] + 1, current[column] + 1))
-        before = current
-    return before[-1]
-
-
 @dataclass(frozen=True)
 class TextMeasures:
     """How some texts compare with their references.
@@ -67,7 +55,9 @@ class _ErrorRate:
         self.distance = self.length = 0
 
     def add(self, text: Sequence[Any], references: Sequence[Sequence[Any]]) -> None:
-        distance, length = min((edit_distance(text, one), -len(one)) for one in references)
+        from rapidfuzz.distance import Levenshtein  # takes as long to load as all the rest
+
+        distance, length = min((Levenshtein.distance(text, one), -len(one)) for one in references)
         self.distance += distance
         self.length -= length
 

@@ -43,7 +43,7 @@ def memory_bytes(
         * (
             _floats_per_row(model, steps)
             + _floats_of_source(model, steps, *length)
-            + _floats_of_teachers(teachers, steps)
+            + _floats_of_teachers(teachers, steps, *length)
         )
         for rows, steps, *length in batches
     )
@@ -68,14 +68,18 @@ def _floats_per_row(model: ModelConfig, steps: int) -> int:
     return steps * per_step + 4 * span * hidden  # memory before and after, and their gradients
 
 
-def _floats_of_teachers(teachers: Sequence[ModelConfig], steps: int) -> int:
+def _floats_of_teachers(teachers: Sequence[ModelConfig], steps: int, length: int = 0) -> int:
     """Return how many numbers a row takes for its teachers, which run one after the other.
 
     They keep nothing for a backward pass but their probabilities, of which there are some copies.
+    What they know of a source of this length they all keep.
     """
-    widths = (one.hidden_size * (2 * len(CELLS[one.cell].gates) + 3) for one in teachers)
-    outputs = (5 * one.vocab_size for one in teachers)
-    return steps * max(map(sum, zip(widths, outputs, strict=True)), default=0)
+    each = (
+        steps * (one.hidden_size * (2 * len(CELLS[one.cell].gates) + 3) + 5 * one.vocab_size)
+        for one in teachers
+    )
+    sources = (_floats_of_source(one, steps, length) for one in teachers)
+    return max(each, default=0) + sum(sources)
 
 
 def _floats_of_source(model: ModelConfig, steps: int, length: int = 0) -> int:
@@ -88,7 +92,7 @@ def _floats_of_source(model: ModelConfig, steps: int, length: int = 0) -> int:
         own = encoder_config(model)
         gates = len(CELLS[own.cell].gates)
         found = length * own.num_layers * state_size(model) * (2 * gates + 8)
-    elif source.source == "image" and source.feature_size is None:
+    elif source.is_picture:
         sizes = grids(source)
         length = prod(sizes[-1])
         pixels = 2 * COLOURS * prod(source.pixels)

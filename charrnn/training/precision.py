@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
+from math import prod
 
 import torch
 from torch.amp.grad_scaler import GradScaler
 
 from charrnn.config.model import ModelConfig
+from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
-from charrnn.data.batching.base import Batch
+from charrnn.data.batching.base import Batch, SourceBatch
+from charrnn.data.sources import item_shape
 from charrnn.model.network import CharRNN, build
 from charrnn.model.shapes import parameter_count
 from charrnn.runtime.device import autocast, choose_device
@@ -21,6 +24,7 @@ MIN_WIDTH = 96
 # Multiplications in a measured part of a step, which take some 50 ms on one core. On a GPU, a whole
 # step takes a few milliseconds, and less than that would measure how fast kernels are launched.
 MEASURED_WORK = 2e9
+MEASURED_PIXELS = 1 << 16  # of the pictures in a measured part of a step
 
 
 def choose_precision(
@@ -38,7 +42,7 @@ def choose_precision(
     if len(names) == 1 or model.hidden_size < MIN_WIDTH:
         return Precision(names[0])
     # Orthogonal matrices take long to make, and do not matter here.
-    shape = replace(model, orthogonal=False, dropout=0.0, source=None)
+    shape = replace(model, orthogonal=False, dropout=0.0)
     network = build(shape, config.seed).to(device)
     rows = -(-config.batch_size // (group.size * config.accumulate))
     steps = config.seq_len
@@ -49,9 +53,27 @@ def choose_precision(
 
 
 def _random_batch(network: CharRNN, rows: int, steps: int) -> Batch:
-    generator = torch.Generator().manual_seed(1)
+    source, generator = network.config.source, torch.Generator().manual_seed(1)
+    given = None
+    if source is not None:
+        if source.is_picture:
+            rows = max(1, min(rows, MEASURED_PIXELS // prod(source.pixels)))
+        given = _random_source(source, rows, steps, generator)
     ids = torch.randint(0, network.start, (rows, steps + 1), generator=generator)
-    return Batch(ids[:, :-1], ids[:, 1:], True, steps)
+    return Batch(ids[:, :-1], ids[:, 1:], True, steps, source=given)
+
+
+def _random_source(
+    source: SourceConfig, rows: int, steps: int, generator: torch.Generator
+) -> SourceBatch:
+    """Return sources as long as the targets, or a label or a picture for each."""
+    length = 1 if source.source == "label" or source.is_picture else steps
+    item = item_shape(source)
+    shape = (rows, *item) if source.is_picture else (rows, length, *item)
+    values = torch.randint(0, source.source_vocab_size or 256, shape, generator=generator)
+    if source.feature_size is not None:
+        values = values.float()
+    return SourceBatch(values, torch.full((rows,), length))
 
 
 def compute_gradients(network: CharRNN, batch: Batch, precision: str) -> None:
