@@ -108,7 +108,7 @@ def multi30k(folder: Path, repository: Path) -> None:
 def formulas(folder: Path, repository: Path) -> None:
     """Pages with a formula each, and its LaTeX without the label, which is not on the page.
 
-    Two of the pages are blank, and are left out.
+    Blank pages, and formulas that are nothing but a label, are left out.
     """
     sample = repository / "data/sample"
     latex = (sample / "formulas.lst").read_text("latin-1").split("\n")
@@ -118,10 +118,10 @@ def formulas(folder: Path, repository: Path) -> None:
         for line in (sample / f"{part}.lst").read_text().splitlines():
             number, name, _ = line.split()
             picture = formula_picture(sample / "images" / f"{name}.png")
-            if picture is not None:
+            text = " ".join(re.sub(r"\\label\s*\{[^}]*\}", "", latex[int(number)]).split())
+            if picture is not None and text:
                 picture.save(folder / "formulas" / f"{name}.png")
-                text = re.sub(r"\\label\s*\{[^}]*\}", "", latex[int(number)])
-                pairs.append((f"formulas/{name}.png", " ".join(text.split())))
+                pairs.append((f"formulas/{name}.png", text))
         write(folder, f"formulas-{part}", pairs)
 
 
