@@ -32,13 +32,17 @@ def total(model: TableModel, last: int, ids: tuple[int, ...]) -> float:
 def exhaustive(
     model: TableModel, last: int, length: int, stop: str | None
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """All texts there are, cut behind the stop string, by log probability per symbol."""
+    """All texts there are, cut behind the stop string, by log probability per symbol.
+
+    Those that have it come first.
+    """
     texts = set()
     for ids in product(KNOWN, repeat=length):
         end = FAKE.decode(ids).find(stop) if stop else -1
         texts.add(ids if end < 0 else ids[: end + len(stop or "")])
     return sorted(
-        ((total(model, last, ids) / len(ids), ids) for ids in texts), key=lambda one: -one[0]
+        ((total(model, last, ids) / len(ids), ids) for ids in texts),
+        key=lambda one: (stop is not None and stop not in FAKE.decode(one[1]), -one[0]),
     )
 
 
@@ -74,7 +78,9 @@ def followed(model: TableModel, beam: int, length: int, stop: str) -> list[tuple
         kept = longer[: beam - len(ended)]
         ended += [ids for ids in kept if stop in FAKE.decode(ids) or step == length - 1]
         growing = [ids for ids in kept if ids not in ended]
-    return sorted(ended, key=lambda ids: -total(model, 7, ids) / len(ids))
+    return sorted(
+        ended, key=lambda ids: (stop not in FAKE.decode(ids), -total(model, 7, ids) / len(ids))
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -170,3 +176,14 @@ def test_what_cannot_be_searched(
 def test_a_model_that_predicts_what_is_not_finite_is_refused() -> None:
     with pytest.raises(ModelFileError, match="not finite"):
         search(TableModel(np.full((8, 7), np.nan)), "", SamplingConfig(length=3), beam=2)
+
+
+def test_a_text_that_ends_as_asked_for_wins_over_one_that_only_goes_on() -> None:
+    table = np.full((8, 7), -9.0)
+    table[7, [1, 2]] = 1.0, 0.9  # a is a little likelier than b,
+    table[1, 1] = 9  # but nearly always followed by itself, and never ends
+    table[2, 3] = 2
+    model: Any = TableModel(table)
+    for config in (SamplingConfig(length=8, stop=("c",)), SamplingConfig(length=8)):
+        best = search(model, "", config, beam=2, num=1)[0]
+        assert best.text == ("b" if config.stop else "a" * 8)

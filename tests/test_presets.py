@@ -17,6 +17,7 @@ from charrnn.config.presets import (
     max_epochs,
     ngrams_help,
     shape_settings,
+    source_settings,
     suitable_dropout,
     suitable_ngram_dropout,
 )
@@ -142,3 +143,18 @@ def test_the_help_tells_of_each_setting_that_is_settled_here() -> None:
     measured = {"adaptive", "dropout", "ngram_dropout", "steps", "eval_every"}
     settled = shape_settings(1000).keys() | measured
     assert all(NOTES[name] for name in settled)
+
+
+def test_few_pairs_of_texts_get_a_small_model_and_others_what_plain_text_gets() -> None:
+    small = {"hidden_size": 128, "num_layers": 1}
+    for source, characters, expected in (
+        ("text", 11_999, {}),
+        ("text", 12_000, small),
+        ("text", 299_999, small),
+        ("text", 300_000, {}),
+        ("label", 50_000, {}),
+        ("image", 50_000, {}),
+    ):
+        found = source_settings(source, "text", characters)
+        assert found == {"batch_size": 32} | expected
+    assert source_settings("text", "label", 50_000)["label_smoothing"] == 0.1

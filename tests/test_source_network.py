@@ -251,7 +251,7 @@ def test_beam_search_finds_the_best_text_there_is() -> None:
 
     whole = ["".join(one) for n in range(3) for one in product("abc", repeat=n)]
     texts = [f"{text}\n" for text in whole] + ["".join(one) for one in product("abc", repeat=3)]
-    best = sorted(texts, key=mean_log_probability, reverse=True)
+    best = sorted(texts, key=lambda text: (not text.endswith("\n"), -mean_log_probability(text)))
     assert [one.text for one in found] == [text.removesuffix("\n") for text in best[:20]]
 
 

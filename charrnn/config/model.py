@@ -33,7 +33,7 @@ class ModelConfig(Checked):
         low=1,
         high=64,
         group=MODEL,
-        default_note="2; 4 for mingru and minlstm",
+        default_note="2; 4 for mingru and minlstm; 1 with few pairs of texts",
     )
     hidden_size: int = option(
         256,

@@ -50,6 +50,9 @@ LONG_TEXT = 300_000  # characters from which a width other than the usual one ma
 # Shakespeare, after 20 epochs.
 SHORT_TEXTS = ((800, 32), (3_000, 64), (12_000, 128))
 PAIRS = 32  # in a batch
+# (least, most) characters of targets, and what then suits a model that reads texts. It has several
+# times the weights of a language model, so that it needs fewer layers; see RESULTS.md.
+FEW_PAIRS, FOR_FEW_PAIRS = (SHORT_TEXTS[-1][0], LONG_TEXT), {"hidden_size": 128, "num_layers": 1}
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
@@ -110,12 +113,21 @@ def optimizer_settings(optimizer: str) -> dict[str, Any]:
     return plain if optimizer == "sgd" else {}
 
 
-def source_settings(target: str) -> dict[str, Any]:
-    """Return the settings that suit pairs, whatever their number.
+def source_settings(source: str, target: str, characters: int) -> dict[str, Any]:
+    """Return the settings that suit pairs.
 
-    A model of labels soon knows those it trains on, and would then be surer and surer of each.
+    What reads a text has most of the weights, and there are few examples to learn them from. A
+    model of labels soon knows those it trains on, and would then be surer and surer of each.
+
+    Args:
+        source: What the sources are.
+        target: What the targets are.
+        characters: Length of all targets.
     """
-    return {"batch_size": PAIRS} | ({"label_smoothing": 0.1} if target == "label" else {})
+    chosen: dict[str, Any] = {"batch_size": PAIRS}
+    if source == "text" and FEW_PAIRS[0] <= characters < FEW_PAIRS[1]:
+        chosen |= FOR_FEW_PAIRS
+    return chosen | ({"label_smoothing": 0.1} if target == "label" else {})
 
 
 def suitable_dropout(

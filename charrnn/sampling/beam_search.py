@@ -4,10 +4,13 @@ All beams are extended by every symbol, and of the results, those with the large
 probability are kept, up to the number of beams. A beam that reaches a stop string, or the number of
 lines or sentences asked for, stays among them but is not extended. The search ends when no beam can
 be extended, or at the length limit. Texts are ranked by log probability per symbol, so that a text
-does not win by being short. With enough beams for every possible text, the search is exhaustive.
+does not win by being short; one that is cut off at the limit before it came to the end that was
+asked for stands behind all that did, so that a text does not win by repeating itself. With enough
+beams for every possible text, the search is exhaustive.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +56,18 @@ class Beams:
         return Beams(state, self.ids[rows], self.log_probs[rows], memory)
 
 
+class Found(NamedTuple):
+    """A text that is not extended, and whether it came to an end that was asked for."""
+
+    sample: Sample
+    ended: bool
+
+    def rank(self) -> tuple[bool, float]:
+        """Return what is smaller for a better text."""
+        log_probs = self.sample.log_probs
+        return not self.ended, -sum(log_probs) / len(log_probs)
+
+
 def search(
     generator: Generator, prompt: str, config: SamplingConfig, *, beam: int, num: int = 1
 ) -> list[Sample]:
@@ -76,19 +91,19 @@ def search(
     model, tokenizer = generator.model, generator.tokenizer
     config = with_separator(config, prompt, generator.separator)
     beams = _first_beam(model, encode_prompt(tokenizer, prompt, config.unknown), config)
-    found: list[Sample] = []
+    found: list[Found] = []
     for left in range(max_symbols(tokenizer, config.length) - 1, -1, -1):
         beams = grow(model, beams, banned_symbols(tokenizer), beam - len(found))
-        texts = [finished_text(tokenizer, config, ids, last=left == 0) for ids in beams.ids]
+        ends = [_end(tokenizer, config, ids, last=left == 0) for ids in beams.ids]
         found += [
-            Sample(text, tuple(ids.tolist()), tuple(log_probs.tolist()))
-            for text, ids, log_probs in zip(texts, beams.ids, beams.log_probs, strict=True)
-            if text is not None
+            Found(Sample(end[0], tuple(ids.tolist()), tuple(log_probs.tolist())), end[1])
+            for end, ids, log_probs in zip(ends, beams.ids, beams.log_probs, strict=True)
+            if end is not None
         ]
-        beams = beams.select(np.flatnonzero([text is None for text in texts]))
+        beams = beams.select(np.flatnonzero([end is None for end in ends]))
         if not len(beams.ids):
             break
-    return sorted(found, key=lambda one: -sum(one.log_probs) / len(one.log_probs))[:num]
+    return [one.sample for one in sorted(found, key=Found.rank)[:num]]
 
 
 def _first_beam(model: StepModel, prompt_ids: Ids, config: SamplingConfig) -> Beams:
@@ -120,12 +135,15 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
     )
 
 
-def finished_text(
+def _end(
     tokenizer: Tokenizer, config: SamplingConfig, ids: Ids, *, last: bool
-) -> str | None:
-    """Return the text of `ids` if it ends there, as every text does at the last step; else None."""
+) -> tuple[str, bool] | None:
+    """Return the text of `ids` if it ends there, as every text does at the last step; else None.
+
+    Beside it stands whether it ends as was asked for: by a stop string, or as many units.
+    """
     stop = StopCondition(config)
     text = stop.feed(tokenizer.decode(ids))
     if last:
         text += stop.flush()
-    return text if last or stop.reached else None
+    return (text, stop.ended) if last or stop.reached else None

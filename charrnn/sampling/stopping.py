@@ -46,13 +46,14 @@ class StopCondition:
 
     Attributes:
         reached: Whether the text has ended; nothing is passed through after that.
+        ended: Whether it did so by a stop string or a number of units, not by its length.
     """
 
     def __init__(self, config: SamplingConfig) -> None:
         self.strings = StopStringFilter(config.stop)
         self.units = UnitLimit(*config.units) if config.until else None
         self.left = config.length
-        self.reached = False
+        self.reached = self.ended = False
 
     def feed(self, piece: str) -> str:
         """Take the next piece of text and return what is now certain, which may be empty."""
@@ -67,8 +68,8 @@ class StopCondition:
             text = self.units.feed(text)
         text = text[: self.left]
         self.left -= len(text)
-        enough = self.units is not None and self.units.left == 0
-        self.reached = self.strings.found or self.left == 0 or enough
+        self.ended = self.strings.found or (self.units is not None and self.units.left == 0)
+        self.reached = self.ended or self.left == 0
         return text
 
 

@@ -237,7 +237,7 @@ def choose_settings(
     """
     find_preset(request.preset)  # checks the name
     chosen = shape_settings(length)
-    chosen |= {} if source is None else source_settings(source.target)
+    chosen |= {} if source is None else source_settings(source.source, source.target, length)
     chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
     chosen |= optimizer_settings(request.settings.get("optimizer", TrainConfig().optimizer))
     chosen |= request.settings
