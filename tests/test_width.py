@@ -75,5 +75,5 @@ def test_members_are_worth_more_than_a_width_that_leaves_them_no_time(
     for members, expected in ((None, with_members), (1, alone)):
         request = TrainRequest(texts=("text",), preset="best", members=members)
         model = ModelConfig(vocab_size=65)
-        fitting = with_fitting_width(request, model, 10**6, 2048 / 10**6, measure)
+        fitting = with_fitting_width(request, model, 10**6, 2048 / 10**6, 1555.0, measure)
         assert fitting.hidden_size == expected

@@ -26,6 +26,7 @@ from charrnn.storage.run_folder import RunFolder
 from charrnn.terminal.console import show_note, stderr_console, write_json
 from charrnn.terminal.reading_progress import ReadingProgress
 from charrnn.terminal.tables import (
+    describe_batch,
     format_duration,
     format_megabytes,
     model_features,
@@ -272,7 +273,7 @@ def show_dry_run(event: Planned, *, as_json: bool) -> None:
         return
     model, train = plan.model, plan.train
     shape = f"{describe_shapes([model])}, dropout {model.dropout:g}"
-    batches = f"{train.batch_size} x {train.seq_len}, {train.optimizer}, learning rate {train.lr:g}"
+    batches = f"{describe_batch(model, train)}, {train.optimizer}, learning rate {train.lr:g}"
     teachers = describe_shapes(event.teachers)
     rows = [
         ("model", ", ".join([shape, *model_features(vars(model))])),

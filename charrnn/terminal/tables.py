@@ -16,6 +16,8 @@ from charrnn.terminal.escape import visible
 from charrnn.terminal.words import comparison_words, score_words
 
 if TYPE_CHECKING:
+    from charrnn.config.model import ModelConfig
+    from charrnn.config.training import TrainConfig
     from charrnn.evaluation.novelty import Copied
 
 UNLIMITED = 10_000  # columns of a table that is not written to a terminal
@@ -98,6 +100,14 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
     orders = config["ngram_embedding"]
     names += [f"embeddings of up to {orders} symbols"] if orders else []
     return names + ([source_feature(config["source"])] if config.get("source") else [])
+
+
+def describe_batch(model: "ModelConfig", train: "TrainConfig") -> str:
+    """Return the size of a batch: pairs, or rows by time steps."""
+    if model.source is not None:
+        return counted(train.batch_size, "pair")
+    start = train.seq_len_start
+    return f"{train.batch_size} x {f'{start} to ' if start else ''}{train.seq_len}"
 
 
 def source_feature(source: Any) -> str:

@@ -16,7 +16,7 @@ from charrnn.model.shapes import describe_shapes, describe_size
 from charrnn.terminal.console import hanging, stderr_console
 from charrnn.terminal.escape import visible
 from charrnn.terminal.reading_progress import ReadingProgress
-from charrnn.terminal.tables import format_duration, model_features
+from charrnn.terminal.tables import describe_batch, format_duration, model_features
 from charrnn.training.events import (
     Busy,
     Evaluated,
@@ -168,16 +168,12 @@ class TrainingProgress:
             weight = f"weight {train.teacher_weight:g} in the loss"
             self.say(f"Teacher {teachers}, {weight}", INDENT)
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)
-        start = train.seq_len_start
-        seq_len = f"{start} to {train.seq_len}" if start else train.seq_len
         batches = "records packed by length" if train.records else f"{train.batcher} batches"
-        size = f"{train.batch_size} x {seq_len}"
-        if model.source is not None:
-            size, batches = counted(train.batch_size, "pair"), "pairs of like length together"
+        batches = "pairs of like length together" if model.source is not None else batches
         seconds = event.estimate.seconds
         needed = f", about {format_duration(seconds)}" if seconds else ""
         self.say(
-            f"Train   {counted(train.steps, 'step')} of {size}, "
+            f"Train   {counted(train.steps, 'step')} of {describe_batch(model, train)}, "
             f"{plan.epochs:.1f} epochs, {batches}, {train.optimizer}, "
             f"learning rate {train.lr:g}{needed}",
             INDENT,

@@ -34,14 +34,25 @@ from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teac
 from charrnn.training.plan import Estimate, Plan, text_length, with_dropout, with_fitting_ngrams
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
-from charrnn.training.throughput import Throughput, measure_throughput, validation_settings
-from charrnn.training.time_budget import UNLIMITED, TimeBudget, choose_threads
+from charrnn.training.throughput import (
+    MEASURED_SECONDS,
+    Throughput,
+    measure_throughput,
+    validation_settings,
+)
+from charrnn.training.time_budget import (
+    SECONDS_TO_SAVE,
+    UNLIMITED,
+    TimeBudget,
+    choose_threads,
+)
 from charrnn.training.width import with_fitting_width
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
 DROPOUTS = ("dropout", "ngram_dropout")
 FORWARD_SHARE = 1 / 3  # of a step's time
+MEASURED_SHARE = 0.05  # of a time budget, for measuring the speed, at most
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
 
@@ -116,12 +127,14 @@ def make_plan(
             data=data,
             group=group,
         )
-        fitting = with_fitting_width(request, model, length, epoch, measure)
+        (elapsed,) = group.max(time.monotonic() - started)
+        left = request.budget - elapsed - SECONDS_TO_SAVE
+        fitting = with_fitting_width(request, model, length, epoch, left, measure)
         if fitting != model:
             model, (_, needed) = fitting, _workload(fitting, config, data, group)
             precision = _precision_if_it_fits(model, config, needed, group)
     if request.is_timed or estimate:
-        throughput, config = _measure(model, config, precision.name, data, group)
+        throughput, config = _measure(request, model, config, precision.name, data, group)
     if request.is_timed and throughput is not None:
         (elapsed,) = group.max(time.monotonic() - started)
         max_steps = _max_steps(request, data.train, model, epoch)
@@ -183,6 +196,7 @@ def _precision_if_it_fits(
 
 
 def _measure(
+    request: TrainRequest,
     model: ModelConfig,
     config: TrainConfig,
     precision: str,
@@ -190,8 +204,12 @@ def _measure(
     group: ProcessGroup,
 ) -> tuple[Throughput, TrainConfig]:
     """Return a configuration's throughput, and the configuration with the fastest threads."""
-    full_length = replace(config, seq_len_start=None)
-    measure = partial(measure_throughput, model, full_length, precision, data, group)
+    full_length, seconds = replace(config, seq_len_start=None), MEASURED_SECONDS
+    if request.is_timed:
+        seconds = min(seconds, MEASURED_SHARE * request.budget)
+    measure = partial(
+        measure_throughput, model, full_length, precision, data, group, seconds=seconds
+    )
     throughput, threads = choose_threads(measure, config, group)
     return throughput.scaled(mean_length(config)), replace(config, threads=threads)
 

@@ -89,6 +89,7 @@ def measure_throughput(
     data: EncodedSplit,
     group: ProcessGroup = ALONE,
     *,
+    seconds: float = MEASURED_SECONDS,
     probe: float | None = None,
 ) -> Throughput:
     """Time a few steps of a new model, at least three, which is then discarded.
@@ -102,13 +103,14 @@ def measure_throughput(
         precision: Number format.
         data: The text.
         group: The processes that train together. All call this at once.
-        probe: Take this many seconds instead of the usual, and the fastest step: what slows others
-            down now may be over when the run begins.
+        seconds: How long it takes.
+        probe: Take this many seconds instead, and the fastest step: what slows others down now may
+            be over when the run begins.
     """
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
     begin, times, measured = time.monotonic(), list[float](), 0.0
-    seconds = MEASURED_SECONDS if probe is None else probe
+    seconds = seconds if probe is None else probe
     while len(times) < 3 or measured < seconds:
         before = time.monotonic()
         trainer.train_once()

@@ -9,13 +9,14 @@ from charrnn.config.presets import LONG_TEXT, MEMBERS_PAY, max_epochs
 from charrnn.model.shapes import parameter_count
 from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import Throughput
+from charrnn.training.time_budget import UNLIMITED
 
 WIDTHS = (96, 128, 192, 256, 384, 512)
 FIRST = WIDTHS.index(256)  # of those that are tried
 # A wider model learns more from each character, but sees fewer in the same time. It is worth its
 # width from about so many characters per parameter on, counting every epoch's; see
 # tests/benchmarks/RESULTS.md.
-CHARACTERS_PER_PARAMETER = 3.0
+CHARACTERS_PER_PARAMETER = 2.5
 PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
 FOR_ONE = 0.85  # of the time in which one model leaves enough for members: the speed may go down
 
@@ -49,6 +50,7 @@ def with_fitting_width(
     model: ModelConfig,
     length: int,
     epoch: float,
+    seconds: float,
     measure: Callable[..., Throughput],
 ) -> ModelConfig:
     """Return the model's shape with a width that suits the characters that it will see.
@@ -61,6 +63,7 @@ def with_fitting_width(
         model: The shape.
         length: Length of the training text; see `text_length`.
         epoch: Fraction of an epoch that a step is.
+        seconds: What is left of the time budget.
         measure: Measures the throughput of a shape; see `measure_throughput`.
     """
     if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
@@ -70,7 +73,7 @@ def with_fitting_width(
     @cache
     def epochs_within_budget(shape: ModelConfig) -> float:
         speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * request.budget))
-        return request.budget / speed.step * epoch
+        return speed.steps_within(seconds, UNLIMITED) * epoch
 
     def visible(shape: ModelConfig) -> float:
         epochs = epochs_within_budget(shape)

@@ -32,7 +32,7 @@ def rows(texts: list[Path], budgets: list[int], options: list[str], folder: Path
         whole = text.read_bytes().decode()
         inner.write_bytes(whole[: -len(last_tenth(text))].encode())
         for seconds in budgets:
-            asked = ("--time", seconds, "--valid-fraction", INNER, *options)
+            asked = ("--time", f"{seconds}s", "--valid-fraction", INNER, *options)
             found = {
                 width: train(inner, folder, *asked, "--hidden-size", width)[0] for width in WIDTHS
             }
