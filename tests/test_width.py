@@ -11,6 +11,7 @@ from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import Throughput
 from charrnn.training.width import (
     CHARACTERS_PER_PARAMETER,
+    SHORT_WIDTH,
     WIDTHS,
     choose_width,
     with_fitting_width,
@@ -77,3 +78,14 @@ def test_members_are_worth_more_than_a_width_that_leaves_them_no_time(
         model = ModelConfig(vocab_size=65)
         fitting = with_fitting_width(request, model, 10**6, 2048 / 10**6, 1555.0, measure)
         assert fitting.hidden_size == expected
+
+
+def test_a_short_budget_measures_no_width() -> None:
+    def measure(shape: ModelConfig, **_: float) -> Throughput:
+        raise AssertionError(shape)
+
+    request = TrainRequest(texts=("text",), seconds=15.0)
+    fitting = with_fitting_width(
+        request, ModelConfig(vocab_size=65), 10**6, 2048 / 10**6, 12.0, measure
+    )
+    assert fitting.hidden_size == SHORT_WIDTH

@@ -18,6 +18,8 @@ FIRST = WIDTHS.index(256)  # of those that are tried
 # tests/benchmarks/RESULTS.md.
 CHARACTERS_PER_PARAMETER = 2.5
 PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
+# Seconds in which measuring several widths would take too much: a width that suits few steps.
+SHORT_BUDGET, SHORT_WIDTH = 25.0, 128
 FOR_ONE = 0.85  # of the time in which one model leaves enough for members: the speed may go down
 
 
@@ -68,6 +70,8 @@ def with_fitting_width(
     """
     if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
         return model
+    if seconds < SHORT_BUDGET:
+        return replace(model, hidden_size=SHORT_WIDTH)
     most = max_epochs(length, model.cell)  # more do not help a wider model
 
     @cache

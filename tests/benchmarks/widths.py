@@ -4,7 +4,7 @@
         --options --threads 1
 
 The last tenth of each text, which other figures report, takes no part: the rule is chosen on the
-tenth before it. Each run begins a new process, and one runs at a time, so that the widths of a row
+tenth before it, which is scored whole. Each run begins a new process, and one runs at a time, so that the widths of a row
 have the machine alike. Progress goes to standard error, the table to standard output (and to --out
 FILE, after each row).
 """
@@ -53,8 +53,10 @@ def train(text: Path, folder: Path, *options: object) -> tuple[float, int]:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         result, _ = run_json("train", text, "--out", out, "--json", "--quiet", *options)
         width = json.loads((Path(out) / "config.json").read_text())["hidden_size"]
-    say(f"{width} wide: {result['valid_nats_per_token']:.4f}, {result['epochs']:.2f} epochs")
-    return result["valid_nats_per_token"], width
+        report, _ = run_json("eval", out, "--json", "--no-baselines", "--threads", 1)
+    nats = report["score"]["nats_per_token"]
+    say(f"{width} wide: {nats:.4f}, {result['epochs']:.2f} epochs")
+    return nats, width
 
 
 def table(found: list[Row], head: str) -> str:
