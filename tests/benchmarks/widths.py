@@ -4,9 +4,9 @@
         --options --threads 1
 
 The last tenth of each text, which other figures report, takes no part: the rule is chosen on the
-tenth before it, which is scored whole. Each run begins a new process, and one runs at a time, so that the widths of a row
-have the machine alike. Progress goes to standard error, the table to standard output (and to --out
-FILE, after each row).
+tenth before it, which is scored whole. Each run begins a new process, and one runs at a time, so
+that the widths of a row have the machine alike. Progress goes to standard error, the table to
+standard output (and to --out FILE, after each row).
 """
 
 import argparse
