@@ -462,7 +462,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "charrnn.training.planning.measure_throughput",
-        lambda *_: Throughput(step=0.5, evaluation=1.0),
+        lambda *_, **__: Throughput(step=0.5, evaluation=1.0),
     )
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
     assert list(tmp_path.iterdir()) == []
@@ -480,7 +480,7 @@ def test_a_budget_of_time_becomes_a_number_of_steps(
 ) -> None:
     monkeypatch.setattr(
         "charrnn.training.planning.measure_throughput",
-        lambda *_: Throughput(step=0.5, evaluation=0.01),
+        lambda *_, **__: Throughput(step=0.5, evaluation=0.01),
     )
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]
     facts = json.loads(charrnn.ok("train", text, *timed, "--time", "1m", "--dry-run", "--json").out)

@@ -36,7 +36,6 @@ REFUSED = {
         ("--label-smoothing 0.1 --adaptive", "--label-smoothing cannot be used with --adaptive"),
     ],
     "teacher": [
-        ("--teacher {tmp} --source label", "--teacher cannot be used with --source"),
         ("--teacher {tmp} --members 2", "--members are a --teacher already"),
     ],
     "teacher_weight": [
@@ -44,7 +43,6 @@ REFUSED = {
         ("--teacher-weight 0.7 --members 1", "--teacher-weight needs --teacher"),
     ],
     "members": [
-        ("--members 2 --source label", "--members cannot be used with --source"),
         ("--members 2 --init-from {tmp}", "--members cannot be used with --init-from"),
     ],
     "keep_members": [("--keep-members --steps 9", "--keep-members needs --members")],

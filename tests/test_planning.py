@@ -330,7 +330,7 @@ def test_on_a_busy_machine_fewer_threads_are_tried_and_taken_if_they_are_faster(
 ) -> None:
     tried: list[int] = []
 
-    def measure(*_: object) -> Throughput:
+    def measure(*_: object, **__: object) -> Throughput:
         tried.append(torch.get_num_threads())
         return Throughput(seconds[tried[-1]], 0.1)
 

@@ -23,7 +23,7 @@ from charrnn.config.presets import (
 )
 from charrnn.config.training import CHOSEN, TrainConfig
 from charrnn.errors import UsageError
-from charrnn.training.planning import MODEL_FIELDS, TRAIN_FIELDS
+from charrnn.training.settings import MODEL_FIELDS, TRAIN_FIELDS
 
 EPOCHS = st.floats(0, 1e6)
 POINTS = ((1.0, 10.0), (2.0, 20.0), (4.0, 0.0))

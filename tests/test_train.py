@@ -124,7 +124,7 @@ def test_the_reading_is_told_as_it_goes_on(text: Path, tmp_path: Path) -> None:
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which a step takes a tenth of a second."""
     measure = "charrnn.training.planning.measure_throughput"
-    monkeypatch.setattr(measure, lambda *_: Throughput(0.1, 0.1))
+    monkeypatch.setattr(measure, lambda *_, **__: Throughput(0.1, 0.1))
 
 
 @pytest.mark.usefixtures("measured")

@@ -11,9 +11,10 @@ from charrnn.training.request import TrainRequest
 from charrnn.training.throughput import Throughput
 from charrnn.training.width import (
     CHARACTERS_PER_PARAMETER,
-    SHORT_WIDTH,
+    SHORT_BUDGETS,
     WIDTHS,
     choose_width,
+    is_worth_its_width,
     with_fitting_width,
 )
 
@@ -22,10 +23,11 @@ from charrnn.training.width import (
     seconds=st.floats(0.01, 1e6),
     speed=st.floats(1.0, 1e7),
     growth=st.floats(0.0, 3.0),
+    length=st.integers(300_000, 10**9),
     cell=st.sampled_from(sorted(CELLS)),
 )
 def test_the_width_is_the_largest_that_is_worth_it(
-    seconds: float, speed: float, growth: float, cell: str
+    seconds: float, speed: float, growth: float, length: int, cell: str
 ) -> None:
     asked: list[int] = []
 
@@ -34,13 +36,16 @@ def test_the_width_is_the_largest_that_is_worth_it(
         return seconds * speed / (shape.hidden_size / 256) ** growth
 
     model = ModelConfig(vocab_size=65, cell=cell)
-    chosen = choose_width(model, visible)
+    chosen = choose_width(model, length, visible)
     first_guess, asked = asked, []
     enough = [
         width
         for width in WIDTHS
-        if visible(shape := ModelConfig(vocab_size=65, cell=cell, hidden_size=width))
-        >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
+        if is_worth_its_width(
+            shape := ModelConfig(vocab_size=65, cell=cell, hidden_size=width),
+            visible(shape),
+            length,
+        )
     ]
     assert chosen == ModelConfig(vocab_size=65, cell=cell, hidden_size=max([*enough, WIDTHS[0]]))
     # few widths are measured: neighbours, each once
@@ -50,15 +55,36 @@ def test_the_width_is_the_largest_that_is_worth_it(
 
 
 @pytest.mark.parametrize(
-    ("characters_per_second", "expected"), [(1e3, 96), (20e3, 192), (60e3, 256), (1e6, 512)]
+    ("characters_per_second", "length", "expected"),
+    [
+        (1e3, 10**6, 96),
+        (20e3, 10**6, 192),
+        (60e3, 10**6, 256),
+        (1e6, 10**6, 512),
+        (20e3, 10**7, 128),
+        (60e3, 10**7, 192),
+        (60e3, 10**9, 192),
+    ],
 )
-def test_a_minute_at_some_speeds(characters_per_second: float, expected: int) -> None:
+def test_a_minute_at_some_speeds(characters_per_second: float, length: int, expected: int) -> None:
     """Speeds at a width of 256; the time of a step grows with the square of the width."""
 
     def visible(shape: ModelConfig) -> float:
         return 70 * characters_per_second * (256 / shape.hidden_size) ** 2
 
-    assert choose_width(ModelConfig(vocab_size=65), visible).hidden_size == expected
+    assert choose_width(ModelConfig(vocab_size=65), length, visible).hidden_size == expected
+
+
+def test_in_the_first_pass_a_parameter_needs_more_characters_than_later() -> None:
+    shape = ModelConfig(vocab_size=65, hidden_size=256)
+    least = [
+        next(c for c in range(0, 10**8, 10**4) if is_worth_its_width(shape, c, length))
+        for length in (10**9, 10**6, 10**5)
+    ]
+    size = parameter_count(shape)
+    assert least[0] > least[1] >= least[2]
+    assert least[0] == pytest.approx(8 * size, rel=0.02)
+    assert least[2] == pytest.approx(CHARACTERS_PER_PARAMETER * size, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +106,12 @@ def test_members_are_worth_more_than_a_width_that_leaves_them_no_time(
         assert fitting.hidden_size == expected
 
 
-def test_a_short_budget_measures_no_width() -> None:
+@pytest.mark.parametrize(("seconds", "width"), [(5.0, 96), (12.0, 128), (24.9, 128)])
+def test_a_short_budget_measures_no_width(seconds: float, width: int) -> None:
     def measure(shape: ModelConfig, **_: float) -> Throughput:
         raise AssertionError(shape)
 
-    request = TrainRequest(texts=("text",), seconds=15.0)
-    fitting = with_fitting_width(
-        request, ModelConfig(vocab_size=65), 10**6, 2048 / 10**6, 12.0, measure
-    )
-    assert fitting.hidden_size == SHORT_WIDTH
+    request, model = TrainRequest(texts=("text",), seconds=15.0), ModelConfig(vocab_size=65)
+    fitting = with_fitting_width(request, model, 10**6, 2048 / 10**6, seconds, measure)
+    assert fitting.hidden_size == width
+    assert width in dict(SHORT_BUDGETS).values()

@@ -2,38 +2,30 @@
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     MEMBERS,
     MEMBERS_PAY,
-    cell_settings,
-    find_preset,
     max_epochs,
-    ngram_settings,
-    optimizer_settings,
-    shape_settings,
-    source_settings,
 )
 from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.windows import curriculum
 from charrnn.data.encoding import Encoded, EncodedSplit
-from charrnn.data.records import LINES
-from charrnn.errors import UsageError, counted
+from charrnn.errors import counted
 from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
-from charrnn.tokenizers import LabelTokenizer, Tokenizer
+from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
 from charrnn.training.plan import Estimate, Plan, text_length, with_dropout, with_fitting_ngrams
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
+from charrnn.training.settings import choose_settings
 from charrnn.training.throughput import (
     MEASURED_SECONDS,
     Throughput,
@@ -48,12 +40,8 @@ from charrnn.training.time_budget import (
 )
 from charrnn.training.width import with_fitting_width
 
-MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
-TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
-DROPOUTS = ("dropout", "ngram_dropout")
 FORWARD_SHARE = 1 / 3  # of a step's time
 MEASURED_SHARE = 0.05  # of a time budget, for measuring the speed, at most
-MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
 
 @dataclass(frozen=True)
@@ -235,70 +223,6 @@ def _max_steps(request: TrainRequest, train: Encoded, model: ModelConfig, epoch:
     if request.seconds is not None:
         return UNLIMITED
     return math.ceil(max_epochs(text_length(train), model.cell) / epoch)
-
-
-def choose_settings(
-    request: TrainRequest,
-    tokenizer: Tokenizer,
-    length: int,
-    base: ModelConfig | None,
-    source: SourceConfig | None = None,
-) -> tuple[ModelConfig, TrainConfig]:
-    """Return all settings that do not depend on the speed of the machine.
-
-    Args:
-        request: What was requested.
-        tokenizer: The tokenizer of the training text.
-        length: Length of the training text; see `text_length`.
-        base: The model to start from.
-        source: What the records depend on.
-    """
-    find_preset(request.preset)  # checks the name
-    chosen = shape_settings(length)
-    chosen |= {} if source is None else source_settings(source.source, source.target, length)
-    chosen |= cell_settings(request.settings.get("cell", ModelConfig().cell))
-    chosen |= optimizer_settings(request.settings.get("optimizer", TrainConfig().optimizer))
-    chosen |= request.settings
-    settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
-    # With `init_from`, the tokenizer is that model's.
-    is_label = isinstance(tokenizer, LabelTokenizer)
-    settings |= {} if is_label else {"tokenizer": tokenizer.kind}
-    config = TrainConfig(**settings | ({} if source is None else {"records": LINES}))
-    if base is not None:
-        _check_smoothing(config, base.adaptive)
-        return replace(_shape_of_base(base, request.settings, tokenizer), source=source), config
-    shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
-    shape = (ngram_settings(tokenizer.kind, length) if source is None else {}) | shape
-    if "adaptive" not in shape:
-        # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
-        # characters (the one with an unknown symbol) does not have.
-        large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE and not is_label
-        shape["adaptive"] = large and not (shape.get("tied", False) or config.label_smoothing)
-    _check_smoothing(config, shape["adaptive"])
-    return ModelConfig(**shape | {"vocab_size": tokenizer.size, "source": source}), config
-
-
-def _check_smoothing(config: TrainConfig, adaptive: bool) -> None:
-    """Raise `UsageError` for label smoothing over symbols whose probabilities are not all known."""
-    if adaptive and config.label_smoothing:
-        raise UsageError("`label_smoothing` cannot be used with `adaptive`.", "Leave one out.")
-
-
-def _shape_of_base(
-    base: ModelConfig, given: Mapping[str, Any], tokenizer: Tokenizer
-) -> ModelConfig:
-    """Return the shape of a model that starts from `base`, from which only dropout may differ."""
-    kept = base.to_dict() | {"vocab_size": tokenizer.size, "source": None}
-    kept |= {name: given[name] for name in DROPOUTS if name in given}
-    for name in given:
-        if name in MODEL_FIELDS and kept[name] != given[name]:
-            raise other_than_base(name, kept[name])
-    return ModelConfig(**kept)
-
-
-def other_than_base(name: str, value: Any, role: str = "init_from") -> UsageError:
-    """Return the error for a setting that differs from that of the model with a role."""
-    return UsageError(f"`{name}` cannot differ from the `{role}` model's, which is {value}.")
 
 
 def mean_length(config: TrainConfig) -> float:

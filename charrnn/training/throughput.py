@@ -15,7 +15,7 @@ from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.trainer import Trainer
 
-MEASURED_SECONDS = 2.5
+MEASURED_SECONDS, SHORT_SECONDS = 2.5, 0.5
 WARM_STEP = 0.9  # a step's time during a run, as a fraction of the time measured here
 # The cost of scoring a token, as a fraction of training on it: a forward pass, which is a third of
 # a step's work, over a quarter more tokens because of the warm-up.
@@ -90,7 +90,6 @@ def measure_throughput(
     group: ProcessGroup = ALONE,
     *,
     seconds: float = MEASURED_SECONDS,
-    probe: float | None = None,
 ) -> Throughput:
     """Time a few steps of a new model, at least three, which is then discarded.
 
@@ -103,14 +102,12 @@ def measure_throughput(
         precision: Number format.
         data: The text.
         group: The processes that train together. All call this at once.
-        seconds: How long it takes.
-        probe: Take this many seconds instead, and the fastest step: what slows others down now may
-            be over when the run begins.
+        seconds: How long it takes. In a short time the fastest step counts: what slows others down
+            may be over when the run begins.
     """
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
     begin, times, measured = time.monotonic(), list[float](), 0.0
-    seconds = seconds if probe is None else probe
     while len(times) < 3 or measured < seconds:
         before = time.monotonic()
         trainer.train_once()
@@ -118,6 +115,7 @@ def measure_throughput(
         times.append(now - before)
         (measured,) = group.max(now - begin)  # so that all processes end after the same step
     late = times[len(times) // 2 :]
-    (step,) = group.max(WARM_STEP * (statistics.median(late) if probe is None else min(late)))
+    typical = min(late) if seconds < SHORT_SECONDS else statistics.median(late)
+    (step,) = group.max(WARM_STEP * typical)
     tokens_per_step = len(data.train.ids) / trainer.batcher.steps_per_epoch()
     return Throughput(step, SCORING_COST * step * len(data.valid.ids) / tokens_per_step)

@@ -9,7 +9,7 @@ from charrnn.storage.blend import Saved
 from charrnn.storage.model_file import SavedModel
 from charrnn.tokenizers import CharTokenizer, Tokenizer, train_tokenizer
 from charrnn.training.inputs import RunInputs
-from charrnn.training.planning import other_than_base
+from charrnn.training.settings import other_than_base
 from charrnn.training.sources import learn_labels
 
 MAX_NAMED = 20  # new characters that a note names

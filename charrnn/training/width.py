@@ -14,27 +14,31 @@ from charrnn.training.time_budget import UNLIMITED
 WIDTHS = (96, 128, 192, 256, 384, 512)
 FIRST = WIDTHS.index(256)  # of those that are tried
 # A wider model learns more from each character, but sees fewer in the same time. It is worth its
-# width from about so many characters per parameter on, counting every epoch's; see
-# tests/benchmarks/RESULTS.md.
-CHARACTERS_PER_PARAMETER = 2.5
+# width from about so many characters per parameter on, counting every epoch's. New characters teach
+# more than those that come again, so that in the first passes more of them are better than width:
+# before the end of the first, this many divided by 1 + epochs. See tests/benchmarks/RESULTS.md.
+CHARACTERS_PER_PARAMETER, IN_THE_FIRST_PASS = 2.5, 8.0
 PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
-# Seconds in which measuring several widths would take too much: a width that suits few steps.
-SHORT_BUDGET, SHORT_WIDTH = 25.0, 128
+# (seconds, width): less time than that has none to measure several widths, and suits this one.
+SHORT_BUDGETS = ((10.0, 96), (25.0, 128))
 FOR_ONE = 0.85  # of the time in which one model leaves enough for members: the speed may go down
 
 
-def choose_width(model: ModelConfig, visible: Callable[[ModelConfig], float]) -> ModelConfig:
+def choose_width(
+    model: ModelConfig, length: int, visible: Callable[[ModelConfig], float]
+) -> ModelConfig:
     """Return a model's shape with the largest width that is worth it.
 
     Args:
         model: The shape, except for the width.
+        length: Length of the training text; see `text_length`.
         visible: Returns the characters that a model of some shape sees in the whole run. It
             measures the speed, and so is called for few widths: for neighbours of the chosen one.
     """
 
     def is_worth_it(number: int) -> bool:
         shape = replace(model, hidden_size=WIDTHS[number])
-        return _is_worth_it(shape, visible(shape))
+        return is_worth_its_width(shape, visible(shape), length)
 
     number = FIRST
     if is_worth_it(number):
@@ -70,13 +74,14 @@ def with_fitting_width(
     """
     if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
         return model
-    if seconds < SHORT_BUDGET:
-        return replace(model, hidden_size=SHORT_WIDTH)
+    for less, width in SHORT_BUDGETS:
+        if seconds < less:
+            return replace(model, hidden_size=width)
     most = max_epochs(length, model.cell)  # more do not help a wider model
 
     @cache
     def epochs_within_budget(shape: ModelConfig) -> float:
-        speed = measure(shape, probe=min(PROBE_SECONDS, PROBE_SHARE * request.budget))
+        speed = measure(shape, seconds=min(PROBE_SECONDS, PROBE_SHARE * request.budget))
         return speed.steps_within(seconds, UNLIMITED) * epoch
 
     def visible(shape: ModelConfig) -> float:
@@ -85,13 +90,20 @@ def with_fitting_width(
 
     for width in reversed(WIDTHS[FIRST:] if request.may_have_members else ()):
         shape = replace(model, hidden_size=width)
-        if not _is_worth_it(shape, most * length):
+        if not is_worth_its_width(shape, most * length, length):
             continue  # without measuring it
         if FOR_ONE / MEMBERS_PAY * epochs_within_budget(shape) >= most:
             return shape
-    return choose_width(model, visible)
+    return choose_width(model, length, visible)
 
 
-def _is_worth_it(shape: ModelConfig, characters: float) -> bool:
-    """Return whether a model that sees so many characters should be of this width."""
-    return characters >= CHARACTERS_PER_PARAMETER * parameter_count(shape)
+def is_worth_its_width(shape: ModelConfig, characters: float, length: int) -> bool:
+    """Return whether a model that sees so many characters should be of this width.
+
+    Args:
+        shape: The shape.
+        characters: What it sees in the whole run, in any number of epochs.
+        length: Length of the training text.
+    """
+    early = IN_THE_FIRST_PASS / (1 + characters / length)
+    return characters >= max(CHARACTERS_PER_PARAMETER, early) * parameter_count(shape)
