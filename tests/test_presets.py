@@ -80,6 +80,8 @@ def test_ngrams_are_left_out_where_a_network_could_learn_the_text_by_heart() -> 
     assert not ngrams_help(20, 1000, 1000)
     assert ngrams_help(20, 100, 1000)
     assert ngrams_help(20, 1000, 1000, taught=True)
+    assert ngrams_help(2, 5000, 1000)
+    assert not ngrams_help(4, 5000, 1000)
 
 
 @given(epochs=EPOCHS)

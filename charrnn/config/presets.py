@@ -59,9 +59,10 @@ MAX_DROPOUT = 0.55
 STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout of one without
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
-# In more epochs than these, the tables learn the text by heart, unless a teacher says how probable
-# other symbols are; but they help a network that is too small to model the text without them.
-NGRAM_ORDER, MOST_NGRAM_EPOCHS, SMALL = 5, 8, 0.4  # the last in parameters per character
+# The tables learn the text by heart, unless a teacher says how probable other symbols are, or the
+# network is too small to do that itself: beyond so many epochs times the root of the parameters per
+# character, they do harm.
+NGRAM_ORDER, MOST_FOR_NGRAMS = 5, 7.0
 SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
@@ -160,7 +161,7 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
 
 def ngrams_help(epochs: float, parameters: int, characters: int, *, taught: bool = False) -> bool:
     """Return whether n-gram embeddings help a run; arguments are those of `suitable_dropout`."""
-    return taught or epochs <= MOST_NGRAM_EPOCHS or parameters < SMALL * characters
+    return taught or epochs * math.sqrt(parameters / characters) <= MOST_FOR_NGRAMS
 
 
 def suitable_ngram_dropout(epochs: float, *, taught: bool = False) -> float:
