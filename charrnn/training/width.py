@@ -15,8 +15,8 @@ WIDTHS = (96, 128, 192, 256, 384, 512)
 FIRST = WIDTHS.index(256)  # of those that are tried
 # A wider model learns more from each character, but sees fewer in the same time. It is worth its
 # width from about so many characters per parameter on, counting every epoch's. New characters teach
-# more than those that come again, so that in the first passes more of them are better than width:
-# before the end of the first, this many divided by 1 + epochs. See tests/benchmarks/RESULTS.md.
+# more than those that come again, so that in the first pass more of them are better than width: the
+# second number, divided by 1 + epochs, counts if it is more. See tests/benchmarks/RESULTS.md.
 CHARACTERS_PER_PARAMETER, IN_THE_FIRST_PASS = 2.5, 12.0
 PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
 # (seconds, width): less time than that has none to measure several widths, and suits this one.
