@@ -97,6 +97,14 @@ def test_losses_that_are_all_alike_leave_no_doubt() -> None:
     assert found.bounds == [pytest.approx(1.5 / LN2)] * 2
 
 
+def test_an_interval_does_not_begin_below_zero() -> None:
+    nats = np.zeros(300)
+    nats[0] = 100.0  # one record was hard, and all others were certain
+    found = score_interval(breakdown(nats, by_record=True))
+    assert isinstance(found, Interval)
+    assert found.low == 0 < nats.mean() / PIECE / LN2 < found.high
+
+
 def test_a_difference_is_taken_part_by_part() -> None:
     """What is hard for both models does not count, and the pieces need not have the same size."""
     hard = text_of_documents(100_000, 3000, seed=1)

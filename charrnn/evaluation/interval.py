@@ -72,7 +72,9 @@ def score_interval(*runs: ScoreBreakdown) -> Interval | str:
     rate = mean.sum() / characters.sum()
     errors = (mean - rate * characters) / characters.mean()
     half = half_width(errors, independent=first.by_record)
-    return _around(rate, math.hypot(half, _seed_half_width(nats.sum(axis=1) / characters.sum())))
+    half = math.hypot(half, _seed_half_width(nats.sum(axis=1) / characters.sum()))
+    found = _around(rate, half)
+    return Interval(max(0.0, found.low), found.high)  # no text costs less than nothing
 
 
 def difference_interval(
