@@ -49,28 +49,35 @@ def choose_settings(
     chosen |= optimizer_settings(request.settings.get("optimizer", TrainConfig().optimizer))
     chosen |= request.settings
     settings = {name: value for name, value in chosen.items() if name in TRAIN_FIELDS}
-    # With `init_from`, the tokenizer is that model's.
-    is_label = isinstance(tokenizer, LabelTokenizer)
-    settings |= {} if is_label else {"tokenizer": tokenizer.kind}
+    if not isinstance(tokenizer, LabelTokenizer):
+        settings["tokenizer"] = tokenizer.kind  # with `init_from`, that model's
     config = TrainConfig(**settings | ({} if source is None else {"records": LINES}))
     if base is not None:
-        _check_smoothing(config, base.adaptive)
-        return replace(_shape_of_base(base, request.settings, tokenizer), source=source), config
+        model = replace(_shape_of_base(base, request.settings, tokenizer), source=source)
+    else:
+        model = _new_shape(chosen, config, tokenizer, length, source)
+    if model.adaptive and config.label_smoothing:  # not all probabilities are computed
+        raise UsageError("`label_smoothing` cannot be used with `adaptive`.", "Leave one out.")
+    return model, config
+
+
+def _new_shape(
+    chosen: Mapping[str, Any],
+    config: TrainConfig,
+    tokenizer: Tokenizer,
+    length: int,
+    source: SourceConfig | None,
+) -> ModelConfig:
+    """Return the shape of a model that starts from none; arguments as in `choose_settings`."""
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
     shape = (ngram_settings(tokenizer.kind, length) if source is None else {}) | shape
     if "adaptive" not in shape:
         # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
         # characters (the one with an unknown symbol) does not have.
-        large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE and not is_label
-        shape["adaptive"] = large and not (shape.get("tied", False) or config.label_smoothing)
-    _check_smoothing(config, shape["adaptive"])
-    return ModelConfig(**shape | {"vocab_size": tokenizer.size, "source": source}), config
-
-
-def _check_smoothing(config: TrainConfig, adaptive: bool) -> None:
-    """Raise `UsageError` for label smoothing over symbols whose probabilities are not all known."""
-    if adaptive and config.label_smoothing:
-        raise UsageError("`label_smoothing` cannot be used with `adaptive`.", "Leave one out.")
+        large = tokenizer.unknown is None and tokenizer.size >= MIN_ADAPTIVE
+        unsuited = isinstance(tokenizer, LabelTokenizer) or config.label_smoothing
+        shape["adaptive"] = large and not (shape.get("tied", False) or unsuited)
+    return ModelConfig(**shape | {"vocab_size": tokenizer.size, "source": source})
 
 
 def _shape_of_base(
