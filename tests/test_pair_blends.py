@@ -373,6 +373,14 @@ def test_a_model_to_start_from_must_read_as_the_teacher_does(models: Path, tmp_p
         learn(tmp_path / "x", "text", **given)
 
 
+def test_a_model_to_start_from_must_read_pictures_of_the_teachers_size(
+    models: Path, tmp_path: Path
+) -> None:
+    given = {"init_from": models / "image" / "run", "teacher": path(models, "larger")}
+    with pytest.raises(UsageError, match=r"reads a picture of size 16x8, .* of size 12x8"):
+        learn(tmp_path / "x", "image", image_size="12x8", **given)
+
+
 def test_weights_in_the_name_count_for_pairs(models: Path, charrnn: Terminal) -> None:
     def nats(*names: str) -> float:
         words = ["eval", "+".join(names), pairs(models, "a"), "--beam", 0, "--json"]

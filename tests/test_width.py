@@ -41,11 +41,8 @@ def test_the_width_is_the_largest_that_is_worth_it(
     enough = [
         width
         for width in WIDTHS
-        if is_worth_its_width(
-            shape := ModelConfig(vocab_size=65, cell=cell, hidden_size=width),
-            visible(shape),
-            length,
-        )
+        if (seen := visible(shape := ModelConfig(vocab_size=65, cell=cell, hidden_size=width)))
+        >= max(CHARACTERS_PER_PARAMETER, 12 / (1 + seen / length)) * parameter_count(shape)
     ]
     assert chosen == ModelConfig(vocab_size=65, cell=cell, hidden_size=max([*enough, WIDTHS[0]]))
     # few widths are measured: neighbours, each once

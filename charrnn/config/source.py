@@ -115,6 +115,14 @@ class SourceConfig(Checked):
         return self.source == "image" and self.feature_size is None
 
     @property
+    def what(self) -> str:
+        """What a source is, in words, which are the same for models that read the same."""
+        if self.source != "image":
+            return f"a {self.source}"
+        width = self.feature_size
+        return f"a picture of size {self.image_size}" if width is None else f"{width} features"
+
+    @property
     def reads_symbols(self) -> bool:
         """Whether the source consists of symbols: a text, or a label."""
         return self.source != "image"

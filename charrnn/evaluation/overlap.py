@@ -8,6 +8,7 @@ from charrnn.data.encoding import Encoded
 from charrnn.data.sketch import Sketch
 from charrnn.storage.blend import Saved
 from charrnn.storage.model_file import SavedModel, about_part
+from charrnn.tokenizers import LabelTokenizer
 from charrnn.tokenizers.base import Ids
 from charrnn.tokenizers.union import SymbolMap
 
@@ -21,7 +22,8 @@ class TrainingOverlap:
 
     Attributes:
         share: About which fraction of it stands in the training text; None if that is not known,
-            because the text is short or the model's file says nothing about its text.
+            because the text is short or consists of labels, or the model's file says nothing about
+            its text.
         is_validation_text: Whether it is the text that validated the model, which took no part in
             training, but chose its best step.
     """
@@ -71,5 +73,6 @@ def _overlap(member: SavedModel, symbols: SymbolMap | None, text: Encoded) -> Tr
         for ids in text.blocks(overlap):
             yield ids if symbols is None else symbols.outputs[ids]
 
-    share = sketch.share(blocks) if sketch else None
+    is_label = isinstance(member.tokenizer, LabelTokenizer)  # the order of labels says nothing
+    share = sketch.share(blocks) if sketch and not is_label else None
     return TrainingOverlap(share, text.sha256 == known.get("valid_sha256"))

@@ -131,9 +131,7 @@ class PairEvaluation:
     @cached_property
     def overlap(self) -> TrainingOverlap:
         """How much of the targets was seen in training; nothing is known about that of labels."""
-        overlap = training_overlap(self.saved, self.targets)
-        is_label = isinstance(self.saved.tokenizer, LabelTokenizer)
-        return replace(overlap, share=None) if is_label else overlap
+        return training_overlap(self.saved, self.targets)
 
     @cached_property
     def targets(self) -> Encoded:

@@ -32,6 +32,8 @@ from charrnn.sampling.stopping import StopCondition
 from charrnn.tokenizers import Tokenizer
 from charrnn.tokenizers.base import Ids
 
+Beam = tuple[Ids, npt.NDArray[np.float64]]  # symbols and their log probabilities, (steps,) each
+
 
 @dataclass
 class Beams:
@@ -94,13 +96,10 @@ def search(
     found: list[Found] = []
     for left in range(max_symbols(tokenizer, config.length) - 1, -1, -1):
         beams = grow(model, beams, banned_symbols(tokenizer), beam - len(found))
-        ends = [_end(tokenizer, config, ids, last=left == 0) for ids in beams.ids]
-        found += [
-            Found(Sample(end[0], tuple(ids.tolist()), tuple(log_probs.tolist())), end[1])
-            for end, ids, log_probs in zip(ends, beams.ids, beams.log_probs, strict=True)
-            if end is not None
-        ]
-        beams = beams.select(np.flatnonzero([end is None for end in ends]))
+        both = zip(beams.ids, beams.log_probs, strict=True)
+        texts = [_finished(tokenizer, config, one, last=left == 0) for one in both]
+        found += [text for text in texts if text is not None]
+        beams = beams.select(np.flatnonzero([text is None for text in texts]))
         if not len(beams.ids):
             break
     return [one.sample for one in sorted(found, key=Found.rank)[:num]]
@@ -135,15 +134,21 @@ def grow(model: StepModel, beams: Beams, banned: tuple[int, ...], places: int) -
     )
 
 
-def _end(
-    tokenizer: Tokenizer, config: SamplingConfig, ids: Ids, *, last: bool
-) -> tuple[str, bool] | None:
-    """Return the text of `ids` if it ends there, as every text does at the last step; else None.
+def _finished(
+    tokenizer: Tokenizer, config: SamplingConfig, beam: Beam, *, last: bool
+) -> Found | None:
+    """Return the text of a beam if it ends there, as every text does at the last step; else None.
 
-    Beside it stands whether it ends as was asked for: by a stop string, or as many units.
+    Args:
+        tokenizer: The model's tokenizer.
+        config: What ends a text.
+        beam: The text.
+        last: Whether this is the last step.
     """
-    stop = StopCondition(config)
+    (ids, log_probs), stop = beam, StopCondition(config)
     text = stop.feed(tokenizer.decode(ids))
     if last:
         text += stop.flush()
-    return (text, stop.ended) if last or stop.reached else None
+    if not (last or stop.reached):
+        return None
+    return Found(Sample(text, tuple(ids.tolist()), tuple(log_probs.tolist())), stop.ended)

@@ -42,18 +42,22 @@ class Detokenizer:
 
 
 class StopCondition:
-    """Passes text through up to a stop string or the length asked for.
-
-    Attributes:
-        reached: Whether the text has ended; nothing is passed through after that.
-        ended: Whether it did so by a stop string or a number of units, not by its length.
-    """
+    """Passes text through up to a stop string or the length asked for."""
 
     def __init__(self, config: SamplingConfig) -> None:
         self.strings = StopStringFilter(config.stop)
         self.units = UnitLimit(*config.units) if config.until else None
         self.left = config.length
-        self.reached = self.ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the text came to a stop string, or to the number of units asked for."""
+        return self.strings.found or (self.units is not None and self.units.left == 0)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the text is over, be it by its length; nothing is passed through after that."""
+        return self.ended or self.left == 0
 
     def feed(self, piece: str) -> str:
         """Take the next piece of text and return what is now certain, which may be empty."""
@@ -68,8 +72,6 @@ class StopCondition:
             text = self.units.feed(text)
         text = text[: self.left]
         self.left -= len(text)
-        self.ended = self.strings.found or (self.units is not None and self.units.left == 0)
-        self.reached = self.ended or self.left == 0
         return text
 
 

@@ -134,25 +134,13 @@ def _sum_notes(weights: Sequence[float]) -> tuple[str, ...]:
 
 def _check_sources(names: tuple[str, str], members: tuple[SavedModel, SavedModel]) -> None:
     """Raise `UsageError` if two models do not read the same sources in the same symbols."""
-    kinds = [_source_kind(one) for one in members]
+    kinds = [f"from {one.source.what}" if one.source else "without a source" for one in members]
     if kinds[0] != kinds[1]:
         message = f"{names[0]} writes {kinds[0]}, {names[1]} {kinds[1]}."
         raise UsageError(message, "The members of a blend need sources of one kind.")
     if members[0].source_tokenizer != members[1].source_tokenizer:
         message = f"The symbols of the sources of {names[0]} and {names[1]} differ."
         raise UsageError(message, "The members of a blend read their sources in the same symbols.")
-
-
-def _source_kind(saved: SavedModel) -> str:
-    """Return what a model depends on, as a part of a sentence."""
-    source = saved.source
-    if source is None:
-        return "without a source"
-    if source.source != "image":
-        return f"from a {source.source}"
-    size = source.feature_size
-    what = f"a picture of size {source.image_size}" if size is None else f"{size} features"
-    return f"from {what}"
 
 
 def _check_format(names: tuple[str, str], members: tuple[SavedModel, SavedModel]) -> None:

@@ -168,8 +168,10 @@ class TrainingProgress:
             weight = f"weight {train.teacher_weight:g} in the loss"
             self.say(f"Teacher {teachers}, {weight}", INDENT)
         self.say(f"Device  {event.estimate.device}, {plan.precision}, seed {train.seed}", INDENT)
-        batches = "records packed by length" if train.records else f"{train.batcher} batches"
-        batches = "pairs of like length together" if model.source is not None else batches
+        if model.source is not None:
+            batches = "pairs of like length together"
+        else:
+            batches = "records packed by length" if train.records else f"{train.batcher} batches"
         seconds = event.estimate.seconds
         needed = f", about {format_duration(seconds)}" if seconds else ""
         self.say(

@@ -6,11 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from charrnn.config.model import ModelConfig
-from charrnn.config.presets import (
-    MEMBERS,
-    MEMBERS_PAY,
-    max_epochs,
-)
+from charrnn.config.presets import MEMBERS, MEMBERS_PAY, max_epochs
 from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
@@ -32,12 +28,7 @@ from charrnn.training.throughput import (
     measure_throughput,
     validation_settings,
 )
-from charrnn.training.time_budget import (
-    SECONDS_TO_SAVE,
-    UNLIMITED,
-    TimeBudget,
-    choose_threads,
-)
+from charrnn.training.time_budget import SECONDS_TO_SAVE, UNLIMITED, TimeBudget, choose_threads
 from charrnn.training.width import with_fitting_width
 
 FORWARD_SHARE = 1 / 3  # of a step's time

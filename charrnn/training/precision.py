@@ -48,18 +48,16 @@ def choose_precision(
     steps = config.seq_len
     if device.type == "cpu":
         steps = min(steps, max(2, int(MEASURED_WORK / (3 * parameter_count(model) * rows))))
+    if model.source is not None and model.source.is_picture:
+        rows = max(1, min(rows, MEASURED_PIXELS // prod(model.source.pixels)))
     batch = _random_batch(network, rows, steps)
     return fastest_precision(names, partial(compute_gradients, network, batch), group)
 
 
 def _random_batch(network: CharRNN, rows: int, steps: int) -> Batch:
     source, generator = network.config.source, torch.Generator().manual_seed(1)
-    given = None
-    if source is not None:
-        if source.is_picture:
-            rows = max(1, min(rows, MEASURED_PIXELS // prod(source.pixels)))
-        given = _random_source(source, rows, steps, generator)
     ids = torch.randint(0, network.start, (rows, steps + 1), generator=generator)
+    given = None if source is None else _random_source(source, rows, steps, generator)
     return Batch(ids[:, :-1], ids[:, 1:], True, steps, source=given)
 
 

@@ -19,7 +19,7 @@ from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.runtime.precision import possible_precisions
 from charrnn.storage.run_folder import SavedState
-from charrnn.tokenizers import LabelTokenizer, tokenizer_from_dict
+from charrnn.tokenizers import tokenizer_from_dict
 from charrnn.training.events import Busy, Note, Planned, RunEvent, TextRead
 from charrnn.training.facts import session
 from charrnn.training.inputs import RunInputs
@@ -125,8 +125,7 @@ def known_before(data: EncodedSplit) -> Iterator[str]:
     ends = "so that the validation will look better than it is."
     if data.reader is None and (share := data.valid_overlap) >= MANY:
         yield f"About {share:.0%} of the held-out text also stands in the training text, {ends}"
-    labels = isinstance(data.tokenizer, LabelTokenizer)  # whose order says little
-    members = () if data.teacher is None or labels else data.teacher.members
+    members = () if data.teacher is None else data.teacher.members
     shares = [training_overlap(one, data.valid).share or 0.0 for one in members]
     if (share := max(shares, default=0.0)) >= MANY:
         yield f"The teacher was trained on about {share:.0%} of the held-out text, {ends}"

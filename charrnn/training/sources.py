@@ -66,8 +66,8 @@ def new_reader(settings: Mapping[str, Any], inputs: RunInputs) -> SourceReader:
         return _reader_of_teacher(config, teacher, settings)
     else:
         reader = _learned_reader(config, inputs.sources)
-    if teacher is not None and reader.tokenizer != teacher.source_tokenizer:
-        raise UsageError("The `teacher` reads sources in other symbols than the model starts with.")
+    if teacher is not None:
+        _check_reads_as_teacher(reader, teacher)
     return reader
 
 
@@ -99,6 +99,18 @@ def _reader_of_teacher(
     kept = {name: getattr(theirs, name) for name in READING}
     check_kept(kept, {"target": config.target, **settings}, "teacher")
     return SourceReader(replace(config, **kept), teacher.source_tokenizer)
+
+
+def _check_reads_as_teacher(reader: SourceReader, teacher: Saved) -> None:
+    """Raise `UsageError` if a model to start from reads other sources, or other symbols."""
+    theirs = teacher.source
+    assert theirs is not None
+    if theirs.what != reader.config.what:
+        own = reader.config.what
+        message = f"The `teacher` reads {theirs.what}, the model to start from {own}."
+        raise UsageError(message, "They need sources of one kind.")
+    if teacher.source_tokenizer != reader.tokenizer:
+        raise UsageError("The `teacher` reads sources in other symbols than the model starts with.")
 
 
 def _check_vocabulary(config: SourceConfig) -> None:

@@ -33,7 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 from importlib.metadata import version
@@ -244,11 +244,11 @@ def processor() -> tuple[str, list[str]]:
     return values.get("model name", platform.machine()), [flag for flag in flags if "bf16" in flag]
 
 
-def table(rows: list[Row], head: str) -> str:
+def table(rows: list[Row], head: str, columns: Sequence[str] = COLUMNS) -> str:
     """Return the rows as Markdown, under a line about the machine."""
-    lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines = [head, "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     lines += [
-        "| " + " | ".join(cell(name, row.get(name)) for name in COLUMNS) + " |" for row in rows
+        "| " + " | ".join(cell(name, row.get(name)) for name in columns) + " |" for row in rows
     ]
     return "\n".join(lines)
 

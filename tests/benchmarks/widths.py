@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import last_tenth, machine, run_json, say
+from bench import Row, last_tenth, machine, run_json, say, table
 
 from charrnn.training.width import WIDTHS
 
 INNER = "0.111111"  # of nine tenths: the tenth before the last
 COLUMNS = ("text", "seconds", *map(str, WIDTHS), "chosen", "behind the best")
-Row = dict[str, str]
 
 
 def rows(texts: list[Path], budgets: list[int], options: list[str], folder: Path) -> Iterator[Row]:
@@ -59,14 +58,6 @@ def train(text: Path, folder: Path, *options: object) -> tuple[float, int]:
     return nats, width
 
 
-def table(found: list[Row], head: str) -> str:
-    """Return the rows as Markdown, under a line about the machine."""
-    lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    return "\n".join(
-        lines + ["| " + " | ".join(row[name] for name in COLUMNS) + " |" for row in found]
-    )
-
-
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(
@@ -82,8 +73,8 @@ def main() -> None:
         for row in rows(args.texts, args.seconds, args.options, Path(folder)):
             found.append(row)
             if args.out:
-                args.out.write_text(table(found, head) + "\n", encoding="utf-8")
-    print(table(found, head))
+                args.out.write_text(table(found, head, COLUMNS) + "\n", encoding="utf-8")
+    print(table(found, head, COLUMNS))
 
 
 if __name__ == "__main__":
