@@ -28,7 +28,12 @@ GRID = all_pairs(
     tuple({"cell": cell} for cell in CELLS),
     ({"num_layers": 1}, {"num_layers": 2}),
     ({"attention": 0}, {"attention": 3}),
-    ({"ngram_embedding": 0}, {"ngram_embedding": 3, "ngram_rows": 20}),
+    (
+        {"ngram_embedding": 0},
+        {"ngram_embedding": 3, "ngram_rows": 20, "ngram_path": "input"},
+        {"ngram_embedding": 3, "ngram_rows": 20, "ngram_path": "output"},
+        {"ngram_embedding": 3, "ngram_rows": 20, "ngram_path": "both"},
+    ),
     ({"adaptive": False}, {"adaptive": True}),
 )
 NEIGHBOURS = list(pairwise([*GRID, GRID[0]]))

@@ -47,16 +47,40 @@ def with_ngrams(model: CharRNN, ids: np.ndarray[Any, Any], norms: Any) -> np.nda
     return total
 
 
-def test_a_symbol_counts_in_the_inputs_that_n_grams_carry_it_into() -> None:
-    model = build(ModelConfig(vocab_size=7, hidden_size=6, embedding_size=5, **NGRAMS), seed=1)
+def past(model: CharRNN, ids: np.ndarray[Any, Any], place: int) -> Any:
+    """Return, for each symbol, what the last n-grams that it is in do in the output layer's input.
+
+    The gradient is that of a softmax, written out.
+    """
+    last = model.config.ngram_embedding - 1
+    codes = np.concatenate([np.zeros(last, np.int64), ids + 1])[place - 1 : place + last]
+    rows = ngram_rows(codes[None], model.config)
+    vectors = torch.stack([model.ngrams.weight[int(row[0, 0])] for row in rows]).detach()
+    logits = model(torch.tensor([[model.start, *ids[:place].tolist()]]))[0][0, -1].detach()
+    error = logits.softmax(0) - functional.one_hot(torch.tensor(ids[place]), len(logits))
+    gradient = error @ model.head_weight.detach() @ model.ngrams.skip.weight.detach()
+    total = np.zeros(place)
+    for lag in range(min(place, last + 1)):
+        part = vectors[max(0, lag - 1) :].sum(dim=0).norm() / vectors.sum(dim=0).norm()
+        total[lag] = float(gradient.norm() * part)
+    return total
+
+
+@pytest.mark.parametrize("path", ["input", "output", "both"])
+def test_a_symbol_counts_wherever_n_grams_carry_it(path: str) -> None:
+    shape = {"vocab_size": 7, "hidden_size": 6, "embedding_size": 5, "ngram_path": path}
+    model = build(ModelConfig(**shape, **NGRAMS), seed=1)
     ids = np.random.default_rng(1).integers(0, 7, 40)
-    plain = input_gradients(model, ids, LAGS)  # the tables are zero at first
-    np.testing.assert_allclose(plain[30], naive(model.eval(), ids, 30)[:LAGS], rtol=2e-4, atol=1e-6)
+    if path == "input":
+        plain = input_gradients(model, ids, LAGS)[30]  # the tables are zero at first
+        np.testing.assert_allclose(plain, naive(model.eval(), ids, 30)[:LAGS], rtol=2e-4, atol=1e-6)
     with torch.no_grad():
         model.ngrams.weight.normal_()
     found = input_gradients(model, ids, LAGS)
     for place in (1, 5, 30):
-        expected = with_ngrams(model, ids, naive(model, ids, place))[:LAGS]
+        expected = naive(model, ids, place)
+        expected = expected if path == "output" else with_ngrams(model, ids, expected)
+        expected = (expected if path == "input" else expected + past(model, ids, place))[:LAGS]
         np.testing.assert_allclose(found[place, : len(expected)], expected, rtol=2e-4, atol=1e-6)
         assert not found[place, len(expected) :].any()
 

@@ -15,7 +15,7 @@ from charrnn.storage.model_file import load_model
 from charrnn.training import metrics
 
 PAGE = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")
-MORE = ["--num-layers", "2", "--ngram-embedding", "4"]
+MORE = ["--num-layers", "2", "--ngram-embedding", "4", "--ngram-path", "both"]
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -44,7 +44,12 @@ GRID = all_pairs(
     ({"layer_norm": False}, {"layer_norm": True}),
     ({"residual": False}, {"residual": True}),
     ({"attention": 0}, {"attention": 4}),
-    ({"ngram_embedding": 0}, {"ngram_embedding": 3, "ngram_rows": 50}),
+    (
+        {"ngram_embedding": 0},
+        {"ngram_embedding": 3, "ngram_rows": 50, "ngram_path": "input"},
+        {"ngram_embedding": 3, "ngram_rows": 50, "ngram_path": "output"},
+        {"ngram_embedding": 3, "ngram_rows": 50, "ngram_path": "both"},
+    ),
     ({"tied": False}, {"tied": True}, {"adaptive": True}),
 )
 every_config = pytest.mark.parametrize(

@@ -111,6 +111,21 @@ def test_new_tables_change_nothing() -> None:
     assert torch.equal(with_them(ids)[0], without(ids)[0])
 
 
+@pytest.mark.parametrize("path", ["input", "output", "both"])
+def test_the_paths_of_a_sum(path: str) -> None:
+    """Beside a network of its own weights, step by step, whose tables say something at once."""
+    model = with_tables(config_of(ngram_path=path, num_layers=2))
+    ids = torch.tensor([[VOCAB, 3, 1, 4, 1, 5]])
+    sums, _ = model.ngrams(ids, torch.zeros(1, 3))
+    values = model.embedding(ids) + (sums if path in ("input", "both") else 0)
+    for layer, state in zip(model.layers, model.cell_states(model.initial_state(1)), strict=True):
+        values, _ = layer(values, state)
+    if path in ("output", "both"):
+        values = values + torch.einsum("bte,he->bth", sums, model.ngrams.skip.weight)
+    torch.testing.assert_close(model.hidden(ids)[0], values)
+    assert (model.ngrams.skip is None) == (path == "input")
+
+
 def test_a_larger_vocabulary_keeps_the_rows_of_old_symbols_and_of_the_start() -> None:
     ids = torch.tensor([[3, 1, 4]])
     small, large = with_tables(config_of()), with_tables(config_of(vocab_size=VOCAB + 5))

@@ -26,7 +26,12 @@ GRID = all_pairs(
     ({"num_layers": 1}, {"num_layers": 2}, {"num_layers": 3}),
     ({"layer_norm": False}, {"layer_norm": True}),
     ({"residual": False}, {"residual": True}),
-    ({"ngram_embedding": 0}, {"ngram_embedding": 4, "ngram_rows": 20}),
+    (
+        {"ngram_embedding": 0},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "input"},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "output"},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "both"},
+    ),
     (
         {"embedding_size": 16},
         {"embedding_size": 5},

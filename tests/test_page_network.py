@@ -24,7 +24,12 @@ SYMBOLS, FEW = 1000, 200
 LONG = all_pairs(
     KINDS,
     ({"attention": 1}, {"attention": 20}),
-    ({"ngram_embedding": 0}, {"ngram_embedding": 2, "ngram_rows": 1 << 12}),
+    (
+        {"ngram_embedding": 0},
+        {"ngram_embedding": 2, "ngram_rows": 1 << 12, "ngram_path": "input"},
+        {"ngram_embedding": 2, "ngram_rows": 1 << 12, "ngram_path": "output"},
+        {"ngram_embedding": 2, "ngram_rows": 1 << 12, "ngram_path": "both"},
+    ),
 )
 SETTINGS = [*GRID, *LONG, {"ngram_embedding": 7, "ngram_rows": 4_999, "vocab_size": 3000}]
 

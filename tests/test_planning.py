@@ -226,24 +226,26 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
 
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
-    ("steps", "more", "orders"),
+    ("steps", "more", "orders", "path"),
     [
-        (1, {}, 5),
-        (10_000, {}, 0),
-        (10_000, {"ngram_embedding": 3}, 3),
-        (12, {}, 0),
-        (12, {"hidden_size": 64}, 5),
-        (1, {"cell": "rnn"}, 5),
-        (1, {"optimizer": "sgd"}, 0),
+        (1, {}, 5, "both"),
+        (1, {"ngram_embedding": 3, "ngram_path": "input"}, 3, "input"),
+        (10_000, {}, 0, "input"),
+        (10_000, {"ngram_embedding": 3}, 3, "output"),
+        (10_000, {"ngram_embedding": 3, "ngram_path": "both"}, 3, "both"),
+        (8, {}, 5, "output"),
+        (12, {"hidden_size": 64}, 5, "both"),
+        (1, {"cell": "rnn"}, 5, "both"),
+        (1, {"optimizer": "sgd"}, 0, "input"),
     ],
     ids=str,
 )
 def test_ngrams_are_embedded_where_they_are_not_learned_by_heart(
-    steps: int, more: dict[str, Any], orders: int
+    steps: int, more: dict[str, Any], orders: int, path: str
 ) -> None:
     long = replace(TRAIN, characters=LONG_TEXT)
     plan = plan_of(asked(settings={"steps": steps, **more}), train=long)
-    assert plan.model.ngram_embedding == orders
+    assert (plan.model.ngram_embedding, plan.model.ngram_path) == (orders, path)
     assert plan.model.ngram_dropout == (suitable_ngram_dropout(plan.epochs) if orders else 0)
 
 

@@ -15,11 +15,11 @@ from charrnn.config.presets import (
     find_preset,
     interpolate,
     max_epochs,
-    ngrams_help,
     shape_settings,
     source_settings,
     suitable_dropout,
     suitable_ngram_dropout,
+    suitable_ngram_path,
 )
 from charrnn.config.training import CHOSEN, TrainConfig
 from charrnn.errors import UsageError
@@ -75,13 +75,23 @@ def test_more_parameters_for_each_character_need_more_dropout() -> None:
     assert suitable_dropout(1, 10_000, 1000) == 0  # what is seen once cannot be learned by heart
 
 
-def test_ngrams_are_left_out_where_a_network_could_learn_the_text_by_heart() -> None:
-    assert ngrams_help(1, 1000, 1000)
-    assert not ngrams_help(20, 1000, 1000)
-    assert ngrams_help(20, 100, 1000)
-    assert ngrams_help(20, 1000, 1000, taught=True)
-    assert ngrams_help(2, 5000, 1000)
-    assert not ngrams_help(4, 5000, 1000)
+@pytest.mark.parametrize(
+    ("epochs", "parameters", "path"),
+    [
+        (1, 1000, "both"),
+        (10, 1000, "output"),
+        (30, 1000, None),
+        (20, 100, "both"),
+        (2, 5000, "both"),
+        (4, 5000, "output"),
+        (12, 5000, None),
+    ],
+)
+def test_layers_that_could_learn_a_text_by_heart_read_no_ngrams(
+    epochs: float, parameters: int, path: str | None
+) -> None:
+    assert suitable_ngram_path(epochs, parameters, 1000) == path
+    assert suitable_ngram_path(epochs, parameters, 1000, taught=True) == "both"
 
 
 @given(epochs=EPOCHS)

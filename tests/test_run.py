@@ -82,7 +82,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "attention": 20,
         "dropout": 0.3,
     },
-    "n-grams": {"ngram_embedding": 4, "ngram_rows": 40, "dropout": 0.3},
+    "n-grams": {"ngram_embedding": 4, "ngram_rows": 40, "ngram_path": "both", "dropout": 0.3},
     "n-grams, random length, attention": {
         "ngram_embedding": 3,
         "attention": 5,

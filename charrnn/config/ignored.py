@@ -9,6 +9,7 @@ from charrnn.config.training import TrainConfig
 from charrnn.errors import UsageError
 
 DEFAULTS = vars(ModelConfig()) | vars(TrainConfig())
+OF_NGRAMS = ("ngram_rows", "ngram_path", "ngram_dropout")
 LABEL = "`target` label, which is one symbol"
 
 
@@ -41,7 +42,7 @@ def _of_cells(given: Mapping[str, Any]) -> dict[str, str]:
     if not spec.recurrent:
         reasons["orthogonal"] = f"`cell` {cell}, which has no recurrent matrix"
     if given.get("ngram_embedding") == 0:
-        reasons |= dict.fromkeys(("ngram_rows", "ngram_dropout"), "`ngram_embedding` 0")
+        reasons |= dict.fromkeys(OF_NGRAMS, "`ngram_embedding` 0")
     return reasons
 
 
@@ -64,7 +65,7 @@ def refuse_ignored(given: Mapping[str, Any]) -> None:
 
 def _refuse_tables(given: Mapping[str, Any]) -> None:
     """Refuse settings of tables where text and time decide whether there are any."""
-    for name in ("ngram_rows", "ngram_dropout"):
+    for name in OF_NGRAMS:
         if name in given:
             message = f"`{name}` needs `ngram_embedding`, which depends on the text otherwise."
             raise UsageError(message, "Give both.")

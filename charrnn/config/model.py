@@ -61,6 +61,13 @@ class ModelConfig(Checked):
         high=1 << 24,
         group=MODEL,
     )
+    ngram_path: str = option(
+        "input",
+        "Where n-gram embeddings go: to the first layer, past all layers to the output, or both",
+        choices=("input", "output", "both"),
+        group=MODEL,
+        default_note="both; output in runs of more epochs",
+    )
     ngram_dropout: float = option(
         0.0,
         "Dropout probability of each n-gram's embedding as a whole",
@@ -117,6 +124,16 @@ class ModelConfig(Checked):
     def ngram_orders(self) -> range:
         """The lengths of the n-grams that have an embedding: 2 to `ngram_embedding`, or none."""
         return range(2, self.ngram_embedding + 1)
+
+    @property
+    def ngrams_to_input(self) -> bool:
+        """Whether n-gram embeddings are a part of the first layer's input."""
+        return bool(self.ngram_embedding) and self.ngram_path != "output"
+
+    @property
+    def ngrams_to_output(self) -> bool:
+        """Whether n-gram embeddings are led past all layers to the output layer."""
+        return bool(self.ngram_embedding) and self.ngram_path != "input"
 
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""

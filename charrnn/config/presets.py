@@ -60,9 +60,9 @@ STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout
 # (epochs, dropout of n-gram embeddings)
 NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
 # The tables learn the text by heart, unless a teacher says how probable other symbols are, or the
-# network is too small to do that itself: beyond so many epochs times the root of the parameters per
-# character, they do harm.
-NGRAM_ORDER, MOST_FOR_NGRAMS = 5, 7.0
+# network is too small to do that itself: up to so many epochs times the root of the parameters per
+# character, each path helps. What the layers do not read, they cannot learn by heart.
+NGRAM_ORDER, NGRAM_PATHS = 5, ((7.0, "both"), (20.0, "output"))
 SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
@@ -159,9 +159,15 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
     return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": min(MOST_NGRAM_ROWS, rows)}
 
 
-def ngrams_help(epochs: float, parameters: int, characters: int, *, taught: bool = False) -> bool:
-    """Return whether n-gram embeddings help a run; arguments are those of `suitable_dropout`."""
-    return taught or epochs * math.sqrt(parameters / characters) <= MOST_FOR_NGRAMS
+def suitable_ngram_path(
+    epochs: float, parameters: int, characters: int, *, taught: bool = False
+) -> str | None:
+    """Return where n-gram embeddings help a run, as `ngram_path` names it; None is nowhere.
+
+    Arguments are those of `suitable_dropout`.
+    """
+    by_heart = 0.0 if taught else epochs * math.sqrt(parameters / characters)
+    return next((path for most, path in NGRAM_PATHS if by_heart <= most), None)
 
 
 def suitable_ngram_dropout(epochs: float, *, taught: bool = False) -> float:

@@ -4,7 +4,9 @@ The dependence of a prediction on an earlier symbol is the norm of the gradient 
 loss with respect to the network's input where that symbol was read: its embedding, and those of the
 n-grams that end with it. Through longer n-grams the symbol is in the next inputs, too. Each of them
 adds the norm of its gradient times the share of that input that depends on the symbol: the norm of
-the sum of the n-grams that the symbol is in, divided by the norm of the whole input.
+the sum of the n-grams that the symbol is in, divided by the norm of the whole input. The
+n-grams that end with the newest symbol may also reach the output layer past all others; what they
+do there is added likewise.
 """
 
 from collections.abc import Iterator
@@ -38,31 +40,43 @@ def input_gradients(model: CharRNN, ids: Ids, lags: int) -> Norms:
     was_training = model.training
     model.eval()
     try:
-        norms = np.zeros((len(ids), lags), np.float32)
+        norms, past = np.zeros((2, len(ids), lags), np.float32)
         symbols = torch.from_numpy(ids.astype(np.int64)).to(model.device)
         inputs = torch.cat([symbols.new_tensor([model.start]), symbols[:-1]])
         states = _states(model, inputs)
         for rows in _windows(len(ids), lags):
-            found = _window_norms(model, (inputs, symbols), states, rows, lags)
+            found, skipped = _window_norms(model, (inputs, symbols), states, rows, lags)
             norms[rows.start : rows.stop, : found.shape[1]] = found
-        return _with_ngrams(norms, _shares(model, symbols))
+            past[rows.start : rows.stop, 0] = skipped
+        of_inputs, of_ngrams = _shares(model, symbols)
+        return _with_ngrams(norms, of_inputs) + _with_ngrams(past, of_ngrams)
     finally:
         model.train(was_training)
 
 
 @torch.no_grad()
-def _shares(model: CharRNN, symbols: Tensor) -> Norms:
-    """Return the share of each symbol's input that depends on the symbol k before it, (symbols, k).
+def _shares(model: CharRNN, symbols: Tensor) -> tuple[Norms, Norms]:
+    """Return the shares that depend on the symbol k before a symbol, (symbols, k) each.
 
-    All of it depends on the symbol itself, k = 0.
+    Of each symbol's input, and of the sum of its n-grams. All of both depends on the symbol itself,
+    k = 0.
     """
     if model.ngrams is None:
-        return np.ones((len(symbols), 1), np.float32)
+        all_of_it = np.ones((len(symbols), 1), np.float32)
+        return all_of_it, all_of_it
     ngrams = model.ngrams.separate(symbols)
-    inputs = model.embedding(symbols) + ngrams.sum(dim=1)
+    sums = ngrams.sum(dim=1)
     longer = ngrams.flip(1).cumsum(dim=1).flip(1)  # the sums of the orders from k + 1 on
-    shares = longer.norm(dim=2) / inputs.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    return _array(functional.pad(shares, (1, 0), value=1.0))
+
+    def with_itself(shares: Tensor) -> Norms:
+        return _array(functional.pad(shares, (1, 0), value=1.0))
+
+    of_inputs, of_ngrams = (
+        longer.norm(dim=2) / whole.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        for whole in (model.embedding(symbols) + sums, sums)
+    )
+    to_input = float(model.config.ngrams_to_input)
+    return with_itself(to_input * of_inputs), with_itself(of_ngrams)
 
 
 def _with_ngrams(norms: Norms, shares: Norms) -> Norms:
@@ -93,8 +107,12 @@ def _windows(length: int, lags: int) -> Iterator[range]:
 
 def _window_norms(
     model: CharRNN, text: tuple[Tensor, Tensor], states: list[State], rows: range, lags: int
-) -> Norms:
-    """Return the norms for some predictions, (rows, symbols before), the nearest symbol first."""
+) -> tuple[Norms, Norms | float]:
+    """Return the norms for some predictions.
+
+    Of the inputs, (rows, symbols before), the nearest symbol first; and of what the last n-grams
+    add to the output layer's input, (rows,).
+    """
     inputs, targets = text
     before = min(rows.start, lags)  # input i is symbol i - 1
     begins = [row - before + 1 for row in rows]
@@ -103,8 +121,12 @@ def _window_norms(
     with watched(model.embedding) as embeddings:
         values, _ = model.hidden(windows, state)
     loss = model.loss(values[:, -1:], targets[rows.start : rows.stop, None])
-    (gradient,) = torch.autograd.grad(loss, embeddings)
-    return _array(gradient.norm(dim=2).flip(1))
+    of_inputs, of_outputs = torch.autograd.grad(loss, [*embeddings, values])
+    norms = _array(of_inputs.norm(dim=2).flip(1))
+    if model.ngrams is None or model.ngrams.skip is None:
+        return norms, 0.0
+    of_ngrams = of_outputs[:, -1] @ model.ngrams.skip.weight.detach()
+    return norms, _array(of_ngrams.norm(dim=1))
 
 
 def _array(values: Tensor) -> Norms:

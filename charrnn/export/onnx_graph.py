@@ -24,7 +24,7 @@ from charrnn.export.onnx_values import Graph, Integers, Value
 from charrnn.model.cells import equations, gate_activations
 from charrnn.model.ngram_hash import ngram_rows
 from charrnn.model.numpy_layers import NORM_EPSILON
-from charrnn.model.shapes import TABLES, cell_states, state_shapes, tails
+from charrnn.model.shapes import SKIP, TABLES, cell_states, state_shapes, tails
 
 Weights = Mapping[str, npt.NDArray[Any]]
 
@@ -84,7 +84,7 @@ class _Builder:
     def step(self, ids: Value, state: Sequence[Value]) -> tuple[Value, list[Value]]:
         """Return the logits and the state after a step."""
         count, after = CELLS[self.config.cell].num_states, list[Value]()
-        values, codes = self.input(ids, state)
+        values, codes, sums = self.input(ids, state)
         for layer in range(self.config.num_layers):
             before = tuple(state[layer * count : (layer + 1) * count])
             values, carried = self.layer(layer, values, before)
@@ -93,15 +93,17 @@ class _Builder:
             end = cell_states(self.config)
             values, memory = self.attention(values, *state[end : end + 2])
             after += memory
+        if sums is not None and self.config.ngrams_to_output:
+            values = values + self.affine(sums, SKIP)
         return self.output(values), [*after, *codes]
 
-    def input(self, ids: Value, state: Sequence[Value]) -> tuple[Value, list[Value]]:
-        """Return the input of the first layer, and the part of the state that it reads."""
+    def input(self, ids: Value, state: Sequence[Value]) -> tuple[Value, list[Value], Value | None]:
+        """Return the first layer's input, the part of the state that it reads, and n-grams' sum."""
         values = self.graph.add("Gather", self.weights["embedding.weight"], ids, axis=0)
         if not self.config.ngram_embedding:
-            return values, []
+            return values, [], None
         sums, codes = self.ngrams(ids, state[-1])
-        return values + sums, [codes]
+        return (values + sums if self.config.ngrams_to_input else values), [codes], sums
 
     def ngrams(self, ids: Value, before: Value) -> tuple[Value, Value]:
         """Return the sum of the embeddings of n-grams, and the codes of the last symbols."""

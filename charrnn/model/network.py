@@ -8,6 +8,7 @@
                            -> layer norm
                            + attention to the source, if there is one, after the first layer
       -> attention over the last states, if there is any
+         + embeddings of the last symbols, by a matrix, past all layers
       -> output layer              (batch, time, vocab_size)
 
 Each layer is followed by dropout; the embedding is not, as dropout on it made models worse. Symbols
@@ -124,7 +125,7 @@ class CharRNN(nn.Module):
         Returns:
             The output layer's input (batch, time, hidden_size), and the state after the last step.
         """
-        fixed = len(state_shapes(self.config))
+        fixed, to_output = len(state_shapes(self.config)), 0.0  # type: int, Tensor | float
         if state is None:
             if self.source is not None:
                 what = "This model's texts depend on sources"
@@ -133,7 +134,8 @@ class CharRNN(nn.Module):
         values, carried, codes = self.embedding(ids), (), ()  # type: Tensor, State, State
         if self.ngrams is not None:
             sums, last = self.ngrams(ids, state[fixed - 1])
-            values, codes = values + sums, (last,)
+            to_input, to_output = self.ngrams.paths(sums)
+            values, codes = values + to_input, (last,)
         for layer, before in zip(self.layers, self.cell_states(state), strict=True):
             values, after = layer(values, before)
             if self.source is not None and not carried:
@@ -143,7 +145,7 @@ class CharRNN(nn.Module):
             end = cell_states(self.config)
             values, after = self.attention(values, state[end : end + 2])
             carried += after
-        return values, (*carried, *codes, *state[fixed:])
+        return values + to_output, (*carried, *codes, *state[fixed:])
 
     def logits(self, values: Tensor) -> Tensor:
         """Map (..., hidden_size) to logits (..., vocab_size), or log probabilities if adaptive."""

@@ -1,4 +1,9 @@
-"""Embeddings of the last 2, 3, ... symbols, added to the embedding of the symbol itself.
+"""Embeddings of the last 2, 3, ... symbols, beside the embedding of the symbol itself.
+
+A matrix may lead their sum to the output layer too, past all recurrent layers, or only there: what
+usually follows an n-gram need not pass through the recurrent state (as with the words of Bengio et
+al. 2003, "A Neural Probabilistic Language Model", equation 1, and the n-grams of Mikolov et al.
+2011, "Strategies for Training Large Scale Neural Network Language Models", section 4).
 
 A look-up costs next to nothing, however large the tables are, and only the rows that a batch needs
 get a gradient. So a network reads sequences of symbols as if each were a symbol of its own (Huang
@@ -30,6 +35,10 @@ class NGramEmbedding(nn.Module):
         rows = len(config.ngram_orders) * config.ngram_rows
         self.weight = nn.Parameter(torch.zeros(rows, config.embedding_size))
         self.dropout = Dropout(config.ngram_dropout)
+        self.skip: nn.Linear | None = None
+        if config.ngrams_to_output:
+            self.skip = nn.Linear(config.embedding_size, config.hidden_size, bias=False)
+            nn.init.normal_(self.skip.weight, std=config.embedding_size**-0.5)
 
     def forward(self, ids: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """Sum the embeddings of each step's n-grams.
@@ -50,6 +59,15 @@ class NGramEmbedding(nn.Module):
             rows, self.weight, mode="sum", sparse=True, per_sample_weights=kept
         )
         return sums.view(*ids.shape, -1), codes[:, ids.shape[1] :].to(before.dtype)
+
+    def paths(self, sums: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Return what the sums add to the first layer's input, and to the output layer's.
+
+        Returns:
+            (batch, time, embedding_size) and (batch, time, hidden_size), or 0 where nothing is.
+        """
+        to_input = sums if self.config.ngrams_to_input else 0.0
+        return to_input, 0.0 if self.skip is None else self.skip(sums)
 
     def separate(self, ids: Tensor) -> Tensor:
         """Return the embeddings of the n-grams that end with each symbol of a text.

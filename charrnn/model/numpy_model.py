@@ -36,7 +36,7 @@ from charrnn.model.numpy_layers import (
     prepare_layer,
     prepare_tail,
 )
-from charrnn.model.shapes import TABLES, cell_states, state_shapes, tails
+from charrnn.model.shapes import SKIP, TABLES, cell_states, state_shapes, tails
 from charrnn.model.source.numpy_source import NumpySource
 from charrnn.tokenizers.base import Ids
 
@@ -65,6 +65,7 @@ class NumpyModel:
         self._runs = gate_runs(config)
         self._embedding = float32_copy(weights["embedding.weight"])
         self._ngrams = weights[TABLES] if config.ngram_embedding else None
+        self._skip = float32_copy(weights[SKIP].T) if SKIP in weights else None
         self._layers = [prepare_layer(config, weights, n) for n in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = float32_copy(head.T), float32_copy(weights["head_bias"])
@@ -73,7 +74,7 @@ class NumpyModel:
         self._fixed = len(state_shapes(config))
         self.source = NumpySource(config, weights) if config.source is not None else None
         first = self._layers[0]
-        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT and self._ngrams is None
+        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT and not config.ngrams_to_input
         self._table = self._embedding @ first.inputs + first.bias if small else None
 
     @property
@@ -141,9 +142,11 @@ class NumpyModel:
         """Return the output layer's input, the new state, and the weights of the source."""
         memory, weights = state[self._fixed :], NO_WEIGHTS
         values, carried, codes = self._embedding[ids], (), ()  # type: Array, State, State
+        to_output: Array | float = 0.0
         if self._ngrams is not None:
             sums, last = self._ngram_sums(ids, state[self._fixed - 1])
-            values, codes = values + sums, (last,)
+            values, codes = values + sums if self.config.ngrams_to_input else values, (last,)
+            to_output = sums @ self._skip if self._skip is not None else to_output
         for index, layer in enumerate(self._layers):
             before = state[index * self._num_states : (index + 1) * self._num_states]
             product = self._input_product(index, ids, values)
@@ -158,7 +161,7 @@ class NumpyModel:
             end = cell_states(self.config)
             values, after = self._attention.step(values, *state[end : end + 2])
             carried += after
-        return values, (*carried, *codes, *memory), weights
+        return values + to_output, (*carried, *codes, *memory), weights
 
     def _ngram_sums(self, ids: Ids, before: Array) -> tuple[Array, Array]:
         """Return the sum of each stream's n-gram embeddings, and the last codes."""

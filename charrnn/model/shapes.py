@@ -16,6 +16,7 @@ from charrnn.model.cells.shapes import Shapes, cell_shapes
 from charrnn.model.source.shapes import source_shapes
 
 TABLES = "ngrams.weight"  # embeddings of n-grams, of which a model may have used only some
+SKIP = "ngrams.skip.weight"  # the matrix that leads them to the output layer's input
 
 
 def tails(config: ModelConfig) -> list[tuple[int, int, int]]:
@@ -36,6 +37,8 @@ def weight_shapes(config: ModelConfig) -> Shapes:
     shapes["embedding.weight"] = (config.vocab_size + 1, config.embedding_size)
     if config.ngram_embedding:
         shapes[TABLES] = (len(config.ngram_orders) * config.ngram_rows, config.embedding_size)
+    if config.ngrams_to_output:
+        shapes[SKIP] = (hidden, config.embedding_size)
     for layer in range(config.num_layers):
         shapes |= _layer_shapes(config, layer)
     if config.attention:

@@ -6,10 +6,11 @@ from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
+    NGRAM_PATHS,
     cell_settings,
-    ngrams_help,
     suitable_dropout,
     suitable_ngram_dropout,
+    suitable_ngram_path,
 )
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import Encoded
@@ -73,19 +74,22 @@ def text_length(train: Encoded) -> int:
 
 
 def with_fitting_ngrams(
-    model: ModelConfig, epochs: float, length: int, taught: bool
+    model: ModelConfig, epochs: float, length: int, chosen: Mapping[str, Any]
 ) -> ModelConfig:
-    """Return a model's shape without n-gram embeddings if they do not help.
+    """Return a model's shape with n-gram embeddings where they help, unless `chosen`.
 
     Args:
         model: The shape.
         epochs: Passes over the training text.
         length: Length of the training text; see `text_length`.
-        taught: Whether the model has a teacher.
+        chosen: Options that were given; see `suitable_ngram_path` for what a `teacher` changes.
     """
-    if ngrams_help(epochs, parameter_count(model), length, taught=taught):
-        return model
-    return replace(model, ngram_embedding=0)
+    taught = chosen.get("teacher") is not None
+    path = suitable_ngram_path(epochs, parameter_count(model), length, taught=taught)
+    if path is None and "ngram_embedding" not in chosen:
+        return replace(model, ngram_embedding=0)
+    path = chosen.get("ngram_path", path or NGRAM_PATHS[-1][1])
+    return replace(model, ngram_path=path) if model.ngram_embedding else model
 
 
 def with_dropout(

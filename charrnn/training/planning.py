@@ -124,9 +124,9 @@ def make_plan(
     tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
     config = replace(config, steps=steps, **validation)
-    if base is None and "ngram_embedding" not in request.settings:
-        model = with_fitting_ngrams(model, steps * epoch, length, request.teacher is not None)
     given = request.requested(teacher=request.teacher)
+    if base is None:
+        model = with_fitting_ngrams(model, steps * epoch, length, given)
     model = with_dropout(model, steps * epoch, length, given)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
     share = min(1.0, (config.valid_tokens or whole) / whole)

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.gpu
 TABLES: dict[str, Any] = {"ngram_embedding": 4, "ngram_rows": 500}
 CASES: list[dict[str, Any]] = [
     TABLES,
-    TABLES | {"cell": "mingru", "accumulate": 2},
+    TABLES | {"cell": "mingru", "accumulate": 2, "ngram_path": "output"},
     TABLES | {"tied": True, "embedding_size": 64, "bptt_stride": 8},
-    TABLES | {"attention": 24, "optimizer": "adamw", "clip_value": 0.001},
+    TABLES | {"attention": 24, "optimizer": "adamw", "clip_value": 0.001, "ngram_path": "both"},
     TABLES | {"records": "lines", "ngram_rows": 7},
 ]
 

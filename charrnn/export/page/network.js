@@ -122,7 +122,8 @@ class Network {
   // Read one symbol. Returns the logits of the next one and the state after the step.
   step(id, state) {
     const codes = [...state.codes, id === this.start ? 0 : id + 1];
-    let values = this.input(id, codes);
+    const sums = this.ngramSums(codes);
+    let values = this.input(id, this.ngramsTo("input") ? sums : null);
     const layers = this.layers.map((layer, number) => {
       const before = state.layers[number];
       const own = number ? affine(layer.inputs, values, layer.bias, layer.fromInput)
@@ -135,29 +136,44 @@ class Network {
     });
     const memory = this.config.attention ? this.remember(values, state.memory) : state.memory;
     if (this.config.attention) values = this.attend(values, memory);
+    if (this.ngramsTo("output")) {
+      const past = affine(this.weights["ngrams.skip.weight"], sums);
+      values = values.map((value, j) => value + past[j]);
+    }
     return { logits: this.output(values), state: { layers, memory, codes: codes.slice(1) } };
   }
 
   // The input layer: the symbol's embedding, and those of the n-grams that end with it.
-  input(id, codes) {
+  input(id, sums) {
     const { shape: [, width], values } = this.weights["embedding.weight"];
     const own = values.subarray(id * width, (id + 1) * width);
-    if (!this.config.ngram_embedding) return own;
-    const sum = Float32Array.from(own);
+    return sums ? own.map((value, j) => value + sums[j]) : own;
+  }
+
+  // The sum of the embeddings of the n-grams that end with the last code.
+  ngramSums(codes) {
+    if (!this.config.ngram_embedding) return null;
+    const sum = new Float32Array(this.config.embedding_size);
     const table = this.weights["ngrams.weight"];
     for (const row of ngramRows(codes, this.config.ngram_rows)) {
       const place = table.places.get(row); // a row that training has never touched is zero
-      for (let j = 0; place !== undefined && j < width; j++) {
-        sum[j] += table.values[place * width + j];
+      for (let j = 0; place !== undefined && j < sum.length; j++) {
+        sum[j] += table.values[place * sum.length + j];
       }
     }
     return sum;
   }
 
-  // The first layer's sums; without n-grams, they depend on the symbol alone.
+  // Whether n-gram embeddings go there: "input" or "output".
+  ngramsTo(end) {
+    const { ngram_embedding: highest, ngram_path: path } = this.config;
+    return Boolean(highest) && (path === end || path === "both");
+  }
+
+  // The first layer's sums; without n-grams there, they depend on the symbol alone.
   firstSums(id, values) {
     const [layer] = this.layers;
-    if (this.config.ngram_embedding) {
+    if (this.ngramsTo("input")) {
       return affine(layer.inputs, values, layer.bias, layer.fromInput);
     }
     const found = this.cachedInputs.get(id);
