@@ -62,6 +62,10 @@ REFUSED = {
         ("--ngram-rows 9", "--ngram-rows needs --ngram-embedding"),
         ("--ngram-rows 9 --ngram-embedding 0", "no effect with --ngram-embedding 0"),
     ],
+    "ngram_path": [
+        ("--ngram-path both", "--ngram-path needs --ngram-embedding"),
+        ("--ngram-path both --ngram-embedding 0", "no effect with --ngram-embedding 0"),
+    ],
     "ngram_dropout": [
         ("--ngram-dropout 0.5", "--ngram-dropout needs --ngram-embedding"),
         ("--ngram-dropout 0.5 --ngram-embedding 0", "no effect with --ngram-embedding 0"),

@@ -234,7 +234,8 @@ def test_a_dry_run_tells_of_members(text: Path, tmp_path: Path, charrnn: Termina
     told = json.loads(charrnn.ok("train", *words, "--dry-run", "--json").out)
     alone = json.loads(charrnn.ok("train", *words[:-4], *words[-2:], "--dry-run", "--json").out)
     assert told["members"] == 3
-    assert told["memory_bytes"] == alone["memory_bytes"] + 3 * 2 * 4 * alone["parameters"]
+    numbers = alone["parameters"] + alone["table_parameters"]
+    assert told["memory_bytes"] == alone["memory_bytes"] + 3 * 2 * 4 * numbers
 
 
 def test_what_was_being_removed_is_removed_by_the_next_command(

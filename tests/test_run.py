@@ -319,7 +319,7 @@ def test_the_log_has_what_was_measured(tmp_path: Path) -> None:
 
 def test_the_model_kept_is_the_best_one(tmp_path: Path) -> None:
     states: dict[int, Any] = {}
-    with run_in(tmp_path, lr=30.0, lr_floor=1.0, steps=40, eval_every=4) as one:
+    with run_in(tmp_path, lr=10.0, lr_floor=1.0, steps=40, eval_every=4) as one:
         for event in one.train():
             if isinstance(event, Evaluated):
                 now = one.trainer.model.state_dict()

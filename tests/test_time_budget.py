@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_runs import SETTINGS, run_in
 
-from charrnn.config.presets import suitable_dropout
+from charrnn.config.presets import suitable_dropout, suitable_ngram_dropout
 from charrnn.model.dropout import Dropout
 from charrnn.model.shapes import parameter_count
 from charrnn.storage.container import load
@@ -74,9 +74,12 @@ def test_a_run_whose_budget_is_time_takes_the_steps_that_it_can(
         one.plan.epochs, parameter_count(one.plan.model), len(one.data.train.ids)
     )
     assert facts["model"]["dropout"] == config["dropout"] == suitable
+    model = one.trainer.model
     assert {
-        module.probability for module in one.trainer.model.modules() if isinstance(module, Dropout)
+        module.probability for module in model.layers.modules() if isinstance(module, Dropout)
     } == {suitable}
+    assert model.ngrams is not None
+    assert model.ngrams.dropout.probability == suitable_ngram_dropout(one.plan.epochs)
 
 
 def test_a_speed_that_swings_changes_the_steps_at_most_once(tmp_path: Path, clock: Clock) -> None:

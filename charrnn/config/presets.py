@@ -58,12 +58,12 @@ DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
 STUDENT_DROPOUT = 0.5  # of a model with a teacher, as a fraction of the dropout of one without
 # (epochs, dropout of n-gram embeddings)
-NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (10.0, 0.6))
-# The tables learn the text by heart, unless a teacher says how probable other symbols are, or the
-# network is too small to do that itself: up to so many epochs times the root of the parameters per
-# character, each path helps. What the layers do not read, they cannot learn by heart.
-NGRAM_ORDER, NGRAM_PATHS = 5, ((7.0, "both"), (20.0, "output"))
-SHORTEST_FOR_NGRAMS, CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8192, 32, 1 << 15
+NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (7.0, 0.7))
+# Layers that read n-grams learn the text by heart, unless a teacher says how probable other symbols
+# are, or the layers are too small for that: up to so many epochs times the root of the parameters
+# per character it helps. The path to the output alone helps in any number of epochs.
+NGRAM_ORDER, MOST_FOR_LAYERS = 5, 7.0
+CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
 
@@ -153,7 +153,7 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
 
     A shorter text has fewer n-grams that come again, and needs smaller tables.
     """
-    if tokenizer not in NGRAM_TOKENIZERS or characters < SHORTEST_FOR_NGRAMS:
+    if tokenizer not in NGRAM_TOKENIZERS:
         return {"ngram_embedding": 0}
     rows = 1 << (characters // CHARACTERS_PER_ROW).bit_length()
     return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": min(MOST_NGRAM_ROWS, rows)}
@@ -161,13 +161,13 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
 
 def suitable_ngram_path(
     epochs: float, parameters: int, characters: int, *, taught: bool = False
-) -> str | None:
-    """Return where n-gram embeddings help a run, as `ngram_path` names it; None is nowhere.
+) -> str:
+    """Return where n-gram embeddings help a run, as `ngram_path` names it.
 
     Arguments are those of `suitable_dropout`.
     """
-    by_heart = 0.0 if taught else epochs * math.sqrt(parameters / characters)
-    return next((path for most, path in NGRAM_PATHS if by_heart <= most), None)
+    layers = taught or epochs * math.sqrt(parameters / characters) <= MOST_FOR_LAYERS
+    return "both" if layers else "output"
 
 
 def suitable_ngram_dropout(epochs: float, *, taught: bool = False) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
-    NGRAM_PATHS,
     cell_settings,
     suitable_dropout,
     suitable_ngram_dropout,
@@ -73,23 +72,20 @@ def text_length(train: Encoded) -> int:
     return max(train.characters, len(train.ids))
 
 
-def with_fitting_ngrams(
+def with_ngram_path(
     model: ModelConfig, epochs: float, length: int, chosen: Mapping[str, Any]
 ) -> ModelConfig:
-    """Return a model's shape with n-gram embeddings where they help, unless `chosen`.
+    """Return a model's shape with n-gram embeddings where they help.
 
     Args:
         model: The shape.
         epochs: Passes over the training text.
         length: Length of the training text; see `text_length`.
-        chosen: Options that were given; see `suitable_ngram_path` for what a `teacher` changes.
+        chosen: Options that were given. A `teacher` changes where they help.
     """
     taught = chosen.get("teacher") is not None
     path = suitable_ngram_path(epochs, parameter_count(model), length, taught=taught)
-    if path is None and "ngram_embedding" not in chosen:
-        return replace(model, ngram_embedding=0)
-    path = chosen.get("ngram_path", path or NGRAM_PATHS[-1][1])
-    return replace(model, ngram_path=path) if model.ngram_embedding else model
+    return replace(model, ngram_path=chosen.get("ngram_path", path))
 
 
 def with_dropout(

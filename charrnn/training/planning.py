@@ -18,7 +18,7 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
-from charrnn.training.plan import Estimate, Plan, text_length, with_dropout, with_fitting_ngrams
+from charrnn.training.plan import Estimate, Plan, text_length, with_dropout, with_ngram_path
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.settings import choose_settings
@@ -125,8 +125,8 @@ def make_plan(
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
     config = replace(config, steps=steps, **validation)
     given = request.requested(teacher=request.teacher)
-    if base is None:
-        model = with_fitting_ngrams(model, steps * epoch, length, given)
+    if base is None and model.ngram_embedding:
+        model = with_ngram_path(model, steps * epoch, length, given)
     model = with_dropout(model, steps * epoch, length, given)
     plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
     share = min(1.0, (config.valid_tokens or whole) / whole)
