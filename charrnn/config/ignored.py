@@ -64,8 +64,8 @@ def refuse_ignored(given: Mapping[str, Any]) -> None:
 
 
 def _refuse_tables(given: Mapping[str, Any]) -> None:
-    """Refuse settings of tables where text and time decide whether there are any."""
+    """Refuse settings of tables where tokenizer and optimizer decide whether there are any."""
     for name in OF_NGRAMS:
         if name in given:
-            message = f"`{name}` needs `ngram_embedding`, which depends on the text otherwise."
+            message = f"`{name}` needs `ngram_embedding`, which depends on other options otherwise."
             raise UsageError(message, "Give both.")

@@ -48,11 +48,11 @@ class ModelConfig(Checked):
     )
     ngram_embedding: int = option(
         0,
-        "Add embeddings of the last 2 to N symbols to each symbol's own; 0 is off",
+        "Embed the last 2 to N symbols together, beside each symbol alone; 0 is off",
         low=0,
         high=16,
         group=MODEL,
-        default_note=CHOSEN,
+        default_note="5 for char and byte, but with sgd 0",
     )
     ngram_rows: int = option(
         1 << 15,
@@ -60,13 +60,14 @@ class ModelConfig(Checked):
         low=1,
         high=1 << 24,
         group=MODEL,
+        default_note="up to 32768, depending on text length",
     )
     ngram_path: str = option(
         "input",
         "Where n-gram embeddings go: to the first layer, past all layers to the output, or both",
         choices=("input", "output", "both"),
         group=MODEL,
-        default_note="both; output in runs of more epochs",
+        default_note="both; output in runs of many epochs",
     )
     ngram_dropout: float = option(
         0.0,

@@ -125,7 +125,7 @@ class CharRNN(nn.Module):
         Returns:
             The output layer's input (batch, time, hidden_size), and the state after the last step.
         """
-        fixed, to_output = len(state_shapes(self.config)), 0.0  # type: int, Tensor | float
+        fixed = len(state_shapes(self.config))
         if state is None:
             if self.source is not None:
                 what = "This model's texts depend on sources"
@@ -134,8 +134,7 @@ class CharRNN(nn.Module):
         values, carried, codes = self.embedding(ids), (), ()  # type: Tensor, State, State
         if self.ngrams is not None:
             sums, last = self.ngrams(ids, state[fixed - 1])
-            to_input, to_output = self.ngrams.paths(sums)
-            values, codes = values + to_input, (last,)
+            values, codes = values + sums if self.config.ngrams_to_input else values, (last,)
         for layer, before in zip(self.layers, self.cell_states(state), strict=True):
             values, after = layer(values, before)
             if self.source is not None and not carried:
@@ -145,7 +144,9 @@ class CharRNN(nn.Module):
             end = cell_states(self.config)
             values, after = self.attention(values, state[end : end + 2])
             carried += after
-        return values + to_output, (*carried, *codes, *state[fixed:])
+        if self.ngrams is not None:
+            values = self.ngrams.into_output(values, sums)
+        return values, (*carried, *codes, *state[fixed:])
 
     def logits(self, values: Tensor) -> Tensor:
         """Map (..., hidden_size) to logits (..., vocab_size), or log probabilities if adaptive."""

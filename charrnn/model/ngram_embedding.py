@@ -60,14 +60,9 @@ class NGramEmbedding(nn.Module):
         )
         return sums.view(*ids.shape, -1), codes[:, ids.shape[1] :].to(before.dtype)
 
-    def paths(self, sums: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """Return what the sums add to the first layer's input, and to the output layer's.
-
-        Returns:
-            (batch, time, embedding_size) and (batch, time, hidden_size), or 0 where nothing is.
-        """
-        to_input = sums if self.config.ngrams_to_input else 0.0
-        return to_input, 0.0 if self.skip is None else self.skip(sums)
+    def into_output(self, values: Tensor, sums: Tensor) -> Tensor:
+        """Add what the sums say to the output layer's input, (batch, time, hidden_size)."""
+        return values if self.skip is None else values + self.skip(sums)
 
     def separate(self, ids: Tensor) -> Tensor:
         """Return the embeddings of the n-grams that end with each symbol of a text.

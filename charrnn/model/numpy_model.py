@@ -142,11 +142,9 @@ class NumpyModel:
         """Return the output layer's input, the new state, and the weights of the source."""
         memory, weights = state[self._fixed :], NO_WEIGHTS
         values, carried, codes = self._embedding[ids], (), ()  # type: Array, State, State
-        to_output: Array | float = 0.0
         if self._ngrams is not None:
             sums, last = self._ngram_sums(ids, state[self._fixed - 1])
             values, codes = values + sums if self.config.ngrams_to_input else values, (last,)
-            to_output = sums @ self._skip if self._skip is not None else to_output
         for index, layer in enumerate(self._layers):
             before = state[index * self._num_states : (index + 1) * self._num_states]
             product = self._input_product(index, ids, values)
@@ -161,7 +159,9 @@ class NumpyModel:
             end = cell_states(self.config)
             values, after = self._attention.step(values, *state[end : end + 2])
             carried += after
-        return values + to_output, (*carried, *codes, *memory), weights
+        if self._skip is not None:
+            values = values + sums @ self._skip
+        return values, (*carried, *codes, *memory), weights
 
     def _ngram_sums(self, ids: Ids, before: Array) -> tuple[Array, Array]:
         """Return the sum of each stream's n-gram embeddings, and the last codes."""
