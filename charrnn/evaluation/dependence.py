@@ -4,9 +4,9 @@ The dependence of a prediction on an earlier symbol is the norm of the gradient 
 loss with respect to the network's input where that symbol was read: its embedding, and those of the
 n-grams that end with it. Through longer n-grams the symbol is in the next inputs, too. Each of them
 adds the norm of its gradient times the share of that input that depends on the symbol: the norm of
-the sum of the n-grams that the symbol is in, divided by the norm of the whole input. The
-n-grams that end with the newest symbol may also reach the output layer past all others; what they
-do there is added likewise.
+the sum of the n-grams that the symbol is in, divided by the norm of the whole input. The n-grams
+that end with the newest symbol may also reach the output layer past all others; what they do there
+is added likewise.
 """
 
 from collections.abc import Iterator

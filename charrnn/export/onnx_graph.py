@@ -93,17 +93,18 @@ class _Builder:
             end = cell_states(self.config)
             values, memory = self.attention(values, *state[end : end + 2])
             after += memory
-        if sums is not None and self.config.ngrams_to_output:
+        if sums is not None:
             values = values + self.affine(sums, SKIP)
         return self.output(values), [*after, *codes]
 
     def input(self, ids: Value, state: Sequence[Value]) -> tuple[Value, list[Value], Value | None]:
-        """Return the first layer's input, the part of the state that it reads, and n-grams' sum."""
+        """Return the first layer's input, the last codes, and what the output layer reads."""
         values = self.graph.add("Gather", self.weights["embedding.weight"], ids, axis=0)
         if not self.config.ngram_embedding:
             return values, [], None
         sums, codes = self.ngrams(ids, state[-1])
-        return (values + sums if self.config.ngrams_to_input else values), [codes], sums
+        values = values + sums if self.config.ngrams_to_input else values
+        return values, [codes], sums if self.config.ngrams_to_output else None
 
     def ngrams(self, ids: Value, before: Value) -> tuple[Value, Value]:
         """Return the sum of the embeddings of n-grams, and the codes of the last symbols."""

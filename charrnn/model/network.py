@@ -134,7 +134,9 @@ class CharRNN(nn.Module):
         values, carried, codes = self.embedding(ids), (), ()  # type: Tensor, State, State
         if self.ngrams is not None:
             sums, last = self.ngrams(ids, state[fixed - 1])
-            values, codes = values + sums if self.config.ngrams_to_input else values, (last,)
+            codes = (last,)
+            if self.config.ngrams_to_input:
+                values = values + sums
         for layer, before in zip(self.layers, self.cell_states(state), strict=True):
             values, after = layer(values, before)
             if self.source is not None and not carried:

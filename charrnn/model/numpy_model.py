@@ -65,7 +65,7 @@ class NumpyModel:
         self._runs = gate_runs(config)
         self._embedding = float32_copy(weights["embedding.weight"])
         self._ngrams = weights[TABLES] if config.ngram_embedding else None
-        self._skip = float32_copy(weights[SKIP].T) if SKIP in weights else None
+        self._skip = float32_copy(weights[SKIP].T) if config.ngrams_to_output else None
         self._layers = [prepare_layer(config, weights, n) for n in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = float32_copy(head.T), float32_copy(weights["head_bias"])
@@ -144,7 +144,9 @@ class NumpyModel:
         values, carried, codes = self._embedding[ids], (), ()  # type: Array, State, State
         if self._ngrams is not None:
             sums, last = self._ngram_sums(ids, state[self._fixed - 1])
-            values, codes = values + sums if self.config.ngrams_to_input else values, (last,)
+            codes = (last,)
+            if self.config.ngrams_to_input:
+                values = values + sums
         for index, layer in enumerate(self._layers):
             before = state[index * self._num_states : (index + 1) * self._num_states]
             product = self._input_product(index, ids, values)
