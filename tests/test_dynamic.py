@@ -3,6 +3,8 @@
 And the rule that scoring comes before learning.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,12 @@ from charrnn.config.cells import CELLS
 from charrnn.config.dynamic import DynamicConfig
 from charrnn.data.encoding import encode_text
 from charrnn.errors import UsageError
-from charrnn.evaluation.dynamic import EPSILON, dynamic_nats
+from charrnn.evaluation.dynamic import EPSILON, TABLE_LR, dynamic_nats
 from charrnn.evaluation.scoring import break_down, evaluate
 from charrnn.model.network import CharRNN, detach
+from charrnn.model.shapes import TABLES
 
+WITH_TABLES = {"ngram_embedding": 3, "ngram_rows": 40, "ngram_path": "both"}
 CONFIG = DynamicConfig(dynamic_lr=0.01, dynamic_decay=0.05, dynamic_segment=16)
 
 
@@ -26,11 +30,12 @@ def losses(model: CharRNN, ids: np.ndarray, config: DynamicConfig = CONFIG) -> n
     return np.concatenate([nats for _, nats in found])
 
 
-def losses_written_out(ids: np.ndarray, config: DynamicConfig) -> list[float]:
+def losses_written_out(model: CharRNN, ids: np.ndarray, config: DynamicConfig) -> list[float]:
     """Follow Krause et al. weight by weight, each parameter an array of its own."""
-    model, nats, state = model_of().eval(), list[float](), None
-    trained = [parameter.detach().numpy().copy() for parameter in model.parameters()]
-    squares = [np.zeros_like(weights) for weights in trained]
+    nats, state, of_rows = list[float](), None, list[np.ndarray]()
+    names = [name for name, _ in model.eval().named_parameters() if name != TABLES]
+    trained = {name: one.detach().numpy().copy() for name, one in model.named_parameters()}
+    squares = {name: np.zeros_like(trained[name]) for name in names}
     before = np.concatenate([[model.start], ids[:-1]])
     for number, begin in enumerate(range(0, len(ids), config.dynamic_segment), 1):
         part = slice(begin, begin + config.dynamic_segment)
@@ -39,26 +44,38 @@ def losses_written_out(ids: np.ndarray, config: DynamicConfig) -> list[float]:
             logits[0], torch.tensor(ids[part].astype(np.int64)), reduction="none"
         )
         nats += loss.tolist()
-        gradients = [g.numpy() for g in torch.autograd.grad(loss.mean(), list(model.parameters()))]
-        squares = [total + gradient**2 for total, gradient in zip(squares, gradients, strict=True)]
-        rms = [np.sqrt(total / number) for total in squares]
-        mean = np.concatenate([values.ravel() for values in rms]).mean()
-        for parameter, start, gradient, scale in zip(
-            model.parameters(), trained, gradients, rms, strict=True
-        ):
-            weights = parameter.detach().numpy()
-            pull = np.minimum(1, config.dynamic_decay * scale / mean) * (start - weights)
-            step = config.dynamic_lr * gradient / (scale + EPSILON)
-            parameter.data = torch.from_numpy((weights + pull - step).astype(np.float32))
         state = detach(state)
+        model.zero_grad()
+        loss.mean().backward()
+        squares = {name: squares[name] + gradient_of(model, name) ** 2 for name in names}
+        rms = {name: np.sqrt(total / number) for name, total in squares.items()}
+        mean = np.concatenate([values.ravel() for values in rms.values()]).mean()
+        for name in names:
+            weights = model.get_parameter(name).detach().numpy()
+            pull = np.minimum(1, config.dynamic_decay * rms[name] / mean)
+            step = config.dynamic_lr * gradient_of(model, name) / (rms[name] + EPSILON)
+            weights += pull * (trained[name] - weights) - step
+        for table in model.tables():
+            needed = np.unique(table.grad.coalesce().indices().numpy())
+            gradient, weights = gradient_of(model, TABLES)[needed], table.detach().numpy()
+            of_rows += list(gradient)
+            scale = np.sqrt(np.mean(np.square(of_rows)))
+            pull = config.dynamic_decay * (trained[TABLES][needed] - weights[needed])
+            weights[needed] += pull - TABLE_LR * config.dynamic_lr * gradient / (scale + EPSILON)
     return nats
 
 
-def test_it_is_its_equation() -> None:
+def gradient_of(model: CharRNN, name: str) -> np.ndarray:
+    gradient = model.get_parameter(name).grad
+    assert gradient is not None
+    return gradient.to_dense().numpy()
+
+
+@pytest.mark.parametrize("settings", [{}, WITH_TABLES], ids=["no tables", "tables"])
+def test_it_is_its_equation(settings: dict[str, Any]) -> None:
     ids = text_of(100).ids
-    np.testing.assert_allclose(
-        losses(model_of(), ids), losses_written_out(ids, CONFIG), rtol=1e-3, atol=1e-4
-    )
+    written_out = losses_written_out(model_of(**settings), ids, CONFIG)
+    np.testing.assert_allclose(losses(model_of(**settings), ids), written_out, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("cell", CELLS)
