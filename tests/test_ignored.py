@@ -59,15 +59,15 @@ REFUSED = {
         ("--ngram-embedding 3 --source text --target label", "no effect with --target label"),
     ],
     "ngram_rows": [
-        ("--ngram-rows 9", "--ngram-rows needs --ngram-embedding"),
+        ("--ngram-rows 9 --tokenizer word", "--ngram-rows has no effect: without --ngram-emb"),
         ("--ngram-rows 9 --ngram-embedding 0", "no effect with --ngram-embedding 0"),
     ],
     "ngram_path": [
-        ("--ngram-path both", "--ngram-path needs --ngram-embedding"),
+        ("--ngram-path both --optimizer sgd", "--ngram-path has no effect: without --ng"),
         ("--ngram-path both --ngram-embedding 0", "no effect with --ngram-embedding 0"),
     ],
     "ngram_dropout": [
-        ("--ngram-dropout 0.5", "--ngram-dropout needs --ngram-embedding"),
+        ("--ngram-dropout 0.5 --source text", "--ngram-dropout has no effect: without"),
         ("--ngram-dropout 0.5 --ngram-embedding 0", "no effect with --ngram-embedding 0"),
     ],
     "attention": [("--attention 9 --source text --target label", "no effect with --target label")],

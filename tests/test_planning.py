@@ -13,6 +13,7 @@ import torch
 from command_line import CHARRNN, process
 from small_runs import SETTINGS, arguments
 
+from charrnn.config.ignored import ignored_settings
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     LONG_TEXT,
@@ -236,6 +237,7 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
         (8, {}, 5, "output"),
         (12, {"hidden_size": 64}, 5, "both"),
         (1, {"cell": "rnn"}, 5, "both"),
+        (1, {"ngram_path": "output"}, 5, "output"),
         (1, {"optimizer": "sgd"}, 0, "input"),
     ],
     ids=str,
@@ -247,6 +249,13 @@ def test_ngrams_go_where_they_are_not_learned_by_heart(
     plan = plan_of(asked(settings={"steps": steps, **more}), train=long)
     assert (plan.model.ngram_embedding, plan.model.ngram_path) == (orders, path)
     assert plan.model.ngram_dropout == (suitable_ngram_dropout(plan.epochs) if orders else 0)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("more", [{}, {"optimizer": "sgd"}, {"cell": "rnn"}], ids=str)
+def test_the_settings_of_a_run_can_be_given_to_another(more: dict[str, Any]) -> None:
+    plan = plan_of(asked(settings={"steps": 3, **more}))
+    assert ignored_settings(plan.model.settings() | vars(plan.train)) == {}
 
 
 def test_ngrams_of_words_are_not_embedded() -> None:

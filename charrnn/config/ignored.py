@@ -57,15 +57,17 @@ def _of_batches(given: Mapping[str, Any]) -> dict[str, str]:
 
 def refuse_ignored(given: Mapping[str, Any]) -> None:
     """Raise `UsageError` if a setting was given that would have no effect beside the others."""
-    if "ngram_embedding" not in given:
-        _refuse_tables(given)
     for name, why in ignored_settings(given).items():
         raise UsageError(f"`{name}` has no effect with {why}.", "Leave one out.")
 
 
-def _refuse_tables(given: Mapping[str, Any]) -> None:
-    """Refuse settings of tables where tokenizer and optimizer decide whether there are any."""
+def refuse_tables(given: Mapping[str, Any]) -> None:
+    """Refuse settings of n-gram embeddings for a run that has none unless they are asked for."""
     for name in OF_NGRAMS:
         if name in given:
-            message = f"`{name}` needs `ngram_embedding`, which depends on other options otherwise."
-            raise UsageError(message, "Give both.")
+            raise UsageError(
+                f"`{name}` has no effect: without `ngram_embedding`, only models of characters or "
+                "bytes have n-gram embeddings, without a source and with an `optimizer` other than "
+                "sgd.",
+                f"Give `ngram_embedding` too, or leave `{name}` out.",
+            )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from charrnn.config.ignored import refuse_tables
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     cell_settings,
@@ -56,6 +57,8 @@ def choose_settings(
         model = replace(_shape_of_base(base, request.settings, tokenizer), source=source)
     else:
         model = _new_shape(chosen, config, tokenizer, length, source)
+    if not model.ngram_embedding and "ngram_embedding" not in request.settings:
+        refuse_tables(request.settings)
     if model.adaptive and config.label_smoothing:  # not all probabilities are computed
         raise UsageError("`label_smoothing` cannot be used with `adaptive`.", "Leave one out.")
     return model, config
@@ -70,7 +73,8 @@ def _new_shape(
 ) -> ModelConfig:
     """Return the shape of a model that starts from none; arguments as in `choose_settings`."""
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
-    shape = (ngram_settings(tokenizer.kind, length) if source is None else {}) | shape
+    if source is None and shape.get("ngram_embedding") != 0:
+        shape = ngram_settings(tokenizer.kind, length) | shape
     if "adaptive" not in shape:
         # Adaptive softmax needs ids in order of decreasing frequency, which a vocabulary of
         # characters (the one with an unknown symbol) does not have.
