@@ -19,7 +19,6 @@ from charrnn.runtime.device import (
     autocast,
     choose_device,
     free_memory,
-    idle_cores,
     keep_memory,
     prepare_cpu,
 )
@@ -76,21 +75,6 @@ def test_threads_are_set_only_if_a_number_is_given() -> None:
         assert prepare_cpu(None) == 2
     finally:
         torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize(("load", "idle"), [(0.0, 4), (0.4, 4), (0.6, 3), (2.2, 2), (99.0, 1)])
-def test_cores_that_others_use_are_not_idle(
-    load: float, idle: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("charrnn.runtime.device.cores", lambda: 4)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0), raising=False)
-    assert idle_cores() == idle
-
-
-def test_where_no_load_is_known_all_cores_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.runtime.device.cores", lambda: 4)
-    monkeypatch.delattr(os, "getloadavg", raising=False)
-    assert idle_cores() == 4
 
 
 FAULTS = """

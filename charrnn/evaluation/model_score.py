@@ -98,9 +98,15 @@ def model_facts(name: str, saved: Saved) -> dict[str, Any]:
 
 
 def open_scorer(saved: Saved, options: ScoreOptions) -> "Scorer":
-    """Return a scorer for a model, with the device, precision and threads of the options."""
+    """Return a scorer for a model, with the device, precision and threads of the options.
+
+    Without a number of threads, it leaves other programs their cores if that makes it faster.
+    """
     check_address_space()
     from charrnn.evaluation.scorer import Scorer
 
     compute = {"device": options.device, "precision": options.precision}
-    return Scorer(saved, threads=options.reading.threads, **compute)
+    scorer = Scorer(saved, threads=options.reading.threads, **compute)
+    if options.reading.threads is None and saved.source is None:
+        scorer.use_idle_cores()
+    return scorer

@@ -39,6 +39,7 @@ from charrnn.evaluation.warm_up import settled
 from charrnn.model.network import CharRNN
 from charrnn.runtime.device import autocast, choose_device, prepare_cpu
 from charrnn.runtime.precision import fastest_precision, possible_precisions
+from charrnn.runtime.threads import use_idle_cores
 from charrnn.storage.blend import Saved
 from charrnn.version import __version__
 
@@ -79,16 +80,21 @@ class Scorer:
 
     def _fastest(self, names: tuple[str, ...]) -> str:
         """Return the number format in which this model scores fastest."""
+        return fastest_precision(names, self._score_anything).name
+
+    def use_idle_cores(self) -> None:
+        """Score with fewer threads where other programs compute, if that is faster."""
+        if self.network.device.type == "cpu":
+            use_idle_cores(lambda: self._score_anything(self.precision))
+
+    @torch.inference_mode()
+    def _score_anything(self, precision: str) -> float:
+        """Score some symbols, for a measurement, and wait for the device."""
         ids = torch.arange(MEASURED_ROWS * MEASURED_STEPS).remainder(self.network.start)
         batch = ids.view(MEASURED_ROWS, MEASURED_STEPS).to(self.network.device)
-
-        @torch.inference_mode()
-        def score(name: str) -> float:
-            with autocast(name, self.network.device):
-                logits, _ = self.network(batch)
-                return float(logits.sum())  # waits for a GPU
-
-        return fastest_precision(names, score).name
+        with autocast(precision, self.network.device):
+            logits, _ = self.network(batch)
+            return float(logits.sum())
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context for the number format."""

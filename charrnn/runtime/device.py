@@ -92,15 +92,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def idle_cores() -> int:
-    """Return the number of CPU cores that were idle in the last minute, but at least 1."""
-    try:
-        load = os.getloadavg()[0]
-    except (AttributeError, OSError):  # this system has no load average
-        load = 0.0
-    return max(1, cores() - round(load))
-
-
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes of memory that are free on a device, or None if that is unknown."""
     if device.type == "cuda":

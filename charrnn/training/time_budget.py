@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 
 from charrnn.config.training import TrainConfig
-from charrnn.runtime.device import choose_device, idle_cores, prepare_cpu
+from charrnn.runtime.device import choose_device, prepare_cpu
 from charrnn.runtime.distributed import ProcessGroup
+from charrnn.runtime.threads import idle_cores
 from charrnn.training.throughput import Throughput
 
 UNLIMITED = 1 << 40  # steps
@@ -78,9 +79,8 @@ def choose_threads(
 ) -> tuple[Throughput, int | None]:
     """Return the throughput, and the number of threads to train with; None is torch's default.
 
-    Threads wait for each other at every step, so a single core that another program uses delays all
-    of them. On a machine that was busy recently, one thread for each idle core is tried too, and is
-    chosen if that is clearly faster.
+    Where other programs use cores, one thread for each idle core is tried too, and is chosen if
+    that is clearly faster; see `charrnn.runtime.threads`.
     """
     throughput, default, idle = measure(), prepare_cpu(None), idle_cores()
     on_cpu = choose_device(config.device).type == "cpu"
