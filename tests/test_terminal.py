@@ -82,6 +82,14 @@ def test_what_is_not_usual_about_a_model_is_named() -> None:
         "residual",
         "attention 8",
     ]
+    for path, shown in (
+        ("input", "to the layers"),
+        ("output", "past the layers"),
+        ("both", "to the layers and past them"),
+    ):
+        with_ngrams = ModelConfig(layer_norm=False, ngram_embedding=4, ngram_path=path)
+        expected = f"embeddings of up to 4 symbols {shown}"
+        assert tables.model_features(vars(with_ngrams)) == [expected]
 
 
 def test_megabytes() -> None:

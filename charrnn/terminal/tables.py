@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from charrnn.evaluation.novelty import Copied
 
 UNLIMITED = 10_000  # columns of a table that is not written to a terminal
+NGRAM_PATHS = {
+    "input": "to the layers",
+    "output": "past the layers",
+    "both": "to the layers and past them",
+}
 GAP = 2  # spaces between columns, and before the first
 
 Row = Sequence[str]
@@ -97,9 +102,14 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
     switches = ("layer_norm", "residual", "tied", "adaptive")
     names += [name.replace("_", " ") for name in switches if config[name]]
     names += [f"attention {config['attention']}"] if config["attention"] else []
-    orders = config["ngram_embedding"]
-    names += [f"embeddings of up to {orders} symbols"] if orders else []
+    names += [ngram_feature(config)] if config["ngram_embedding"] else []
     return names + ([source_feature(config["source"])] if config.get("source") else [])
+
+
+def ngram_feature(config: Mapping[str, Any]) -> str:
+    """Return in words which n-grams a model embeds, and where their embeddings go."""
+    path = NGRAM_PATHS[config.get("ngram_path", "input")]
+    return f"embeddings of up to {config['ngram_embedding']} symbols {path}"
 
 
 def describe_batch(model: "ModelConfig", train: "TrainConfig") -> str:
