@@ -19,7 +19,7 @@ from charrnn.training.changes import REPORTING, merged, next_folder
 from charrnn.training.events import Evaluated, Finished, Trained
 from charrnn.training.schedule import Stage, learning_rate
 
-STEPS, LR = SETTINGS["steps"], TrainConfig().lr
+STEPS, LR = SETTINGS["steps"], 0.02
 WITHOUT_STEPS = arguments(**{name: one for name, one in SETTINGS.items() if name != "steps"})
 
 

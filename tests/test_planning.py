@@ -182,7 +182,9 @@ def test_a_plan_with_other_steps_is_the_plan_that_would_have_been_made_for_them(
     first, other = (
         plan_of(asked(settings=settings | {"steps": steps, "eval_every": 9})) for steps in (20, 400)
     )
-    assert first.with_steps(400, len(TRAIN.ids), settings) == other
+    found = first.with_steps(400, len(TRAIN.ids), settings)
+    assert found.train.lr == first.train.lr > other.train.lr  # the peak of a run stays
+    assert replace(found, train=replace(found.train, lr=other.train.lr)) == other
     assert (first.model == other.model) == (
         settings.get("dropout") is not None or settings.get("cell") == "mingru"
     )
@@ -256,6 +258,29 @@ def test_ngrams_go_where_they_are_not_learned_by_heart(
 def test_the_settings_of_a_run_can_be_given_to_another(more: dict[str, Any]) -> None:
     plan = plan_of(asked(settings={"steps": 3, **more}))
     assert ignored_settings(plan.model.settings() | vars(plan.train)) == {}
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("settings", "lr"),
+    [
+        ({"steps": 20}, 0.02),
+        ({"steps": 2000}, 0.0055),
+        ({"steps": 2000, "optimizer": "adamw"}, 0.0055),
+        ({"steps": 20, "batch_size": 999}, 0.008),
+        ({"steps": 20, "lr": 0.3}, 0.3),
+        ({"steps": 20, "optimizer": "sgd"}, 1.0),
+    ],
+    ids=str,
+)
+def test_the_learning_rate_suits_steps_and_passes(settings: dict[str, Any], lr: float) -> None:
+    assert plan_of(asked(settings=settings)).train.lr == lr
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_model_that_goes_on_has_the_usual_learning_rate() -> None:
+    base = plan_of(asked(settings={"steps": 9})).model
+    assert plan_of(asked(settings={"steps": 200}), base=base).train.lr == TrainConfig().lr
 
 
 def test_ngrams_of_words_are_not_embedded() -> None:

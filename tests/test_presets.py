@@ -18,6 +18,7 @@ from charrnn.config.presets import (
     shape_settings,
     source_settings,
     suitable_dropout,
+    suitable_lr,
     suitable_ngram_dropout,
     suitable_ngram_path,
 )
@@ -50,6 +51,18 @@ def test_one_point_is_a_flat_line() -> None:
 def test_more_passes_never_mean_less_dropout(fewer: float, more: float) -> None:
     less, much = (suitable_dropout(epochs) for epochs in sorted((fewer, more)))
     assert less <= much
+
+
+@given(steps=st.tuples(*[st.integers(1, 1 << 40)] * 2), epochs=st.tuples(EPOCHS, EPOCHS))
+def test_more_steps_or_passes_never_mean_a_higher_learning_rate(
+    steps: tuple[int, int], epochs: tuple[float, float]
+) -> None:
+    highest, lowest = suitable_lr(1, 0.1), suitable_lr(1 << 40, 100)
+    assert lowest <= suitable_lr(max(steps), max(epochs)) <= suitable_lr(min(steps), min(epochs))
+    assert suitable_lr(min(steps), min(epochs)) <= highest
+    note = NOTES["lr"]
+    assert note is not None
+    assert note.startswith(f"{lowest:.1g} to {highest:.1g}, ")
 
 
 @given(epochs=EPOCHS)
@@ -150,7 +163,7 @@ def test_a_longer_text_never_gets_a_smaller_model(shorter: int, longer: int) -> 
 
 def test_the_help_tells_of_each_setting_that_is_settled_here() -> None:
     # or known from the vocabulary
-    measured = {"adaptive", "dropout", "ngram_dropout", "steps", "eval_every"}
+    measured = {"adaptive", "dropout", "ngram_dropout", "steps", "eval_every", "lr"}
     settled = shape_settings(1000).keys() | measured
     assert all(NOTES[name] for name in settled)
 

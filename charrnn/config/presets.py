@@ -53,6 +53,10 @@ PAIRS = 32  # in a batch
 # (least, most) characters of targets, and what then suits a model that reads texts. It has several
 # times the weights of a language model, so that it needs fewer layers; see RESULTS.md.
 FEW_PAIRS, FOR_FEW_PAIRS = (SHORT_TEXTS[-1][0], LONG_TEXT), {"hidden_size": 128, "num_layers": 1}
+# The learning rate falls with the number of steps, within the lengths that were measured: a short
+# run has to go far in each step. One that makes many passes over a short text has not.
+LR, LR_STEPS, LR_POWER, LR_MEASURED = 0.0063, 1400, 0.4, (80, 4000)
+MANY_PASSES, MOST_IN_MANY_PASSES = 5, 0.008
 # (epochs, dropout): linear in between, constant beyond.
 DROPOUT = ((3.0, 0.0), (6.0, 0.15), (12.0, 0.3), (20.0, 0.45), (30.0, 0.5))
 MAX_DROPOUT = 0.55
@@ -112,6 +116,18 @@ def optimizer_settings(optimizer: str) -> dict[str, Any]:
     """
     plain = {"lr": 1.0, "weight_decay": 0.0, "ngram_embedding": 0}
     return plain if optimizer == "sgd" else {}
+
+
+def suitable_lr(steps: int, epochs: float) -> float:
+    """Return the peak learning rate of Muon or AdamW that suits a training run.
+
+    Args:
+        steps: Its optimizer steps.
+        epochs: Passes over the training text.
+    """
+    least, most = LR_MEASURED
+    lr = LR * (LR_STEPS / min(max(steps, least), most)) ** LR_POWER
+    return float(f"{min(lr, MOST_IN_MANY_PASSES) if epochs > MANY_PASSES else lr:.2g}")
 
 
 def source_settings(source: str, target: str, characters: int) -> dict[str, Any]:

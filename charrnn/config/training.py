@@ -105,7 +105,7 @@ class TrainConfig(Checked):
         above=0,
         high=1e9,
         group=LEARN,
-        default_note="0.008; 1 for sgd",
+        default_note="0.004 to 0.02, the fewer steps the higher; 1 for sgd",
     )
     lr_floor: float = option(
         0.05, "Final learning rate as a fraction of the peak", low=0, high=1, group=LEARN

@@ -16,7 +16,7 @@ from charrnn.model.shapes import TABLES
 BETA, SQUARE_BETA, EPSILON = 0.9, 0.99, 1e-8
 MOMENTUM = 0.95  # Muon
 # Tables of n-grams: a factor of the learning rate. Rows are seldom needed, so they take long steps.
-TABLE_LR = 2.0
+TABLE_LR = 1.5
 # Muon: a, b and c of each Newton-Schulz round. The two polynomials are optimal for singular values
 # between 0.01 and 1 in the sense of Amsel et al. (2025, section 3): the first minimises the largest
 # distance from 1 over that interval, the second over the first's image of it. More rounds come

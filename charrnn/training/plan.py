@@ -8,6 +8,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     cell_settings,
     suitable_dropout,
+    suitable_lr,
     suitable_ngram_dropout,
     suitable_ngram_path,
 )
@@ -35,6 +36,8 @@ class Plan:
 
     def with_steps(self, steps: int, length: int, chosen: Mapping[str, Any]) -> "Plan":
         """Return the plan for another number of steps, with dropout adapted to the epochs.
+
+        The peak of the learning rate stays, as the run may be past it.
 
         Args:
             steps: Steps of the whole run.
@@ -86,6 +89,16 @@ def with_ngram_path(
     taught = chosen.get("teacher") is not None
     path = suitable_ngram_path(epochs, parameter_count(model), length, taught=taught)
     return replace(model, ngram_path=chosen.get("ngram_path", path))
+
+
+def with_lr(config: TrainConfig, epochs: float, chosen: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of training with a suitable learning rate, unless it is among `chosen`.
+
+    That of plain gradient descent depends on the scale of its gradients instead.
+    """
+    if config.optimizer == "sgd" or "lr" in chosen:
+        return config
+    return replace(config, lr=suitable_lr(config.steps, epochs))
 
 
 def with_dropout(

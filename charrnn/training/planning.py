@@ -18,7 +18,14 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
-from charrnn.training.plan import Estimate, Plan, text_length, with_dropout, with_ngram_path
+from charrnn.training.plan import (
+    Estimate,
+    Plan,
+    text_length,
+    with_dropout,
+    with_lr,
+    with_ngram_path,
+)
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.settings import choose_settings
@@ -124,6 +131,8 @@ def make_plan(
     tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
     config = replace(config, steps=steps, **validation)
+    if base is None and source is None:
+        config = with_lr(config, steps * epoch, request.settings)
     given = request.requested(teacher=request.teacher)
     if base is None and model.ngram_embedding:
         model = with_ngram_path(model, steps * epoch, length, given)
