@@ -73,7 +73,8 @@ def test_validation_takes_a_twentieth_of_the_time(
     assert tokens <= whole
     assert every is None or chosen["eval_every"] == every
     cost = evaluations * tokens * SCORING_COST
-    assert cost <= 0.05 * steps * step_tokens * 1.01 or tokens <= FEWEST_TOKENS
+    once = evaluations == 1 and chosen["valid_whole"]
+    assert once or cost <= 0.05 * steps * step_tokens * 1.01 or tokens <= FEWEST_TOKENS
     if timed:
         at_the_end = whole * SCORING_COST
         assert chosen["valid_whole"] == (at_the_end <= 0.05 * steps * step_tokens)
@@ -90,6 +91,23 @@ def test_what_is_given_is_kept() -> None:
 def test_a_short_validation_text_is_scored_whole_each_time() -> None:
     chosen = validation_settings(100, 64, 4000, {}, timed=False)
     assert chosen == {"eval_every": 10, "valid_tokens": None, "valid_whole": True}
+
+
+@pytest.mark.parametrize(
+    ("given_", "tokens"),
+    [
+        ({"eval_every": 39}, FEWEST_TOKENS),
+        ({"eval_every": 40}, None),
+        ({"eval_every": 99, "valid_whole": False}, FEWEST_TOKENS),
+        ({"eval_every": 40, "valid_tokens": 7}, 7),
+    ],
+    ids=str,
+)
+def test_what_is_scored_once_at_the_end_is_scored_whole(
+    given_: dict[str, Any], tokens: int | None
+) -> None:
+    chosen = validation_settings(40, 64, 10**6, given_, timed=False)
+    assert chosen["valid_tokens"] == tokens
 
 
 def test_the_best_model_is_scored_on_the_whole_at_the_end(tmp_path: Path) -> None:

@@ -74,10 +74,13 @@ def validation_settings(
         evaluations = max(FEWEST_EVALUATIONS, min(MOST_EVALUATIONS, int(affordable / whole)))
     every = given.get("eval_every", math.ceil(steps / evaluations) or 1)
     tokens = max(FEWEST_TOKENS, int(affordable / max(1, math.ceil(steps / every))))
+    score_whole = given.get("valid_whole", whole <= affordable or not timed)
+    # The only evaluation is the one at the end: a part of what is then scored anyway adds nothing.
+    only_once = every >= steps and score_whole
     chosen = {
         "eval_every": every,
-        "valid_tokens": tokens if tokens < whole else None,
-        "valid_whole": whole <= affordable or not timed,
+        "valid_tokens": None if only_once or tokens >= whole else tokens,
+        "valid_whole": score_whole,
     }
     return {name: given.get(name, value) for name, value in chosen.items()}
 

@@ -42,7 +42,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 GOAL = 1.88
-GOAL_STEPS = range(40, 1001, 10)
+GOAL_STEPS = range(20, 1001, 10)
 PRESETS = {"quick": ("--preset", "quick"), "default": (), "best": ("--preset", "best")}
 COLUMNS = (
     "figure",
