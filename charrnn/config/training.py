@@ -108,7 +108,7 @@ class TrainConfig(Checked):
         default_note="0.004 to 0.02, the fewer steps the higher; 1 for sgd",
     )
     lr_floor: float = option(
-        0.05, "Final learning rate as a fraction of the peak", low=0, high=1, group=LEARN
+        0.0, "Final learning rate as a fraction of the peak", low=0, high=1, group=LEARN
     )
     warmup: float = option(
         0.03, "Fraction of the steps in which the learning rate rises", low=0, high=1, group=LEARN

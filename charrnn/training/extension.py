@@ -1,4 +1,4 @@
-"""Train a run longer than was planned: from its state, with a new cosine of the learning rate."""
+"""Train a run longer than was planned, from its state: the learning rate rises and falls again."""
 
 import math
 import time
