@@ -127,7 +127,9 @@ def suitable_lr(steps: int, epochs: float) -> float:
     """
     least, most = LR_MEASURED
     lr = LR * (LR_STEPS / min(max(steps, least), most)) ** LR_POWER
-    return float(f"{min(lr, MOST_IN_MANY_PASSES) if epochs > MANY_PASSES else lr:.2g}")
+    if epochs > MANY_PASSES:
+        lr = min(lr, MOST_IN_MANY_PASSES)
+    return float(f"{lr:.2g}")
 
 
 def source_settings(source: str, target: str, characters: int) -> dict[str, Any]:

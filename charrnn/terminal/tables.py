@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from charrnn.evaluation.novelty import Copied
 
 UNLIMITED = 10_000  # columns of a table that is not written to a terminal
+GAP = 2  # spaces between columns, and before the first
 NGRAM_PATHS = {
     "input": "to the layers",
     "output": "past the layers",
     "both": "to the layers and past them",
 }
-GAP = 2  # spaces between columns, and before the first
 
 Row = Sequence[str]
 Facts = Mapping[str, Any]

@@ -75,6 +75,25 @@ def text_length(train: Encoded) -> int:
     return max(train.characters, len(train.ids))
 
 
+def with_settings_for_length(
+    plan: Plan, length: int, chosen: Mapping[str, Any], *, is_new: bool
+) -> Plan:
+    """Return a plan with the settings that suit its steps and epochs, unless they are `chosen`.
+
+    Args:
+        plan: The plan, with its steps and epochs.
+        length: Length of the training text; see `text_length`.
+        chosen: Options that were given.
+        is_new: Whether the model starts from none, whose shape it would keep.
+    """
+    model, train = plan.model, plan.train
+    if is_new and model.source is None:
+        train = with_lr(train, plan.epochs, chosen)
+    if is_new and model.ngram_embedding:
+        model = with_ngram_path(model, plan.epochs, length, chosen)
+    return replace(plan, model=with_dropout(model, plan.epochs, length, chosen), train=train)
+
+
 def with_ngram_path(
     model: ModelConfig, epochs: float, length: int, chosen: Mapping[str, Any]
 ) -> ModelConfig:

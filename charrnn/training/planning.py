@@ -18,14 +18,7 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
-from charrnn.training.plan import (
-    Estimate,
-    Plan,
-    text_length,
-    with_dropout,
-    with_lr,
-    with_ngram_path,
-)
+from charrnn.training.plan import Estimate, Plan, text_length, with_settings_for_length
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.settings import choose_settings
@@ -130,17 +123,17 @@ def make_plan(
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
     tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
-    config = replace(config, steps=steps, **validation)
-    if base is None and source is None:
-        config = with_lr(config, steps * epoch, request.settings)
+    plan = Plan(
+        model=model,
+        train=replace(config, steps=steps, **validation),
+        precision=precision.name,
+        epochs=steps * epoch,
+    )
     given = request.requested(teacher=request.teacher)
-    if base is None and model.ngram_embedding:
-        model = with_ngram_path(model, steps * epoch, length, given)
-    model = with_dropout(model, steps * epoch, length, given)
-    plan = Plan(model=model, train=config, precision=precision.name, epochs=steps * epoch)
-    share = min(1.0, (config.valid_tokens or whole) / whole)
+    plan = with_settings_for_length(plan, length, given, is_new=base is None)
+    share = min(1.0, (plan.train.valid_tokens or whole) / whole)
     training_seconds = (
-        throughput.seconds(steps, config.eval_every, share) if throughput is not None else None
+        throughput.seconds(steps, plan.train.eval_every, share) if throughput is not None else None
     )
     estimated = Estimate(describe_device(config, group), needed, training_seconds)
     notes = (precision.note,) if precision.note else ()
