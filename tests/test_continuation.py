@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import Terminal
 from small_runs import OPTIONS, SETTINGS, TEXT, arguments, results, run, weights
@@ -38,7 +39,7 @@ def test_a_finished_run_is_extended_with_a_new_rise_and_fall(tmp_path: Path) -> 
     assert [event.step for event in taken] == list(range(STEPS + 1, STEPS + 21))
     assert max(event.lr for event in taken) == pytest.approx(LR)
     assert taken[-1].lr < 0.1 * LR
-    assert any((before[name] != after).any() for name, after in weights(tmp_path).items())
+    assert not np.array_equal(weights(tmp_path)["model.head_weight"], before["model.head_weight"])
     log = [line["step"] for line in results(tmp_path)["metrics"]]
     assert log == sorted(log)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from command_line import CHARRNN, process
@@ -37,7 +38,7 @@ from charrnn.training import memory, planning, time_budget, width
 from charrnn.training.plan import Plan
 from charrnn.training.planning import PlannedRun, make_plan
 from charrnn.training.request import TrainRequest
-from charrnn.training.throughput import WARM_STEP, Throughput, measure_throughput
+from charrnn.training.throughput import SCORED_STEPS, Throughput, measure_throughput
 from charrnn.training.time_budget import SECONDS_TO_SAVE
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
@@ -78,9 +79,14 @@ def asked(**fields: Any) -> TrainRequest:
 
 
 def planned(
-    request: TrainRequest, *, started: float = NOW, train: Encoded = TRAIN, **others: Any
+    request: TrainRequest,
+    *,
+    started: float = NOW,
+    train: Encoded = TRAIN,
+    valid: Encoded = VALID,
+    **others: Any,
 ) -> PlannedRun:
-    data = EncodedSplit("text", "", PLAIN, TOKENIZER, train, VALID)
+    data = EncodedSplit("text", "", PLAIN, TOKENIZER, train, valid)
     return make_plan(request, data, started=started, **others)
 
 
@@ -393,6 +399,29 @@ def test_time_is_left_for_the_last_evaluation(speed: Any) -> None:
     assert budget.deadline == NOW + 93
 
 
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        # A long validation text is never scored whole, and no time is left for that.
+        ({}, 0.05 * 100 / 5),
+        ({"valid_whole": True}, 40 + 0.05 * 100 / 5),
+        ({"valid_whole": False, "valid_tokens": 500_000}, 20.0),
+    ],
+    ids=str,
+)
+def test_time_is_left_for_what_is_scored_at_the_end_and_no_more(
+    speed: Any, settings: dict[str, Any], most: float
+) -> None:
+    speed(0.1, 40.0)
+    long = Encoded(np.zeros(10**6, np.uint8), 10**6, 10**6)
+    found = planned(asked(seconds=100.0, settings=settings), valid=long)
+    assert found.budget is not None
+    assert found.estimate.seconds is not None
+    reserved = found.budget.reserved_seconds - SECONDS_TO_SAVE
+    assert 0.5 * most < reserved <= most
+    assert "valid_whole" in settings or found.estimate.seconds < 100
+
+
 def test_time_that_has_passed_counts(speed: Any) -> None:
     speed(0.1)
     late, early = (
@@ -622,10 +651,9 @@ def test_the_speed_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     config = TrainConfig(batch_size=2, seq_len=4)
     data = EncodedSplit("text", "", PLAIN, TOKENIZER, TRAIN, VALID)
     found = measure_throughput(model, config, "fp32", data)
-    assert found.step == pytest.approx(WARM_STEP * 0.25)
-    # a step trains on 8 tokens; scoring one costs less than half of training on one, and more than
-    # a quarter
-    assert 0.25 < found.evaluation / (found.step * len(VALID.ids) / 8) < 0.5
+    assert found.step == pytest.approx(0.25)
+    # a step trains on 8 tokens, and scoring takes a quarter of a second too
+    assert found.evaluation == pytest.approx(0.25 * len(VALID.ids) / (SCORED_STEPS * 8))
 
 
 @pytest.mark.parametrize(

@@ -60,24 +60,25 @@ def test_a_part_is_spread_over_the_whole(length: int, tokens: int, cuts: list[in
     steps=st.integers(1, 100_000),
     step_tokens=st.floats(1, 1e6),
     whole=st.integers(1, 10**9),
-    timed=st.booleans(),
+    measured=st.none() | st.floats(0.05, 5),
     every=st.none() | st.integers(1, 1000),
 )
 def test_validation_takes_a_twentieth_of_the_time(
-    steps: int, step_tokens: float, whole: int, timed: bool, every: int | None
+    steps: int, step_tokens: float, whole: int, measured: float | None, every: int | None
 ) -> None:
     given_ = {} if every is None else {"eval_every": every}
-    chosen = validation_settings(steps, step_tokens, whole, given_, timed=timed)
+    chosen = validation_settings(steps, step_tokens, whole, given_, measured)
+    scoring_cost = measured or SCORING_COST
     evaluations = -(-steps // chosen["eval_every"])
     tokens = chosen["valid_tokens"] or whole
     assert tokens <= whole
     assert every is None or chosen["eval_every"] == every
-    cost = evaluations * tokens * SCORING_COST
+    cost = evaluations * tokens * scoring_cost
     once = evaluations == 1 and chosen["valid_whole"]
     assert once or cost <= 0.05 * steps * step_tokens * 1.01 or tokens <= FEWEST_TOKENS
-    if timed:
-        at_the_end = whole * SCORING_COST
-        assert chosen["valid_whole"] == (at_the_end <= 0.05 * steps * step_tokens)
+    if measured is not None:
+        affordable = 0.05 * steps * step_tokens / scoring_cost
+        assert chosen["valid_whole"] == (whole <= affordable)
         assert every or steps < 5 or evaluations >= 5 - (steps < 20)
     else:
         assert chosen["valid_whole"]
@@ -85,11 +86,11 @@ def test_validation_takes_a_twentieth_of_the_time(
 
 def test_what_is_given_is_kept() -> None:
     given_ = {"eval_every": 7, "valid_tokens": 3, "valid_whole": False}
-    assert validation_settings(100, 100, 10**9, given_, timed=False) == given_
+    assert validation_settings(100, 100, 10**9, given_, None) == given_
 
 
 def test_a_short_validation_text_is_scored_whole_each_time() -> None:
-    chosen = validation_settings(100, 64, 4000, {}, timed=False)
+    chosen = validation_settings(100, 64, 4000, {}, None)
     assert chosen == {"eval_every": 10, "valid_tokens": None, "valid_whole": True}
 
 
@@ -106,7 +107,7 @@ def test_a_short_validation_text_is_scored_whole_each_time() -> None:
 def test_what_is_scored_once_at_the_end_is_scored_whole(
     given_: dict[str, Any], tokens: int | None
 ) -> None:
-    chosen = validation_settings(40, 64, 10**6, given_, timed=False)
+    chosen = validation_settings(40, 64, 10**6, given_, None)
     assert chosen["valid_tokens"] == tokens
 
 

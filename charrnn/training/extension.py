@@ -16,7 +16,7 @@ from charrnn.training.planning import mean_length
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage, learning_rate
 from charrnn.training.throughput import EVALUATIONS, FEWEST_EVALUATIONS, measure_throughput
-from charrnn.training.time_budget import UNLIMITED, TimeBudget
+from charrnn.training.time_budget import SECONDS_TO_SAVE, UNLIMITED, TimeBudget
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def _timed_steps(
     plan = point.plan
     throughput = measure_throughput(plan.model, plan.train, plan.precision, data, group)
     throughput = throughput.scaled(mean_length(plan.train))
-    budget = TimeBudget(started + left, UNLIMITED, throughput.evaluation)
-    (now,) = group.max(time.monotonic() - started)
-    more = budget.first_steps(throughput, started + now)
-    return point.progress.step + more, budget
+    reserved = throughput.after_last_step(plan.train, len(data.valid.ids))
+    (elapsed,) = group.max(time.monotonic() - started)
+    more = throughput.steps_within(left - elapsed - SECONDS_TO_SAVE, UNLIMITED)
+    return point.progress.step + more, TimeBudget(started + left, UNLIMITED, reserved)
 
 
 def _already(what: str, name: str, value: Any) -> UsageError:

@@ -97,7 +97,8 @@ def make_plan(
     prepare_cpu(config.threads, group.local_size)
     epoch, needed = _workload(model, config, data, group)
     precision = _precision_if_it_fits(model, config, needed, group)
-    throughput, budget = None, None
+    throughput, scoring_cost, max_steps = None, None, UNLIMITED
+    tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
     if request.is_timed and base is None:
         measure = partial(
             measure_throughput,
@@ -116,13 +117,13 @@ def make_plan(
         throughput, config = _measure(request, model, config, precision.name, data, group)
     if request.is_timed and throughput is not None:
         (elapsed,) = group.max(time.monotonic() - started)
+        left = request.budget - elapsed - SECONDS_TO_SAVE
         max_steps = _max_steps(request, data.train, model, epoch)
-        budget = TimeBudget(started + request.budget, max_steps, throughput.evaluation)
-        steps = budget.first_steps(throughput, started + elapsed)
+        steps = throughput.steps_within(left, max_steps)
+        scoring_cost = throughput.evaluation / whole / (throughput.step / tokens)
     else:
         steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
-    validation = validation_settings(steps, tokens, whole, request.settings, timed=request.is_timed)
+    validation = validation_settings(steps, tokens, whole, request.settings, scoring_cost)
     plan = Plan(
         model=model,
         train=replace(config, steps=steps, **validation),
@@ -131,11 +132,12 @@ def make_plan(
     )
     given = request.requested(teacher=request.teacher)
     plan = with_settings_for_length(plan, length, given, is_new=base is None)
-    share = min(1.0, (plan.train.valid_tokens or whole) / whole)
-    training_seconds = (
-        throughput.seconds(steps, plan.train.eval_every, share) if throughput is not None else None
-    )
-    estimated = Estimate(describe_device(config, group), needed, training_seconds)
+    estimated, budget = Estimate(describe_device(config, group), needed), None
+    if throughput is not None:
+        estimated = replace(estimated, seconds=throughput.seconds(plan.train, whole))
+        if request.is_timed:
+            reserved = throughput.after_last_step(plan.train, whole)
+            budget = TimeBudget(started + request.budget, max_steps, reserved)
     notes = (precision.note,) if precision.note else ()
     return PlannedRun(plan, estimated, budget, notes)
 

@@ -10,15 +10,16 @@ from typing import Any
 from charrnn.config.model import ModelConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.encoding import EncodedSplit
+from charrnn.data.subset import spread
 from charrnn.model.network import build
 from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.trainer import Trainer
 
 MEASURED_SECONDS, SHORT_SECONDS = 2.5, 0.5
-WARM_STEP = 0.9  # a step's time during a run, as a fraction of the time measured here
-# The cost of scoring a token, as a fraction of training on it: a forward pass, which is a third of
-# a step's work, over a quarter more tokens because of the warm-up.
+SCORED_STEPS = 8  # the tokens of so many steps are scored to see how long that takes
+# The cost of scoring a token, as a fraction of training on it, where it is not measured: a forward
+# pass, which is a third of a step's work, over a quarter more tokens because of the warm-up.
 SCORING_COST = 0.42
 EVALUATIONS = 10  # of a run whose length was given
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 5, 20  # of a run with a time budget
@@ -37,16 +38,26 @@ class Throughput:
         """Return the throughput for steps that take `factor` times as long."""
         return replace(self, step=self.step * factor)
 
-    def seconds(self, steps: int, eval_every: int, share: float = 1.0) -> float:
-        """Return the seconds that `steps` steps take, evaluations included.
+    def seconds(self, config: TrainConfig, whole: int) -> float:
+        """Return the seconds that a run takes, evaluations included.
 
         Args:
-            steps: Steps of the run.
-            eval_every: Steps between evaluations.
-            share: Part of the validation text that each evaluation scores.
+            config: The settings of the run.
+            whole: Tokens of the validation text.
         """
-        evaluations = math.ceil(steps / eval_every) * share + (share < 1)
-        return steps * self.step + evaluations * self.evaluation
+        evaluations = math.ceil(config.steps / config.eval_every) - 1
+        training = config.steps * self.step + evaluations * self._evaluation(config, whole)
+        return training + self.after_last_step(config, whole)
+
+    def after_last_step(self, config: TrainConfig, whole: int) -> float:
+        """Return the seconds that a run takes to evaluate after its last step; see `seconds`."""
+        last = self._evaluation(config, whole)
+        is_part = (config.valid_tokens or whole) < whole
+        return last + (self.evaluation if is_part and config.valid_whole else 0.0)
+
+    def _evaluation(self, config: TrainConfig, whole: int) -> float:
+        """Return the seconds of an evaluation, which may score a part of the validation text."""
+        return self.evaluation * min(1.0, (config.valid_tokens or whole) / whole)
 
     def steps_within(self, seconds: float, max_steps: int) -> int:
         """Return how many steps, at most `max_steps`, fit into a time with their evaluations."""
@@ -57,7 +68,11 @@ class Throughput:
 
 
 def validation_settings(
-    steps: int, step_tokens: float, whole: int, given: Mapping[str, Any], *, timed: bool
+    steps: int,
+    step_tokens: float,
+    whole: int,
+    given: Mapping[str, Any],
+    scoring_cost: float | None,
 ) -> dict[str, Any]:
     """Return how often and how much to validate, so that it takes a small share of the time.
 
@@ -66,9 +81,12 @@ def validation_settings(
         step_tokens: Tokens of a step.
         whole: Tokens of the validation text.
         given: Settings that were given.
-        timed: Whether the run has a time budget, which a long validation text would exceed.
+        scoring_cost: Seconds to score a token, as a fraction of those to train on one, if the run
+            has a time budget, which a long validation text would exceed. Without one, the settings
+            do not depend on the speed.
     """
-    affordable = VALIDATION_SHARE * steps * step_tokens / SCORING_COST  # tokens scored
+    timed, cost = scoring_cost is not None, scoring_cost or SCORING_COST
+    affordable = VALIDATION_SHARE * steps * step_tokens / cost  # tokens scored
     evaluations = EVALUATIONS
     if timed:
         evaluations = max(FEWEST_EVALUATIONS, min(MOST_EVALUATIONS, int(affordable / whole)))
@@ -94,10 +112,10 @@ def measure_throughput(
     *,
     seconds: float = MEASURED_SECONDS,
 ) -> Throughput:
-    """Time a few steps of a new model, at least three, which is then discarded.
+    """Time a few steps of a new model, at least three, and its evaluation on a little text.
 
     The first steps are much slower, and other programs may delay some: the result is the median of
-    the second half.
+    the second half. The model is then discarded.
 
     Args:
         model: The shape of the network.
@@ -119,6 +137,9 @@ def measure_throughput(
         (measured,) = group.max(now - begin)  # so that all processes end after the same step
     late = times[len(times) // 2 :]
     typical = min(late) if seconds < SHORT_SECONDS else statistics.median(late)
-    (step,) = group.max(WARM_STEP * typical)
     tokens_per_step = len(data.train.ids) / trainer.batcher.steps_per_epoch()
-    return Throughput(step, SCORING_COST * step * len(data.valid.ids) / tokens_per_step)
+    trainer.valid = spread(data.valid, max(1, int(SCORED_STEPS * tokens_per_step)))
+    before = time.monotonic()
+    trainer.evaluate()
+    evaluation = (time.monotonic() - before) * len(data.valid.ids) / len(trainer.valid.ids)
+    return Throughput(*group.max(typical, evaluation))

@@ -27,7 +27,7 @@ class TimeBudget:
     Args:
         deadline: `time.monotonic()` at which the command should end.
         max_steps: The most steps, even if there is time for more.
-        evaluation: Seconds reserved for the last evaluation.
+        evaluation: Seconds reserved for the evaluations after the last step.
     """
 
     def __init__(self, deadline: float, max_steps: int, evaluation: float) -> None:
@@ -36,11 +36,6 @@ class TimeBudget:
         self._begin = 0  # steps taken before the time began
         self._last_check = (time.monotonic(), 0)  # the time, and the steps taken by then
         self._pace: float | None = None  # smoothed seconds per step
-
-    def first_steps(self, throughput: Throughput, now: float) -> int:
-        """Return the steps that fit into the time at the measured speed, with their evaluations."""
-        left = self.deadline - now - SECONDS_TO_SAVE
-        return throughput.steps_within(left, self.max_steps)
 
     def start(self, step: int) -> None:
         """Measure the speed from now on, after `step` steps."""
