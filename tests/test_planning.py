@@ -294,6 +294,20 @@ def test_ngrams_of_words_are_not_embedded() -> None:
     assert orders == [5, 5, 0, 0, 0]
 
 
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("length", "given", "order"),
+    [(3, {}, 2), (7, {}, 3), (8, {}, 4), (13, {}, 5), (90, {}, 5), (7, {"ngram_embedding": 5}, 5)],
+    ids=str,
+)
+def test_ngrams_are_at_most_half_as_long_as_records(
+    length: int, given: dict[str, Any], order: int
+) -> None:
+    starts = np.arange(0, len(TRAIN.ids), length)
+    records = replace(TRAIN, starts=starts, characters=len(starts) * length)
+    assert plan_of(asked(epochs=1.0, settings=given), train=records).model.ngram_embedding == order
+
+
 def test_tables_grow_with_the_text() -> None:
     found = [ngram_settings("char", 10**power).get("ngram_rows", 0) for power in range(2, 10)]
     assert found == sorted(found)

@@ -67,6 +67,7 @@ NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (7.0, 0.7))
 # are, or the layers are too small for that: up to so many epochs times the root of the parameters
 # per character it helps. The path to the output alone helps in any number of epochs.
 NGRAM_ORDER, MOST_FOR_LAYERS = 5, 7.0
+NGRAM_SHARE_OF_RECORD = 0.5  # the longest n-gram, of the mean length of a record
 CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8, 1 << 15
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
@@ -169,12 +170,23 @@ def suitable_dropout(
 def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
     """Return the settings of n-gram embeddings that suit a tokenizer and the length of a text.
 
-    A shorter text has fewer n-grams that come again, and needs smaller tables.
+    A shorter text has fewer n-grams that come again, and needs smaller tables. Where the epochs are
+    known, `suitable_ngram_path` may choose another path.
     """
     if tokenizer not in NGRAM_TOKENIZERS:
         return {"ngram_embedding": 0}
     rows = 1 << (characters // CHARACTERS_PER_ROW).bit_length()
-    return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": min(MOST_NGRAM_ROWS, rows)}
+    rows = min(MOST_NGRAM_ROWS, rows)
+    return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": rows, "ngram_path": "both"}
+
+
+def longest_ngram(record: float) -> int:
+    """Return the highest order of n-grams that helps where records have so many characters.
+
+    Longer ones tell one record of a list of names from all others, and know it by heart. See
+    `tests/benchmarks/RESULTS.md`, "Records".
+    """
+    return max(2, int(record * NGRAM_SHARE_OF_RECORD))
 
 
 def suitable_ngram_path(

@@ -7,6 +7,7 @@ from typing import Any
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     cell_settings,
+    longest_ngram,
     suitable_dropout,
     suitable_lr,
     suitable_ngram_dropout,
@@ -92,6 +93,22 @@ def with_settings_for_length(
     if is_new and model.ngram_embedding:
         model = with_ngram_path(model, plan.epochs, length, chosen)
     return replace(plan, model=with_dropout(model, plan.epochs, length, chosen), train=train)
+
+
+def with_ngrams_for_records(
+    model: ModelConfig, train: Encoded, chosen: Mapping[str, Any]
+) -> ModelConfig:
+    """Return a model's shape with n-grams that are not too long for short records.
+
+    Args:
+        model: The shape.
+        train: The training text.
+        chosen: Options that were given.
+    """
+    if train.starts is None or "ngram_embedding" in chosen or not model.ngram_embedding:
+        return model
+    longest = longest_ngram(train.characters / len(train.starts))
+    return replace(model, ngram_embedding=min(model.ngram_embedding, longest))
 
 
 def with_ngram_path(

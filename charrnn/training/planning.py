@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import MEMBERS, MEMBERS_PAY, max_epochs
@@ -11,14 +12,20 @@ from charrnn.config.source import SourceConfig
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.windows import curriculum
-from charrnn.data.encoding import Encoded, EncodedSplit
+from charrnn.data.encoding import EncodedSplit
 from charrnn.errors import counted
 from charrnn.runtime.device import choose_device, prepare_cpu, processes_per_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
-from charrnn.training.plan import Estimate, Plan, text_length, with_settings_for_length
+from charrnn.training.plan import (
+    Estimate,
+    Plan,
+    text_length,
+    with_ngrams_for_records,
+    with_settings_for_length,
+)
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.settings import choose_settings
@@ -92,54 +99,141 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not available, or has too little memory.
     """
-    length, source = text_length(data.train), data.source
-    model, config = choose_settings(request, data.tokenizer, length, base, source)
+    length = text_length(data.train)
+    model, config = choose_settings(request, data.tokenizer, length, base, data.source)
+    if base is None:
+        model = with_ngrams_for_records(model, data.train, request.settings)
     prepare_cpu(config.threads, group.local_size)
-    epoch, needed = _workload(model, config, data, group)
-    precision = _precision_if_it_fits(model, config, needed, group)
-    throughput, scoring_cost, max_steps = None, None, UNLIMITED
-    tokens, whole = epoch * len(data.train.ids), len(data.valid.ids)
+    planner = _Planner(request, data, config, started, group)
+    precision = planner.precision(model)
     if request.is_timed and base is None:
-        measure = partial(
-            measure_throughput,
-            config=replace(config, seq_len_start=None),
-            precision=precision.name,
-            data=data,
-            group=group,
-        )
-        (elapsed,) = group.max(time.monotonic() - started)
-        left = request.budget - elapsed - SECONDS_TO_SAVE
-        fitting = with_fitting_width(request, model, length, epoch, left, measure)
+        fitting = planner.with_fitting_width(model, precision.name)
         if fitting != model:
-            model, (_, needed) = fitting, _workload(fitting, config, data, group)
-            precision = _precision_if_it_fits(model, config, needed, group)
+            model, precision = fitting, planner.precision(fitting)
+    throughput, threads = None, config.threads
     if request.is_timed or estimate:
-        throughput, config = _measure(request, model, config, precision.name, data, group)
-    if request.is_timed and throughput is not None:
-        (elapsed,) = group.max(time.monotonic() - started)
-        left = request.budget - elapsed - SECONDS_TO_SAVE
-        max_steps = _max_steps(request, data.train, model, epoch)
-        steps = throughput.steps_within(left, max_steps)
-        scoring_cost = throughput.evaluation / whole / (throughput.step / tokens)
-    else:
-        steps = config.steps if request.epochs is None else math.ceil(request.epochs / epoch)
-    validation = validation_settings(steps, tokens, whole, request.settings, scoring_cost)
-    plan = Plan(
-        model=model,
-        train=replace(config, steps=steps, **validation),
-        precision=precision.name,
-        epochs=steps * epoch,
-    )
+        throughput, threads = planner.measure(model, precision.name)
+    steps = planner.steps(throughput, planner.max_steps(model))
+    train = replace(config, threads=threads, steps=steps, **planner.validation(steps, throughput))
+    plan = Plan(model=model, train=train, precision=precision.name, epochs=steps * planner.epoch)
     given = request.requested(teacher=request.teacher)
     plan = with_settings_for_length(plan, length, given, is_new=base is None)
-    estimated, budget = Estimate(describe_device(config, group), needed), None
-    if throughput is not None:
-        estimated = replace(estimated, seconds=throughput.seconds(plan.train, whole))
-        if request.is_timed:
-            reserved = throughput.after_last_step(plan.train, whole)
-            budget = TimeBudget(started + request.budget, max_steps, reserved)
     notes = (precision.note,) if precision.note else ()
-    return PlannedRun(plan, estimated, budget, notes)
+    return PlannedRun(
+        plan, planner.estimate(plan, throughput), planner.budget(plan, throughput), notes
+    )
+
+
+class _Planner:
+    """The steps of making a plan, and what they depend on: request, text, settings and machine.
+
+    Attributes:
+        epoch: Fraction of an epoch that a step of the run is.
+    """
+
+    def __init__(
+        self,
+        request: TrainRequest,
+        data: EncodedSplit,
+        config: TrainConfig,
+        started: float,
+        group: ProcessGroup,
+    ) -> None:
+        self.request, self.data, self.group, self.started = request, data, group, started
+        self.config = replace(config, seq_len_start=None)  # the longest sequences of a curriculum
+        self.mean_length = mean_length(config)
+        train = data.train
+        batcher = make_batcher(
+            train.ids, self.config, data.tokenizer.size, train.starts, train.sources
+        )
+        self.epoch = self.mean_length / batcher.steps_per_epoch()
+        parts = group.size * config.accumulate
+        self.shapes = {(-(-rows // parts), *steps) for rows, *steps in batcher.shapes()}
+
+    def precision(self, model: ModelConfig) -> Precision:
+        """Return the number format to train in, after checking that there is memory for it."""
+        config, group = self.config, self.group
+        sharing = processes_per_device(choose_device(config.device), group.local_size)
+        group.all_or_none(lambda: check_memory(self.bytes_needed(model) * sharing, config))
+        return choose_precision(model, config, group)
+
+    def bytes_needed(self, model: ModelConfig) -> int:
+        """Return the bytes of memory that a process needs."""
+        data = self.data
+        return memory_bytes(model, self.shapes, max_tokens(data.valid), data.teacher_shapes)
+
+    def with_fitting_width(self, model: ModelConfig, precision: str) -> ModelConfig:
+        """Return the model's shape with a width that suits the time budget."""
+        measure = partial(
+            measure_throughput,
+            config=self.config,
+            precision=precision,
+            data=self.data,
+            group=self.group,
+        )
+        length, left = text_length(self.data.train), self.seconds_left()
+        return with_fitting_width(self.request, model, length, self.epoch, left, measure)
+
+    def measure(self, model: ModelConfig, precision: str) -> tuple[Throughput, int | None]:
+        """Return a configuration's throughput, and the fastest number of threads."""
+        seconds = MEASURED_SECONDS
+        if self.request.is_timed:
+            seconds = min(seconds, MEASURED_SHARE * self.request.budget)
+        measure = partial(
+            measure_throughput,
+            model,
+            self.config,
+            precision,
+            self.data,
+            self.group,
+            seconds=seconds,
+        )
+        throughput, threads = choose_threads(measure, self.config, self.group)
+        return throughput.scaled(self.mean_length), threads
+
+    def seconds_left(self) -> float:
+        """Return what is left of the time budget."""
+        (elapsed,) = self.group.max(time.monotonic() - self.started)
+        return self.request.budget - elapsed - SECONDS_TO_SAVE
+
+    def max_steps(self, model: ModelConfig) -> int:
+        """Return the most steps that a time budget may use.
+
+        A preset stops where more epochs do not help; an explicit time is used in full.
+        """
+        if self.request.seconds is not None:
+            return UNLIMITED
+        return math.ceil(max_epochs(text_length(self.data.train), model.cell) / self.epoch)
+
+    def steps(self, throughput: Throughput | None, most: int) -> int:
+        """Return the steps of the run."""
+        if self.request.is_timed and throughput is not None:
+            return throughput.steps_within(self.seconds_left(), most)
+        epochs = self.request.epochs
+        return self.config.steps if epochs is None else math.ceil(epochs / self.epoch)
+
+    def validation(self, steps: int, throughput: Throughput | None) -> dict[str, Any]:
+        """Return how often and how much a run of so many steps validates."""
+        tokens, whole = self.epoch * len(self.data.train.ids), len(self.data.valid.ids)
+        cost = None
+        if self.request.is_timed and throughput is not None:
+            cost = throughput.evaluation / whole / (throughput.step / tokens)
+        return validation_settings(steps, tokens, whole, self.request.settings, cost)
+
+    def estimate(self, plan: Plan, throughput: Throughput | None) -> Estimate:
+        """Return what a run by that plan takes."""
+        seconds = None
+        if throughput is not None:
+            seconds = throughput.seconds(plan.train, len(self.data.valid.ids))
+        device = describe_device(plan.train, self.group)
+        return Estimate(device, self.bytes_needed(plan.model), seconds)
+
+    def budget(self, plan: Plan, throughput: Throughput | None) -> TimeBudget | None:
+        """Return the time budget of a run by that plan, if it has one."""
+        if not self.request.is_timed or throughput is None:
+            return None
+        reserved = throughput.after_last_step(plan.train, len(self.data.valid.ids))
+        return TimeBudget(self.started + self.request.budget, self.max_steps(plan.model), reserved)
 
 
 def members_that_pay(request: TrainRequest, planned: PlannedRun) -> int:
@@ -167,57 +261,6 @@ def estimate_with_members(planned: PlannedRun, request: TrainRequest, members: i
     seconds = (alone.seconds or 0.0) * (1 + members + FORWARD_SHARE * members)
     seconds = min(seconds, request.budget) if request.is_timed else seconds
     return replace(alone, memory_bytes=needed, seconds=seconds or None)
-
-
-def _precision_if_it_fits(
-    model: ModelConfig, config: TrainConfig, needed: int, group: ProcessGroup
-) -> Precision:
-    """Return the number format to train in, after checking that there is memory for it."""
-    sharing = processes_per_device(choose_device(config.device), group.local_size)
-    group.all_or_none(lambda: check_memory(needed * sharing, config))
-    return choose_precision(model, config, group)
-
-
-def _measure(
-    request: TrainRequest,
-    model: ModelConfig,
-    config: TrainConfig,
-    precision: str,
-    data: EncodedSplit,
-    group: ProcessGroup,
-) -> tuple[Throughput, TrainConfig]:
-    """Return a configuration's throughput, and the configuration with the fastest threads."""
-    full_length, seconds = replace(config, seq_len_start=None), MEASURED_SECONDS
-    if request.is_timed:
-        seconds = min(seconds, MEASURED_SHARE * request.budget)
-    measure = partial(
-        measure_throughput, model, full_length, precision, data, group, seconds=seconds
-    )
-    throughput, threads = choose_threads(measure, config, group)
-    return throughput.scaled(mean_length(config)), replace(config, threads=threads)
-
-
-def _workload(
-    model: ModelConfig, config: TrainConfig, data: EncodedSplit, group: ProcessGroup
-) -> tuple[float, int]:
-    """Return the fraction of an epoch that a step is, and the bytes of memory a process needs."""
-    full_length = replace(config, seq_len_start=None)
-    train = data.train
-    batcher = make_batcher(train.ids, full_length, model.vocab_size, train.starts, train.sources)
-    parts = group.size * config.accumulate
-    shapes = {(-(-rows // parts), *steps) for rows, *steps in batcher.shapes()}
-    needed = memory_bytes(model, shapes, max_tokens(data.valid), data.teacher_shapes)
-    return mean_length(config) / batcher.steps_per_epoch(), needed
-
-
-def _max_steps(request: TrainRequest, train: Encoded, model: ModelConfig, epoch: float) -> int:
-    """Return the most steps that a time budget may use.
-
-    A preset stops where more epochs do not help; an explicit time is used in full.
-    """
-    if request.seconds is not None:
-        return UNLIMITED
-    return math.ceil(max_epochs(text_length(train), model.cell) / epoch)
 
 
 def mean_length(config: TrainConfig) -> float:
