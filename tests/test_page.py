@@ -17,7 +17,7 @@ from page_scripts import SCRIPTS, Engine
 from small_runs import OPTIONS, TEXT
 
 from charrnn.config.model import ModelConfig
-from charrnn.config.presets import MOST_NGRAM_ROWS
+from charrnn.config.presets import ngram_settings
 from charrnn.errors import InterruptedRun
 from charrnn.export.page import contents as contents_module
 from charrnn.export.page import measured
@@ -275,7 +275,7 @@ def test_a_model_too_large_is_refused_with_the_format_that_would_do(
 def test_the_default_models_page_is_at_most_two_megabytes(width: int) -> None:
     """As the presets plan for a megabyte of text: tables, or with more time a wider network."""
     random = np.random.default_rng(1)
-    tables = {} if width > 256 else {"ngram_embedding": 5, "ngram_rows": MOST_NGRAM_ROWS}
+    tables = {} if width > 256 else ngram_settings("char", 10**6)
     config = ModelConfig(vocab_size=100, hidden_size=width, **tables)
     weights = {
         name: random.standard_normal(shape, np.float32)

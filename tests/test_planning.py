@@ -237,15 +237,15 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
 @pytest.mark.parametrize(
     ("steps", "more", "orders", "path"),
     [
-        (1, {}, 5, "both"),
+        (1, {}, 7, "both"),
         (1, {"ngram_embedding": 3, "ngram_path": "input"}, 3, "input"),
         (10_000, {}, 5, "output"),
         (10_000, {"ngram_embedding": 3}, 3, "output"),
         (10_000, {"ngram_embedding": 3, "ngram_path": "both"}, 3, "both"),
         (8, {}, 5, "output"),
         (12, {"hidden_size": 64}, 5, "both"),
-        (1, {"cell": "rnn"}, 5, "both"),
-        (1, {"ngram_path": "output"}, 5, "output"),
+        (1, {"cell": "rnn"}, 7, "both"),
+        (1, {"ngram_path": "output"}, 7, "output"),
         (1, {"optimizer": "sgd"}, 0, "input"),
     ],
     ids=str,
@@ -296,23 +296,38 @@ def test_ngrams_of_words_are_not_embedded() -> None:
 
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
-    ("length", "given", "order"),
-    [(3, {}, 2), (7, {}, 3), (8, {}, 4), (13, {}, 5), (90, {}, 5), (7, {"ngram_embedding": 5}, 5)],
+    ("length", "epochs", "given", "order"),
+    [
+        (3, 1, {}, 2),
+        (7, 1, {}, 3),
+        (8, 3, {}, 4),
+        (13, 3, {}, 5),
+        (13, 1, {}, 6),
+        (90, 3, {}, 5),
+        (None, 3, {}, 5),
+        (None, 1, {}, 7),
+        (7, 1, {"ngram_embedding": 5}, 5),
+        (7, 1, {"ngram_embedding": 0}, 0),
+    ],
     ids=str,
 )
-def test_ngrams_are_at_most_half_as_long_as_records(
-    length: int, given: dict[str, Any], order: int
+def test_ngrams_are_long_in_the_first_pass_and_at_most_half_as_long_as_records(
+    length: int | None, epochs: float, given: dict[str, Any], order: int
 ) -> None:
-    starts = np.arange(0, len(TRAIN.ids), length)
-    records = replace(TRAIN, starts=starts, characters=len(starts) * length)
-    assert plan_of(asked(epochs=1.0, settings=given), train=records).model.ngram_embedding == order
+    train = TRAIN
+    if length is not None:
+        starts = np.arange(0, len(TRAIN.ids), length)
+        train = replace(TRAIN, starts=starts, characters=len(starts) * length)
+    model = plan_of(asked(epochs=epochs, settings=given), train=train).model
+    assert model.ngram_embedding == order
 
 
 def test_tables_grow_with_the_text() -> None:
     found = [ngram_settings("char", 10**power).get("ngram_rows", 0) for power in range(2, 10)]
     assert found == sorted(found)
     assert found[0] == 16  # one row for six characters
-    assert found[-1] == 1 << 15
+    assert found[4] == 1 << 15  # of 1 MB; then one for 64
+    assert found[-1] == 1 << 17
 
 
 def test_bytes_count_as_characters(speed: Any) -> None:

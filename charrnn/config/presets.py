@@ -66,9 +66,12 @@ NGRAM_DROPOUT = ((0.5, 0.0), (3.0, 0.5), (7.0, 0.7))
 # Layers that read n-grams learn the text by heart, unless a teacher says how probable other symbols
 # are, or the layers are too small for that: up to so many epochs times the root of the parameters
 # per character it helps. The path to the output alone helps in any number of epochs.
-NGRAM_ORDER, MOST_FOR_LAYERS = 5, 7.0
-NGRAM_SHARE_OF_RECORD = 0.5  # the longest n-gram, of the mean length of a record
-CHARACTERS_PER_ROW, MOST_NGRAM_ROWS = 8, 1 << 15
+MOST_FOR_LAYERS = 7.0
+# The longest n-grams: those that come once or twice help as long as the text is new, and then know
+# it by heart, as n-grams of more than half a record on average do.
+NGRAM_ORDER, FIRST_PASS, ORDER_IN_FIRST_PASS, SHARE_OF_RECORD = 5, 1.2, 7, 0.5
+# (characters for each row of a table, most rows)
+NGRAM_ROWS = ((8, 1 << 15), (64, 1 << 17))
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
 
@@ -171,22 +174,23 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
     """Return the settings of n-gram embeddings that suit a tokenizer and the length of a text.
 
     A shorter text has fewer n-grams that come again, and needs smaller tables. Where the epochs are
-    known, `suitable_ngram_path` may choose another path.
+    known, other orders may suit, and another path.
     """
     if tokenizer not in NGRAM_TOKENIZERS:
         return {"ngram_embedding": 0}
-    rows = 1 << (characters // CHARACTERS_PER_ROW).bit_length()
-    rows = min(MOST_NGRAM_ROWS, rows)
+    rows = max(min(1 << (characters // each).bit_length(), most) for each, most in NGRAM_ROWS)
     return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": rows, "ngram_path": "both"}
 
 
-def longest_ngram(record: float) -> int:
-    """Return the highest order of n-grams that helps where records have so many characters.
+def suitable_ngram_order(epochs: float, record: float = math.inf) -> int:
+    """Return the length of the longest n-grams that help a run.
 
-    Longer ones tell one record of a list of names from all others, and know it by heart. See
-    `tests/benchmarks/RESULTS.md`, "Records".
+    Args:
+        epochs: Passes over the training text.
+        record: The mean length of its records, in characters.
     """
-    return max(2, int(record * NGRAM_SHARE_OF_RECORD))
+    order = NGRAM_ORDER if epochs > FIRST_PASS else ORDER_IN_FIRST_PASS
+    return max(2, int(min(order, SHARE_OF_RECORD * record)))
 
 
 def suitable_ngram_path(

@@ -1,5 +1,6 @@
 """The complete settings of a run. No torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     cell_settings,
-    longest_ngram,
     suitable_dropout,
     suitable_lr,
     suitable_ngram_dropout,
+    suitable_ngram_order,
     suitable_ngram_path,
 )
 from charrnn.config.training import TrainConfig
@@ -77,13 +78,13 @@ def text_length(train: Encoded) -> int:
 
 
 def with_settings_for_length(
-    plan: Plan, length: int, chosen: Mapping[str, Any], *, is_new: bool
+    plan: Plan, text: Encoded, chosen: Mapping[str, Any], *, is_new: bool
 ) -> Plan:
     """Return a plan with the settings that suit its steps and epochs, unless they are `chosen`.
 
     Args:
         plan: The plan, with its steps and epochs.
-        length: Length of the training text; see `text_length`.
+        text: The training text.
         chosen: Options that were given.
         is_new: Whether the model starts from none, whose shape it would keep.
     """
@@ -91,40 +92,31 @@ def with_settings_for_length(
     if is_new and model.source is None:
         train = with_lr(train, plan.epochs, chosen)
     if is_new and model.ngram_embedding:
-        model = with_ngram_path(model, plan.epochs, length, chosen)
-    return replace(plan, model=with_dropout(model, plan.epochs, length, chosen), train=train)
+        model = with_ngrams(model, plan.epochs, text, chosen)
+    model = with_dropout(model, plan.epochs, text_length(text), chosen)
+    return replace(plan, model=model, train=train)
 
 
-def with_ngrams_for_records(
-    model: ModelConfig, train: Encoded, chosen: Mapping[str, Any]
+def with_ngrams(
+    model: ModelConfig, epochs: float, text: Encoded, chosen: Mapping[str, Any]
 ) -> ModelConfig:
-    """Return a model's shape with n-grams that are not too long for short records.
-
-    Args:
-        model: The shape.
-        train: The training text.
-        chosen: Options that were given.
-    """
-    if train.starts is None or "ngram_embedding" in chosen or not model.ngram_embedding:
-        return model
-    longest = longest_ngram(train.characters / len(train.starts))
-    return replace(model, ngram_embedding=min(model.ngram_embedding, longest))
-
-
-def with_ngram_path(
-    model: ModelConfig, epochs: float, length: int, chosen: Mapping[str, Any]
-) -> ModelConfig:
-    """Return a model's shape with n-gram embeddings where they help.
+    """Return a model's shape with n-gram embeddings as they help, unless they are `chosen`.
 
     Args:
         model: The shape.
         epochs: Passes over the training text.
-        length: Length of the training text; see `text_length`.
+        text: The training text.
         chosen: Options that were given. A `teacher` changes where they help.
     """
     taught = chosen.get("teacher") is not None
-    path = suitable_ngram_path(epochs, parameter_count(model), length, taught=taught)
-    return replace(model, ngram_path=chosen.get("ngram_path", path))
+    record = math.inf if text.starts is None else text.characters / len(text.starts)
+    suitable = {
+        "ngram_embedding": suitable_ngram_order(epochs, record),
+        "ngram_path": suitable_ngram_path(
+            epochs, parameter_count(model), text_length(text), taught=taught
+        ),
+    }
+    return replace(model, **{name: chosen.get(name, value) for name, value in suitable.items()})
 
 
 def with_lr(config: TrainConfig, epochs: float, chosen: Mapping[str, Any]) -> TrainConfig:

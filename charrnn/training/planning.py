@@ -23,7 +23,6 @@ from charrnn.training.plan import (
     Estimate,
     Plan,
     text_length,
-    with_ngrams_for_records,
     with_settings_for_length,
 )
 from charrnn.training.precision import choose_precision
@@ -101,8 +100,6 @@ def make_plan(
     """
     length = text_length(data.train)
     model, config = choose_settings(request, data.tokenizer, length, base, data.source)
-    if base is None:
-        model = with_ngrams_for_records(model, data.train, request.settings)
     prepare_cpu(config.threads, group.local_size)
     planner = _Planner(request, data, config, started, group)
     precision = planner.precision(model)
@@ -117,7 +114,8 @@ def make_plan(
     train = replace(config, threads=threads, steps=steps, **planner.validation(steps, throughput))
     plan = Plan(model=model, train=train, precision=precision.name, epochs=steps * planner.epoch)
     given = request.requested(teacher=request.teacher)
-    plan = with_settings_for_length(plan, length, given, is_new=base is None)
+    plan = with_settings_for_length(plan, data.train, given, is_new=base is None)
+    planner.check_memory(plan.model)
     notes = (precision.note,) if precision.note else ()
     return PlannedRun(
         plan, planner.estimate(plan, throughput), planner.budget(plan, throughput), notes
@@ -152,10 +150,14 @@ class _Planner:
 
     def precision(self, model: ModelConfig) -> Precision:
         """Return the number format to train in, after checking that there is memory for it."""
+        self.check_memory(model)
+        return choose_precision(model, self.config, self.group)
+
+    def check_memory(self, model: ModelConfig) -> None:
+        """Raise an error in all processes if one of them has too little memory."""
         config, group = self.config, self.group
         sharing = processes_per_device(choose_device(config.device), group.local_size)
         group.all_or_none(lambda: check_memory(self.bytes_needed(model) * sharing, config))
-        return choose_precision(model, config, group)
 
     def bytes_needed(self, model: ModelConfig) -> int:
         """Return the bytes of memory that a process needs."""
