@@ -19,10 +19,13 @@ from small_runs import OPTIONS, TEXT
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import ngram_settings
 from charrnn.errors import InterruptedRun
+from charrnn.evaluation.request import ScoreOptions, TextOptions
 from charrnn.export.page import contents as contents_module
 from charrnn.export.page import measured
 from charrnn.export.page.curves import MAX_POINTS, Curve, curve, draw, thinned
-from charrnn.export.page.weights import largest_size, pack
+from charrnn.export.page.measured import Rounding
+from charrnn.export.page.request import PageRequest
+from charrnn.export.page.weights import TABLE_STEPS, Packed, largest_size, pack
 from charrnn.model.shapes import TABLES, weight_shapes
 from charrnn.storage.model_file import load_model
 from charrnn.training.preview import PAGE_POINTS, is_page_point
@@ -269,6 +272,29 @@ def test_a_model_too_large_is_refused_with_the_format_that_would_do(
     monkeypatch.setattr(contents_module, "MAX_SIZE", 200)
     outcome = charrnn("page", model, "-o", tmp_path / "m.html")
     assert "smaller model" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("costs", "tried"), [([0.009], 1), ([0.02, 0.003], 2), ([0.02, 0.02, 0.02], 3)], ids=str
+)
+def test_tables_are_as_coarse_as_the_text_allows(
+    costs: list[float], tried: int, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, steps = iter(costs), list[float]()
+
+    def packed(weights: Any, number_format: str, use: Any, step: float) -> dict[str, Packed]:
+        steps.append(step)
+        return pack(weights, number_format, use, step)
+
+    monkeypatch.setattr(contents_module, "pack", packed)
+    monkeypatch.setattr(
+        contents_module, "measure_rounding", lambda *_: Rounding(next(left), 60_000)
+    )
+    found = contents_module.gather(
+        PageRequest(model=model, options=ScoreOptions(reading=TextOptions()))
+    )
+    assert steps == list(TABLE_STEPS[:tried])
+    assert found.rounding.bits_per_char == costs[-1]
 
 
 @pytest.mark.parametrize("width", [256, 384])

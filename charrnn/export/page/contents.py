@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.data.encoding import encode_text
+from charrnn.data.encoding import Encoded, encode_text
 from charrnn.data.formats import saved_format
 from charrnn.data.sources import refuse_sources
 from charrnn.data.text import OnProgress, no_progress
@@ -27,17 +27,29 @@ from charrnn.export.page.measured import (
     write_excerpt,
 )
 from charrnn.export.page.request import PageRequest
-from charrnn.export.page.weights import FORMATS, Array, Packed, largest_size, pack, row_use
-from charrnn.model.shapes import describe_size
+from charrnn.export.page.weights import (
+    FORMATS,
+    TABLE_STEPS,
+    Array,
+    Packed,
+    largest_size,
+    pack,
+    row_use,
+)
+from charrnn.model.shapes import TABLES, describe_size
 from charrnn.storage.blend import numpy_model
 from charrnn.storage.blend_name import refuse_blend
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from charrnn.evaluation.scorer import Scorer
+
 MAX_SIZE = 50_000_000  # characters that the weights may take
 MAX_PREFIX = 60_000  # characters of the text that are looked at closely
 MAX_SAMPLES = 50  # of the training; a run with `sample_every` may have kept many more
-MAX_ROUNDING = 0.01  # bits per character, above which a page says how to have less
+# Bits per character, above which tables have finer steps, and then a page says how to have less.
+MAX_ROUNDING = 0.01
 NO_TEXT = "No text is named, and what the run held out is not kept: the page has no score."
 
 
@@ -107,10 +119,10 @@ def gather(request: PageRequest, on_progress: OnProgress = no_progress) -> Conte
     evaluation = _evaluation(request, on_progress)
     report = evaluation.report() if evaluation else None
     text = _prefix(evaluation) if evaluation else write_excerpt(saved, text_format)
-    packed = pack(saved.weights, request.weights, _use(request, saved))
-    rounded = replace(saved, weights={name: one.values for name, one in packed.items()})
     scorer = open_scorer(saved, request.options)
     encoded = encode_text(saved.tokenizer, text, text_format)
+    packed, rounding = _packed(request, saved, scorer, encoded)
+    rounded = _unpacked(saved, packed)
     excerpt, ids = make_excerpt(rounded, text, text_format, _source(request, evaluation))
     metrics, samples = read_run(request.model)
     return Contents(
@@ -119,7 +131,7 @@ def gather(request: PageRequest, on_progress: OnProgress = no_progress) -> Conte
         saved=saved,
         packed=packed,
         format=request.weights,
-        rounding=measure_rounding(scorer, open_scorer(rounded, request.options), encoded),
+        rounding=rounding,
         excerpt=excerpt,
         memory=measure_memory(scorer, ids),
         units=named_units(numpy_model(saved), saved.tokenizer, encoded) if report else [],
@@ -162,6 +174,25 @@ def _evaluation(request: PageRequest, on_progress: OnProgress) -> Evaluation | N
             raise
         return None
     return evaluation
+
+
+def _packed(
+    request: PageRequest, saved: SavedModel, scorer: "Scorer", text: Encoded
+) -> tuple[dict[str, Packed], Rounding]:
+    """Return the weights, tables as coarse as a text allows, and what that costs."""
+    use = _use(request, saved)
+    for step in TABLE_STEPS if TABLES in saved.weights else TABLE_STEPS[:1]:
+        packed = pack(saved.weights, request.weights, use, step)
+        rounded = open_scorer(_unpacked(saved, packed), request.options)
+        rounding = measure_rounding(scorer, rounded, text)
+        if rounding.bits_per_char <= MAX_ROUNDING or request.weights != "int8":
+            break
+    return packed, rounding
+
+
+def _unpacked(saved: SavedModel, packed: dict[str, Packed]) -> SavedModel:
+    """Return a model with the weights of its page."""
+    return replace(saved, weights={name: one.values for name, one in packed.items()})
 
 
 def _use(request: PageRequest, saved: SavedModel) -> Array | None:

@@ -26,11 +26,11 @@ BITS = {"int8": 6, "fp16": 16, "fp32": 32}  # of a number, at most
 KINDS = {"int8": "i1", "fp16": "<f2", "fp32": "<f4"}
 LARGEST = 31  # of the whole numbers in a matrix
 LARGEST_HALF = float(np.finfo(np.float16).max)
-# The step of a table's row that is read once in so many symbols, as a fraction of the root mean
-# square of the table, and the power of the use by which it falls. Measured: see RESULTS.md.
-TABLE_STEP, USUAL_DISTANCE, POWER = 1.4, 32_768, -1 / 3
+# Steps of a table's row that is read once in so many symbols, as fractions of the root mean square
+# of the table, and the power of the use by which they fall. Measured: see RESULTS.md.
+TABLE_STEPS, USUAL_DISTANCE, POWER = (1.4, 1.0, 0.7), 32_768, -1 / 3
 MAX_TABLE_INT = 127
-MAX_COUNTED = 1 << 20  # symbols of a text that the use of rows is counted in
+MAX_COUNTED = 1 << 22  # symbols of a text that the use of rows is counted in
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Packed:
     data: dict[str, Any]
 
 
-def pack(weights: Weights, number_format: str, use: Array | None = None) -> dict[str, Packed]:
+def pack(
+    weights: Weights, number_format: str, use: Array | None = None, step: float = TABLE_STEPS[0]
+) -> dict[str, Packed]:
     """Return weights by name, in a number format; vectors, which are small, stay in fp32.
 
     Args:
@@ -54,12 +56,13 @@ def pack(weights: Weights, number_format: str, use: Array | None = None) -> dict
         number_format: One of `FORMATS`.
         use: At what share of the symbols of a text each row of the tables is read; see `row_use`.
             If it is unknown, all are taken to be read equally often.
+        step: How coarse the rows of tables are as `int8`, one of `TABLE_STEPS`.
 
     Raises:
         UsageError: A weight is too large for fp16.
     """
     return {
-        name: _pack_table(array, number_format, use)
+        name: _pack_table(array, number_format, use, step)
         if name == TABLES
         else _pack(array, "fp32" if array.ndim == 1 else number_format)
         for name, array in weights.items()
@@ -109,11 +112,11 @@ def _packed(
     return Packed(values * scale, data | {"scale": encode(scale.astype("<f4").tobytes())})
 
 
-def _pack_table(table: Array, number_format: str, use: Array | None) -> Packed:
+def _pack_table(table: Array, number_format: str, use: Array | None, step: float) -> Packed:
     """Return the rows of a table that are not zero, in classes of rows with the same scale."""
     values, parts = np.zeros(table.shape, np.float32), list[dict[str, Any]]()
     classes = np.zeros(len(table), np.uint8)
-    for rows, whole, scale in _rounded_rows(table, number_format, use):
+    for rows, whole, scale in _rounded_rows(table, number_format, use, step):
         part = _packed(whole.shape, whole, number_format)
         classes[rows] = len(parts) + 1
         values[rows] = part.values * scale
@@ -123,7 +126,7 @@ def _pack_table(table: Array, number_format: str, use: Array | None) -> Packed:
 
 
 def _rounded_rows(
-    table: Array, number_format: str, use: Array | None
+    table: Array, number_format: str, use: Array | None, step: float
 ) -> Iterator[tuple[Array, Array, np.float32]]:
     """Yield classes of rows: their places, their numbers, and the scale of these."""
     rows = np.flatnonzero(table.any(axis=1))
@@ -132,7 +135,7 @@ def _rounded_rows(
             _check_half(table)
         yield rows, table[rows], np.float32(1)
         return
-    exponents = _exponents(table[rows], None if use is None else use[rows])
+    exponents = _exponents(table[rows], None if use is None else use[rows], step)
     for exponent in np.unique(exponents):
         places = rows[exponents == exponent]
         whole = np.rint(table[places] * 2.0**-exponent).clip(-MAX_TABLE_INT, MAX_TABLE_INT)
@@ -147,10 +150,10 @@ def _best_scale(whole: Array, rows: Array) -> np.float32:
     return np.float32((whole * rows).sum() / (whole * whole).sum())
 
 
-def _exponents(rows: Array, use: Array | None) -> Array:
+def _exponents(rows: Array, use: Array | None, fraction: float) -> Array:
     """Return the power of two that is the step of each row."""
     size = np.sqrt(np.mean(rows.astype(np.float64) ** 2)) if rows.size else 1.0
-    step = np.full(len(rows), TABLE_STEP * size)
+    step = np.full(len(rows), fraction * size)
     if use is not None:
         step *= (use * USUAL_DISTANCE) ** POWER
     exponents: Array = np.rint(np.log2(step)).astype(np.int64)
