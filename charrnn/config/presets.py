@@ -71,7 +71,7 @@ MOST_FOR_LAYERS = 7.0
 # it by heart, as n-grams of more than half a record on average do.
 NGRAM_ORDER, FIRST_PASS, ORDER_IN_FIRST_PASS, SHARE_OF_RECORD = 5, 1.2, 7, 0.5
 # (characters for each row of a table, most rows)
-NGRAM_ROWS = ((8, 1 << 15), (64, 1 << 17))
+NGRAM_ROWS = ((8, 1 << 15), (64, 1 << 16))
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
 
 
