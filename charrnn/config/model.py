@@ -52,7 +52,7 @@ class ModelConfig(Checked):
         low=0,
         high=16,
         group=MODEL,
-        default_note="5 for char and byte, but with sgd 0",
+        default_note="for char and byte 5, or 7 for about one epoch; fewer for short records",
     )
     ngram_rows: int = option(
         1 << 15,
@@ -60,7 +60,7 @@ class ModelConfig(Checked):
         low=1,
         high=1 << 24,
         group=MODEL,
-        default_note="up to 32768, depending on text length",
+        default_note="up to 65536, depending on text length",
     )
     ngram_path: str = option(
         "input",
