@@ -12,7 +12,6 @@ from charrnn.errors import UsageError, counted
 from charrnn.runtime.distributed import ProcessGroup
 from charrnn.training.changes import LENGTHS
 from charrnn.training.plan import Plan, text_length
-from charrnn.training.planning import mean_length
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import Stage, learning_rate
 from charrnn.training.throughput import EVALUATIONS, FEWEST_EVALUATIONS, measure_throughput
@@ -117,7 +116,6 @@ def _timed_steps(
         raise _already(f"{point.seconds:.0f} seconds", name, request[name])
     plan = point.plan
     throughput = measure_throughput(plan.model, plan.train, plan.precision, data, group)
-    throughput = throughput.scaled(mean_length(plan.train))
     reserved = throughput.after_last_step(plan.train, len(data.valid.ids))
     (elapsed,) = group.max(time.monotonic() - started)
     more = throughput.steps_within(left - elapsed - SECONDS_TO_SAVE, UNLIMITED)

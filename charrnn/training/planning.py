@@ -19,12 +19,7 @@ from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, max_tokens, memory_bytes, teacher_bytes
-from charrnn.training.plan import (
-    Estimate,
-    Plan,
-    text_length,
-    with_settings_for_length,
-)
+from charrnn.training.plan import Estimate, Plan, text_length, with_settings_for_length
 from charrnn.training.precision import choose_precision
 from charrnn.training.request import TrainRequest
 from charrnn.training.settings import choose_settings
@@ -98,8 +93,8 @@ def make_plan(
         TextError: The training text has fewer than two symbols.
         MachineError: The device is not available, or has too little memory.
     """
-    length = text_length(data.train)
-    model, config = choose_settings(request, data.tokenizer, length, base, data.source)
+    length, source = text_length(data.train), data.source
+    model, config = choose_settings(request, data.tokenizer, length, base, source)
     prepare_cpu(config.threads, group.local_size)
     planner = _Planner(request, data, config, started, group)
     precision = planner.precision(model)
@@ -110,22 +105,26 @@ def make_plan(
     throughput, threads = None, config.threads
     if request.is_timed or estimate:
         throughput, threads = planner.measure(model, precision.name)
-    steps = planner.steps(throughput, planner.max_steps(model))
-    train = replace(config, threads=threads, steps=steps, **planner.validation(steps, throughput))
+    timed = throughput if request.is_timed else None  # no setting depends on it otherwise
+    steps = planner.steps(model, timed)
+    train = replace(config, threads=threads, steps=steps, **planner.validation(steps, timed))
     plan = Plan(model=model, train=train, precision=precision.name, epochs=steps * planner.epoch)
     given = request.requested(teacher=request.teacher)
     plan = with_settings_for_length(plan, data.train, given, is_new=base is None)
     planner.check_memory(plan.model)
+    estimate_of_plan, budget = planner.estimate(plan, throughput), planner.budget(plan, timed)
     notes = (precision.note,) if precision.note else ()
-    return PlannedRun(
-        plan, planner.estimate(plan, throughput), planner.budget(plan, throughput), notes
-    )
+    return PlannedRun(plan, estimate_of_plan, budget, notes)
 
 
 class _Planner:
     """The steps of making a plan, and what they depend on: request, text, settings and machine.
 
+    `timed` is the throughput of a run with a time budget, and None for a run without one.
+
     Attributes:
+        length: Length of the training text; see `text_length`.
+        whole: Tokens of the validation text.
         epoch: Fraction of an epoch that a step of the run is.
     """
 
@@ -140,6 +139,7 @@ class _Planner:
         self.request, self.data, self.group, self.started = request, data, group, started
         self.config = replace(config, seq_len_start=None)  # the longest sequences of a curriculum
         self.mean_length = mean_length(config)
+        self.length, self.whole = text_length(data.train), len(data.valid.ids)
         train = data.train
         batcher = make_batcher(
             train.ids, self.config, data.tokenizer.size, train.starts, train.sources
@@ -166,32 +166,23 @@ class _Planner:
 
     def with_fitting_width(self, model: ModelConfig, precision: str) -> ModelConfig:
         """Return the model's shape with a width that suits the time budget."""
-        measure = partial(
-            measure_throughput,
-            config=self.config,
-            precision=precision,
-            data=self.data,
-            group=self.group,
-        )
-        length, left = text_length(self.data.train), self.seconds_left()
-        return with_fitting_width(self.request, model, length, self.epoch, left, measure)
+        measure, left = partial(self.throughput, precision=precision), self.seconds_left()
+        return with_fitting_width(self.request, model, self.length, self.epoch, left, measure)
 
     def measure(self, model: ModelConfig, precision: str) -> tuple[Throughput, int | None]:
         """Return a configuration's throughput, and the fastest number of threads."""
         seconds = MEASURED_SECONDS
         if self.request.is_timed:
             seconds = min(seconds, MEASURED_SHARE * self.request.budget)
-        measure = partial(
-            measure_throughput,
-            model,
-            self.config,
-            precision,
-            self.data,
-            self.group,
-            seconds=seconds,
-        )
+        measure = partial(self.throughput, model, precision, seconds=seconds)
         throughput, threads = choose_threads(measure, self.config, self.group)
         return throughput.scaled(self.mean_length), threads
+
+    def throughput(self, model: ModelConfig, precision: str, *, seconds: float) -> Throughput:
+        """Return a configuration's throughput with sequences of full length."""
+        return measure_throughput(
+            model, self.config, precision, self.data, self.group, seconds=seconds
+        )
 
     def seconds_left(self) -> float:
         """Return what is left of the time budget."""
@@ -205,36 +196,33 @@ class _Planner:
         """
         if self.request.seconds is not None:
             return UNLIMITED
-        return math.ceil(max_epochs(text_length(self.data.train), model.cell) / self.epoch)
+        return math.ceil(max_epochs(self.length, model.cell) / self.epoch)
 
-    def steps(self, throughput: Throughput | None, most: int) -> int:
+    def steps(self, model: ModelConfig, timed: Throughput | None) -> int:
         """Return the steps of the run."""
-        if self.request.is_timed and throughput is not None:
-            return throughput.steps_within(self.seconds_left(), most)
+        if timed is not None:
+            return timed.steps_within(self.seconds_left(), self.max_steps(model))
         epochs = self.request.epochs
         return self.config.steps if epochs is None else math.ceil(epochs / self.epoch)
 
-    def validation(self, steps: int, throughput: Throughput | None) -> dict[str, Any]:
+    def validation(self, steps: int, timed: Throughput | None) -> dict[str, Any]:
         """Return how often and how much a run of so many steps validates."""
-        tokens, whole = self.epoch * len(self.data.train.ids), len(self.data.valid.ids)
-        cost = None
-        if self.request.is_timed and throughput is not None:
-            cost = throughput.evaluation / whole / (throughput.step / tokens)
-        return validation_settings(steps, tokens, whole, self.request.settings, cost)
+        tokens, cost = self.epoch * len(self.data.train.ids), None
+        if timed is not None:
+            cost = timed.evaluation / self.whole / (timed.step / tokens)
+        return validation_settings(steps, tokens, self.whole, self.request.settings, cost)
 
     def estimate(self, plan: Plan, throughput: Throughput | None) -> Estimate:
         """Return what a run by that plan takes."""
-        seconds = None
-        if throughput is not None:
-            seconds = throughput.seconds(plan.train, len(self.data.valid.ids))
+        seconds = None if throughput is None else throughput.seconds(plan.train, self.whole)
         device = describe_device(plan.train, self.group)
         return Estimate(device, self.bytes_needed(plan.model), seconds)
 
-    def budget(self, plan: Plan, throughput: Throughput | None) -> TimeBudget | None:
+    def budget(self, plan: Plan, timed: Throughput | None) -> TimeBudget | None:
         """Return the time budget of a run by that plan, if it has one."""
-        if not self.request.is_timed or throughput is None:
+        if timed is None:
             return None
-        reserved = throughput.after_last_step(plan.train, len(self.data.valid.ids))
+        reserved = timed.after_last_step(plan.train, self.whole)
         return TimeBudget(self.started + self.request.budget, self.max_steps(plan.model), reserved)
 
 

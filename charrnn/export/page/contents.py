@@ -180,12 +180,12 @@ def _packed(
     request: PageRequest, saved: SavedModel, scorer: "Scorer", text: Encoded
 ) -> tuple[dict[str, Packed], Rounding]:
     """Return the weights, tables as coarse as a text allows, and what that costs."""
-    use = _use(request, saved)
-    for step in TABLE_STEPS if TABLES in saved.weights else TABLE_STEPS[:1]:
+    use, own = _use(request, saved), scorer.score(text).score
+    for step in TABLE_STEPS if _rounds_tables(request, saved) else TABLE_STEPS[:1]:
         packed = pack(saved.weights, request.weights, use, step)
         rounded = open_scorer(_unpacked(saved, packed), request.options)
-        rounding = measure_rounding(scorer, rounded, text)
-        if rounding.bits_per_char <= MAX_ROUNDING or request.weights != "int8":
+        rounding = measure_rounding(own, rounded, text)
+        if rounding.bits_per_char <= MAX_ROUNDING:
             break
     return packed, rounding
 
@@ -195,9 +195,13 @@ def _unpacked(saved: SavedModel, packed: dict[str, Packed]) -> SavedModel:
     return replace(saved, weights={name: one.values for name, one in packed.items()})
 
 
+def _rounds_tables(request: PageRequest, saved: SavedModel) -> bool:
+    return TABLES in saved.weights and request.weights == "int8"
+
+
 def _use(request: PageRequest, saved: SavedModel) -> Array | None:
     """Return how often the rows of the tables are read in training, if that is to be known."""
-    if not saved.config.ngram_embedding or request.weights != "int8":
+    if not _rounds_tables(request, saved):
         return None
     try:
         return row_use(saved.config, held_out_text(request.model, saved).train)

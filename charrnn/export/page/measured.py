@@ -10,7 +10,7 @@ import numpy.typing as npt
 from charrnn.config.sampling import SamplingConfig
 from charrnn.data.encoding import Encoded, encode_text
 from charrnn.data.formats import TextFormat
-from charrnn.evaluation.score import LN2, ScoringProtocol
+from charrnn.evaluation.score import LN2, Score, ScoringProtocol
 from charrnn.evaluation.units import symbol_ends
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import parameter_count
@@ -119,10 +119,10 @@ def _stretches(text: Encoded) -> Iterator[tuple[int, int]]:
     yield from zip(starts, [*starts[1:], len(text.ids)], strict=True)
 
 
-def measure_rounding(own: "Scorer", rounded: "Scorer", text: Encoded) -> Rounding:
-    """Score a text with the model's own weights and with the page's."""
-    before, after = own.score(text).score, rounded.score(text).score
-    return Rounding(after.bits_per_char - before.bits_per_char, text.characters)
+def measure_rounding(own: Score, rounded: "Scorer", text: Encoded) -> Rounding:
+    """Score a text with the page's weights, beside its score with the model's own."""
+    after = rounded.score(text).score
+    return Rounding(after.bits_per_char - own.bits_per_char, text.characters)
 
 
 def measure_memory(scorer: "Scorer", text: Encoded) -> npt.NDArray[np.uint8]:
