@@ -245,7 +245,7 @@ def main() -> None:
     """Be a rank: work on some cases, and keep what this rank has found in a folder."""
     import torch
 
-    from charrnn.__main__ import exit_process_group
+    from charrnn.__main__ import exit_at_once
     from charrnn.runtime.rendezvous import process_group
 
     folder, *cases = sys.argv[1:]
@@ -253,7 +253,7 @@ def main() -> None:
     with process_group("cpu", "auto") as group:
         for name in cases:
             save(trained(name, group), Path(folder) / f"{name}-{group.rank}.npz")
-    exit_process_group(0)
+    exit_at_once(0)
 
 
 if __name__ == "__main__":

@@ -283,8 +283,12 @@ def test_memory_does_not_grow_with_the_text(text: Path, tmp_path: Path) -> None:
     With the whole text in memory it would be 40 MB or more above.
     """
     program = CHARRNN.replace("main()", "") + (
-        "import atexit\n"
-        "atexit.register(lambda: sys.stderr.write(open('/proc/self/status').read()))\n"
+        "import os\n"
+        "leave = os._exit\n"
+        "def tell(code):\n"
+        "    os.write(2, open('/proc/self/status', 'rb').read())\n"
+        "    leave(code)\n"
+        "os._exit = tell\n"
         "main()\n"
     )
     peaks = []

@@ -115,6 +115,16 @@ def test_time_is_kept_for_the_last_evaluation(tmp_path: Path, clock: Clock) -> N
     assert one.trainer.progress.step == pytest.approx(50, abs=2)
 
 
+def test_time_is_kept_to_write_large_files(tmp_path: Path, clock: Clock) -> None:
+    """Writing the model took 3 seconds; at the end, model and state take three times that."""
+    with run_in(tmp_path, steps=100, eval_every=1000) as one:
+        one.budget = TimeBudget(clock.now + 29, 1000, evaluation=0.0)
+        one.best.seconds = 3.0
+        clock.slow(one, 0.2)
+        list(one.train())
+    assert one.trainer.progress.step == pytest.approx(100, abs=2)
+
+
 def test_time_that_passed_before_the_first_step_says_nothing_of_the_pace(
     tmp_path: Path, clock: Clock
 ) -> None:

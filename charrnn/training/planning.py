@@ -30,7 +30,7 @@ from charrnn.training.throughput import (
     validation_settings,
 )
 from charrnn.training.time_budget import SECONDS_TO_SAVE, UNLIMITED, TimeBudget, choose_threads
-from charrnn.training.width import with_fitting_width
+from charrnn.training.width import PROBE_SECONDS, PROBE_SHARE, with_fitting_width
 
 FORWARD_SHARE = 1 / 3  # of a step's time
 MEASURED_SHARE = 0.05  # of a time budget, for measuring the speed, at most
@@ -96,21 +96,19 @@ def make_plan(
     length, source = text_length(data.train), data.source
     model, config = choose_settings(request, data.tokenizer, length, base, source)
     prepare_cpu(config.threads, group.local_size)
-    planner = _Planner(request, data, config, started, group)
+    planner = _Planner(request, data, config, started, group, is_new=base is None)
     precision = planner.precision(model)
     if request.is_timed and base is None:
         fitting = planner.with_fitting_width(model, precision.name)
         if fitting != model:
             model, precision = fitting, planner.precision(fitting)
     throughput, threads = None, config.threads
+    if request.is_timed:  # n-grams and dropout, which take time, depend on the epochs
+        model = planner.plan(model, precision, planner.glance(model, precision.name)).model
     if request.is_timed or estimate:
         throughput, threads = planner.measure(model, precision.name)
     timed = throughput if request.is_timed else None  # no setting depends on it otherwise
-    steps = planner.steps(model, timed)
-    train = replace(config, threads=threads, steps=steps, **planner.validation(steps, timed))
-    plan = Plan(model=model, train=train, precision=precision.name, epochs=steps * planner.epoch)
-    given = request.requested(teacher=request.teacher)
-    plan = with_settings_for_length(plan, data.train, given, is_new=base is None)
+    plan = planner.plan(model, precision, timed, threads)
     planner.check_memory(plan.model)
     estimate_of_plan, budget = planner.estimate(plan, throughput), planner.budget(plan, timed)
     notes = (precision.note,) if precision.note else ()
@@ -135,8 +133,12 @@ class _Planner:
         config: TrainConfig,
         started: float,
         group: ProcessGroup,
+        *,
+        is_new: bool,
     ) -> None:
         self.request, self.data, self.group, self.started = request, data, group, started
+        self.is_new = is_new
+        self.train = config
         self.config = replace(config, seq_len_start=None)  # the longest sequences of a curriculum
         self.mean_length = mean_length(config)
         self.length, self.whole = text_length(data.train), len(data.valid.ids)
@@ -168,6 +170,27 @@ class _Planner:
         """Return the model's shape with a width that suits the time budget."""
         measure, left = partial(self.throughput, precision=precision), self.seconds_left()
         return with_fitting_width(self.request, model, self.length, self.epoch, left, measure)
+
+    def plan(
+        self,
+        model: ModelConfig,
+        precision: Precision,
+        timed: Throughput | None,
+        threads: int | None = None,
+    ) -> Plan:
+        """Return the plan of a run with a model of that shape, with what suits its length."""
+        steps = self.steps(model, timed)
+        settings = self.validation(steps, timed)
+        train = replace(self.train, threads=threads, steps=steps, **settings)
+        epochs = steps * self.epoch
+        plan = Plan(model=model, train=train, precision=precision.name, epochs=epochs)
+        given = self.request.requested(teacher=self.request.teacher)
+        return with_settings_for_length(plan, self.data.train, given, is_new=self.is_new)
+
+    def glance(self, model: ModelConfig, precision: str) -> Throughput:
+        """Return roughly a configuration's throughput, measured in a moment."""
+        seconds = min(PROBE_SECONDS, PROBE_SHARE * self.request.budget)
+        return self.throughput(model, precision, seconds=seconds).scaled(self.mean_length)
 
     def measure(self, model: ModelConfig, precision: str) -> tuple[Throughput, int | None]:
         """Return a configuration's throughput, and the fastest number of threads."""

@@ -13,8 +13,9 @@ from charrnn.evaluation.score import Score
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.runtime.distributed import ConnectionLost
 from charrnn.storage.container import Arrays
-from charrnn.storage.model_file import SavedModel, save_model
+from charrnn.storage.model_file import SavedModel
 from charrnn.storage.run_folder import RunFolder
+from charrnn.training.best_model import BestModel
 from charrnn.training.events import (
     Busy,
     Evaluated,
@@ -76,7 +77,7 @@ class Run:
         self.saved: Progress | None = None
         self.whole: Score | None = None  # of the best model, if evaluations scored a part
         self.saved_at = time.monotonic()
-        self._unsaved_model: SavedModel | None = None
+        self.best = BestModel(folder.model)
         self._written_config: dict[str, Any] = {}
 
     def train(self, should_stop: ShouldStop = lambda: None) -> Iterator[RunEvent]:
@@ -167,6 +168,7 @@ class Run:
         try:
             yield from self.trainer.run(should_stop)
         except DivergedError as error:
+            self.best.write()
             best = self.trainer.progress.best_step
             saved = f"The best model so far, of step {best:,}, is in {self.folder.model}."
             saved = saved if best else "No model was saved before."
@@ -178,7 +180,8 @@ class Run:
         config = self.plan.train
         if self.budget is None or not self.budget.is_due(step, config.steps):
             return
-        steps = self.group.broadcast(self.budget.adjust_to_deadline(config, step))
+        steps = self.budget.adjust_to_deadline(config, step, self.best.seconds)
+        steps = self.group.broadcast(steps)
         if steps != config.steps:
             self.plan = self.plan.with_steps(steps, text_length(self.data.train), self.requested)
             self.trainer.reschedule(steps, self.plan.model)
@@ -190,12 +193,12 @@ class Run:
         If a save fails, training continues.
         """
         if self.group.is_main and isinstance(event, Evaluated) and event.best:
-            self._unsaved_model = self._model_of(event)
+            self.best.update(self._model_of(event))
         sample = self._due_sample(event)
         try:
             self._log(event, sample)
-            if isinstance(event, Evaluated):
-                self._save_best()
+            if isinstance(event, Evaluated) and self.best.due:
+                self.best.write()
             elif save:
                 self.saved_at = time.monotonic()  # retry a failed save after the usual interval
                 self.save()
@@ -254,7 +257,7 @@ class Run:
         self.saved_at = time.monotonic()
 
     def _write(self, arrays: Arrays, trainer: dict[str, Any]) -> None:
-        self._save_best()
+        self.best.write()
         plan = self.plan
         config = plan.train.to_dict() | plan.model.settings()  # vocab_size is the model's
         if config != self._written_config:  # a time budget changes the steps
@@ -270,12 +273,6 @@ class Run:
         self.folder.save_state(arrays, facts)
         saved = {"step": self.trainer.progress.step, "seconds": round(self.seconds, 3)}
         self.folder.record.update({"saved": saved})
-
-    def _save_best(self) -> None:
-        """Write the best model, unless it is already written."""
-        if self._unsaved_model is not None:
-            save_model(self.folder.model, self._unsaved_model)
-            self._unsaved_model = None
 
     def _model_of(self, event: Evaluated) -> SavedModel:
         about, own = model_facts(self.plan, self.data, event, self.machine), self.data.tokenizer

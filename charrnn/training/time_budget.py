@@ -10,7 +10,8 @@ from charrnn.runtime.threads import idle_cores
 from charrnn.training.throughput import Throughput
 
 UNLIMITED = 1 << 40  # steps
-SECONDS_TO_SAVE = 1.0  # reserved for the last save and the exit
+SECONDS_TO_SAVE = 1.0  # reserved for the last save and the exit, unless it takes longer: it
+LAST_SAVE = 3.0  # takes so many times as long as writing a model, as the training state is checked
 CHECKS = 10  # how often a run checks its speed
 # Other programs come and go, so a forecast is the less certain the more of the run is ahead. The
 # smallest change of the steps that is made, as a fraction of them, is this at the end of the run,
@@ -31,8 +32,7 @@ class TimeBudget:
     """
 
     def __init__(self, deadline: float, max_steps: int, evaluation: float) -> None:
-        self.deadline, self.max_steps = deadline, max_steps
-        self.reserved_seconds = SECONDS_TO_SAVE + evaluation
+        self.deadline, self.max_steps, self.evaluation = deadline, max_steps, evaluation
         self._begin = 0  # steps taken before the time began
         self._last_check = (time.monotonic(), 0)  # the time, and the steps taken by then
         self._pace: float | None = None  # smoothed seconds per step
@@ -45,7 +45,15 @@ class TimeBudget:
         """Return whether it is time to check the speed, after `step` of `steps` steps."""
         return step - self._last_check[1] >= max(1, (steps - self._begin) // CHECKS)
 
-    def adjust_to_deadline(self, config: TrainConfig, step: int) -> int:
+    def reserved_seconds(self, writing: float = 0.0) -> float:
+        """Return the seconds reserved for what comes after the last step.
+
+        Args:
+            writing: Seconds that it took to write a model.
+        """
+        return self.evaluation + max(SECONDS_TO_SAVE, LAST_SAVE * writing)
+
+    def adjust_to_deadline(self, config: TrainConfig, step: int, writing: float = 0.0) -> int:
         """Return the number of steps with which a run in progress ends in time.
 
         The speed is smoothed. The number stays the same if the change would be small, which it has
@@ -55,6 +63,7 @@ class TimeBudget:
         Args:
             config: The run's settings, with its current number of steps.
             step: Steps taken.
+            writing: Seconds that it took to write a model.
         """
         (then, before), planned, now = self._last_check, config.steps, time.monotonic()
         self._last_check = (now, step)
@@ -63,7 +72,7 @@ class TimeBudget:
             return planned
         pace = max(1e-9, now - then) / (step - before)
         self._pace = pace if self._pace is None else self._pace + SMOOTHING * (pace - self._pace)
-        left = (self.deadline - self.reserved_seconds - now) / self._pace
+        left = (self.deadline - self.reserved_seconds(writing) - now) / self._pace
         steps = min(self.max_steps, step + max(1, int(left)))
         least = MIN_CHANGE * planned + UNCERTAINTY * (planned - step)
         return steps if abs(steps - planned) > least else planned

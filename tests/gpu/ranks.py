@@ -20,7 +20,7 @@ def main() -> None:
     """Train, and keep what came of it."""
     from comparison import outcome, trainer_on
 
-    from charrnn.__main__ import exit_process_group
+    from charrnn.__main__ import exit_at_once
     from charrnn.runtime.distributed import ProcessGroup
     from charrnn.runtime.rendezvous import _backend, _rendezvous, process_group
 
@@ -37,7 +37,7 @@ def main() -> None:
     plain = {"losses": found.losses, "norms": found.norms, "valid": found.valid}
     np.savez(Path(folder) / f"{group.rank}.npz", **found.gradients)
     (Path(folder) / f"{group.rank}.json").write_text(json.dumps(plain))
-    exit_process_group(0)
+    exit_at_once(0)
 
 
 def connected(trainer):  # type: ignore[no-untyped-def]

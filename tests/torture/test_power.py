@@ -18,14 +18,14 @@ from small_runs import arguments, results
 from charrnn.errors import ModelFileError
 from charrnn.storage.model_file import SavedModel, load_model
 from charrnn.storage.run_folder import RunFolder
-from charrnn.training import run as run_module
+from charrnn.training import best_model
 
 
 @contextmanager
 def recorded(recording: Recording) -> Iterator[None]:
     """Record what happens in the folder, and which saves are acknowledged."""
     with pytest.MonkeyPatch.context() as patch:
-        real_state, real_model = RunFolder.save_state, run_module.save_model
+        real_state, real_model = RunFolder.save_state, best_model.save_model
 
         def save_state(self: RunFolder, arrays: Any, metadata: dict[str, Any]) -> None:
             real_state(self, arrays, metadata)
@@ -36,7 +36,7 @@ def recorded(recording: Recording) -> Iterator[None]:
             recording.model = model.about["step"]
 
         patch.setattr(RunFolder, "save_state", save_state)
-        patch.setattr(run_module, "save_model", save_model)
+        patch.setattr(best_model, "save_model", save_model)
         with watched((recording.folder,), recording.record):
             yield
     recording.moments.append(recording.moment())
