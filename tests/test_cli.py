@@ -461,7 +461,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "charrnn.training.planning.measure_throughput",
+        "charrnn.training.planner.measure_throughput",
         lambda *_, **__: Throughput(step=0.5, evaluation=1.0),
     )
     outcome = charrnn.ok("train", text, *OPTIONS, "--dry-run", *(["--json"] if as_json else []))
@@ -479,7 +479,7 @@ def test_a_budget_of_time_becomes_a_number_of_steps(
     text: Path, tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "charrnn.training.planning.measure_throughput",
+        "charrnn.training.planner.measure_throughput",
         lambda *_, **__: Throughput(step=0.5, evaluation=0.01),
     )
     timed = [word for word in OPTIONS if word not in ("--steps", "14")]

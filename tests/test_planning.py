@@ -34,7 +34,7 @@ from charrnn.errors import MachineError, UsageError
 from charrnn.model.shapes import parameter_count
 from charrnn.runtime.precision import Precision
 from charrnn.tokenizers import CharTokenizer
-from charrnn.training import memory, planning, time_budget, width
+from charrnn.training import memory, planner, time_budget, width
 from charrnn.training.plan import Plan
 from charrnn.training.planning import PlannedRun, make_plan
 from charrnn.training.request import TrainRequest
@@ -50,8 +50,8 @@ NOW = 1000.0
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes while a plan is made, and no number format is measured."""
-    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: NOW))
-    monkeypatch.setattr(planning, "choose_precision", lambda *_: Precision("fp32"))
+    monkeypatch.setattr(planner, "time", SimpleNamespace(monotonic=lambda: NOW))
+    monkeypatch.setattr(planner, "choose_precision", lambda *_: Precision("fp32"))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: object) -> Throughput:
         raise AssertionError("nothing in this plan depends on the machine's speed")
 
-    monkeypatch.setattr(planning, "measure_throughput", measure)
+    monkeypatch.setattr(planner, "measure_throughput", measure)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def pretend(step: float, evaluation: float = 0.1) -> None:
         monkeypatch.setattr(
-            planning, "measure_throughput", lambda *_, **__: Throughput(step, evaluation)
+            planner, "measure_throughput", lambda *_, **__: Throughput(step, evaluation)
         )
 
     return pretend
@@ -217,7 +217,7 @@ def test_the_width_follows_from_the_speed_and_is_given_or_that_of_a_short_text_o
     def measure(model: ModelConfig, *_: object, **__: object) -> Throughput:
         return Throughput(1e-2 * (model.hidden_size / 256) ** 2, 0.1)
 
-    monkeypatch.setattr(planning, "measure_throughput", measure)
+    monkeypatch.setattr(planner, "measure_throughput", measure)
     monkeypatch.setattr(width, "max_epochs", lambda *_: 10**9)
     long = replace(TRAIN, characters=LONG_TEXT)
     widths = [
@@ -406,7 +406,7 @@ def test_on_a_busy_machine_fewer_threads_are_tried_and_taken_if_they_are_faster(
         tried.append(torch.get_num_threads())
         return Throughput(seconds[tried[-1]], 0.1)
 
-    monkeypatch.setattr(planning, "measure_throughput", measure)
+    monkeypatch.setattr(planner, "measure_throughput", measure)
     monkeypatch.setattr(time_budget, "idle_cores", lambda: idle)
     before = torch.get_num_threads()
     try:
@@ -449,6 +449,52 @@ def test_time_is_left_for_what_is_scored_at_the_end_and_no_more(
     reserved = found.budget.reserved_seconds() - SECONDS_TO_SAVE
     assert 0.5 * most < reserved <= most
     assert "valid_whole" in settings or found.estimate.seconds < 100
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "expected"),
+    [
+        (0.0, {}, 128),  # a step takes as long whatever the batch, as on a GPU
+        (0.3, {}, 128),
+        (1.0, {}, 32),  # a row takes as long whatever the batch
+        (0.3, {"batch_size": 48}, 48),
+        (0.3, {"optimizer": "adamw"}, 32),
+        (0.3, {"records": "lines"}, 32),
+    ],
+    ids=str,
+)
+def test_the_batches_of_a_timed_run_follow_from_the_speed(
+    row: float, settings: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of 32 rows takes 0.05 seconds, a part of it the same for any number of rows."""
+
+    def measure(model: ModelConfig, config: TrainConfig, *_: object, **__: object) -> Throughput:
+        return Throughput(0.05 * (1 - row + row * config.batch_size / 32), 0.1)
+
+    monkeypatch.setattr(planner, "measure_throughput", measure)
+    ids = np.zeros(20_000_000, np.uint8)
+    starts = np.arange(0, len(ids), 1000) if "records" in settings else None
+    text = Encoded(ids, len(ids), len(ids), starts)
+    for limit in ({"seconds": 74.0}, {"preset": "quick"}):
+        plan = plan_of(asked(settings=settings, **limit), train=text)
+        assert plan.train.batch_size == expected
+        assert plan.epochs == pytest.approx(plan.train.steps * 64 * expected / len(ids), rel=0.1)
+    steps = plan_of(asked(settings=settings | {"steps": 50}), train=text)
+    assert steps.train.batch_size == settings.get("batch_size", 32)
+
+
+def test_batches_that_need_too_much_memory_are_not_taken(
+    speed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed(0.05)
+    needed = memory.memory_bytes
+
+    def memory_bytes(model: ModelConfig, shapes: Any, *rest: Any) -> int:
+        return needed(model, shapes, *rest) if max(rows for rows, *_ in shapes) <= 64 else 1 << 60
+
+    monkeypatch.setattr(planner, "memory_bytes", memory_bytes)
+    text = Encoded(np.zeros(20_000_000, np.uint8), 20_000_000, 20_000_000)
+    assert plan_of(asked(seconds=74.0), train=text).train.batch_size == 64
 
 
 def test_time_that_has_passed_counts(speed: Any) -> None:

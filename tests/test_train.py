@@ -123,7 +123,7 @@ def test_the_reading_is_told_as_it_goes_on(text: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which a step takes a tenth of a second."""
-    measure = "charrnn.training.planning.measure_throughput"
+    measure = "charrnn.training.planner.measure_throughput"
     monkeypatch.setattr(measure, lambda *_, **__: Throughput(0.1, 0.1))
 
 

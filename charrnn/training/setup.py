@@ -24,9 +24,9 @@ from charrnn.training.events import Busy, Note, Planned, RunEvent, TextRead
 from charrnn.training.facts import session
 from charrnn.training.inputs import RunInputs
 from charrnn.training.plan import Estimate
+from charrnn.training.planner import describe_device
 from charrnn.training.planning import (
     check_request,
-    describe_device,
     estimate_with_members,
     make_plan,
     members_that_pay,

@@ -16,7 +16,7 @@ from charrnn.runtime.device import choose_device
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.training.trainer import Trainer
 
-MEASURED_SECONDS, SHORT_SECONDS = 2.5, 0.5
+MEASURED_SECONDS, SHORT_SECONDS = 1.5, 0.3
 SCORED_STEPS = 8  # the tokens of so many steps are scored to see how long that takes
 # The cost of scoring a token, as a fraction of training on it, where it is not measured: a forward
 # pass, which is a third of a step's work, over a quarter more tokens because of the warm-up.
@@ -124,7 +124,7 @@ def measure_throughput(
         data: The text.
         group: The processes that train together. All call this at once.
         seconds: How long it takes. In a short time the fastest step counts: what slows others down
-            may be over when the run begins.
+            may be over when the run begins. An evaluation is then assumed to take as long as usual.
     """
     network = build(model, config.seed).to(choose_device(config.device))
     trainer = Trainer(network, data, config, precision, group)
@@ -135,11 +135,13 @@ def measure_throughput(
         now = time.monotonic()
         times.append(now - before)
         (measured,) = group.max(now - begin)  # so that all processes end after the same step
-    late = times[len(times) // 2 :]
-    typical = min(late) if seconds < SHORT_SECONDS else statistics.median(late)
-    tokens_per_step = len(data.train.ids) / trainer.batcher.steps_per_epoch()
-    trainer.valid = spread(data.valid, max(1, int(SCORED_STEPS * tokens_per_step)))
-    before = time.monotonic()
-    trainer.evaluate()
-    evaluation = (time.monotonic() - before) * len(data.valid.ids) / len(trainer.valid.ids)
-    return Throughput(*group.max(typical, evaluation))
+    late, is_short = times[len(times) // 2 :], seconds <= SHORT_SECONDS
+    typical = min(late) if is_short else statistics.median(late)
+    step_tokens = len(data.train.ids) / trainer.batcher.steps_per_epoch()
+    scoring = SCORING_COST * typical / step_tokens
+    if not is_short:
+        trainer.valid = spread(data.valid, max(1, int(SCORED_STEPS * step_tokens)))
+        before = time.monotonic()
+        trainer.evaluate()
+        scoring = (time.monotonic() - before) / len(trainer.valid.ids)
+    return Throughput(*group.max(typical, scoring * len(data.valid.ids)))

@@ -18,7 +18,6 @@ FIRST = WIDTHS.index(256)  # of those that are tried
 # more than those that come again, so that in the first pass more of them are better than width: the
 # second number, divided by 1 + epochs, counts if it is more. See tests/benchmarks/RESULTS.md.
 CHARACTERS_PER_PARAMETER, IN_THE_FIRST_PASS = 2.5, 12.0
-PROBE_SECONDS, PROBE_SHARE = 0.3, 0.005  # to measure a width: the most, and of a time budget
 # (seconds, width): less time than that has none to measure several widths, and suits this one.
 SHORT_BUDGETS = ((10.0, 96), (25.0, 128))
 FOR_ONE = 0.85  # of the time in which one model leaves enough for members: the speed may go down
@@ -57,7 +56,7 @@ def with_fitting_width(
     length: int,
     epoch: float,
     seconds: float,
-    measure: Callable[..., Throughput],
+    measure: Callable[[ModelConfig], Throughput],
 ) -> ModelConfig:
     """Return the model's shape with a width that suits the characters that it will see.
 
@@ -81,8 +80,7 @@ def with_fitting_width(
 
     @cache
     def epochs_within_budget(shape: ModelConfig) -> float:
-        speed = measure(shape, seconds=min(PROBE_SECONDS, PROBE_SHARE * request.budget))
-        return speed.steps_within(seconds, UNLIMITED) * epoch
+        return measure(shape).steps_within(seconds, UNLIMITED) * epoch
 
     def visible(shape: ModelConfig) -> float:
         epochs = epochs_within_budget(shape)

@@ -1,0 +1,41 @@
+"""How large the batches of a run with a time budget should be, at the speed of this machine."""
+
+from collections.abc import Callable
+
+from charrnn.training.request import TrainRequest
+
+MOST = 128  # rows
+LEAST_SECONDS = 25.0  # of a time budget; less has none to measure batches
+FEWEST_STEPS = 300  # that must be left
+# Larger batches see more of the text in the same time, but take fewer steps. In the first pass over
+# a text it is worth twice the batch if that is faster at all. What comes again teaches less, so
+# that it has to be faster by this fraction for each epoch. See tests/benchmarks/RESULTS.md.
+FASTER_PER_EPOCH = 0.12
+
+
+def may_choose_batch_size(request: TrainRequest, seconds: float) -> bool:
+    """Return whether the batch size of a new model may be other than usual.
+
+    Args:
+        request: What was requested.
+        seconds: What is left of its time budget.
+    """
+    measured = request.settings.get("optimizer", "muon") == "muon"
+    return measured and "batch_size" not in request.settings and seconds >= LEAST_SECONDS
+
+
+def choose_batch_size(usual: int, length_of_run: Callable[[int], tuple[int, float]]) -> int:
+    """Return the largest batch size that is worth it, up to `MOST`.
+
+    Args:
+        usual: The usual batch size, which is doubled as long as that pays.
+        length_of_run: Returns the steps that there is time for with a batch size, and the epochs
+            that they are. It measures the speed, and so is called for few sizes.
+    """
+    size, (_, epochs) = usual, length_of_run(usual)
+    while 2 * size <= MOST:
+        steps, more = length_of_run(2 * size)
+        if steps < FEWEST_STEPS or more < epochs * (1 + FASTER_PER_EPOCH * more):
+            break
+        size, epochs = 2 * size, more
+    return size
