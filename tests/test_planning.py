@@ -456,7 +456,8 @@ def test_time_is_left_for_what_is_scored_at_the_end_and_no_more(
     [
         (0.0, {}, 128),  # a step takes as long whatever the batch, as on a GPU
         (0.3, {}, 128),
-        (1.0, {}, 32),  # a row takes as long whatever the batch
+        (1.0, {}, 128),  # a row takes as long whatever the batch: no loss in the first pass
+        (1.4, {}, 32),
         (0.3, {"batch_size": 48}, 48),
         (0.3, {"optimizer": "adamw"}, 32),
         (0.3, {"records": "lines"}, 32),

@@ -1,8 +1,8 @@
 """Default settings that suit a text, a time budget and a machine.
 
 A preset is a time budget. What fits into it depends on the machine: the measured speed decides the
-width of the model (see `charrnn.training.width`) and the number of epochs, and that decides the
-dropout: the more epochs, the more dropout it takes against overfitting.
+batch size and the width of the model (see `charrnn.training.batch_size` and `width`) and the number
+of epochs, and that decides the dropout: the more epochs, the more it takes against overfitting.
 `tests/benchmarks/RESULTS.md` lists what the presets reach.
 """
 

@@ -29,7 +29,7 @@ from charrnn.training.throughput import (
     validation_settings,
 )
 from charrnn.training.time_budget import SECONDS_TO_SAVE, UNLIMITED, TimeBudget, choose_threads
-from charrnn.training.width import with_fitting_width
+from charrnn.training.width import WIDTHS, with_fitting_width
 
 MEASURED_SHARE = 0.05  # of a time budget, for measuring the speed, at most
 GLANCE_SHARE = 0.005  # for each of the batches and widths that are compared
@@ -91,13 +91,14 @@ class Planner:
         left, records = self.seconds_left(), self.data.train.starts is not None
         if records or self.length < LONG_TEXT or not may_choose_batch_size(self.request, left):
             return self
-
-        planners = {self.train.batch_size: self}
+        planners, widest = {self.train.batch_size: self}, model
+        if "hidden_size" not in self.request.settings:
+            widest = replace(model, hidden_size=WIDTHS[-1])
 
         def length_of_run(size: int) -> tuple[int, float]:
             planner = planners[size] = planners.get(size) or self.with_batch_size(size)
             try:
-                planner.check_memory(model)
+                planner.check_memory(widest if size > self.train.batch_size else model)
             except MachineError:
                 return 0, 0.0
             steps = planner.glance(model, precision).steps_within(left, UNLIMITED)
