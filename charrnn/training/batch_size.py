@@ -8,8 +8,8 @@ MOST = 128  # rows
 LEAST_SECONDS = 25.0  # of a time budget; less has none to measure batches
 FEWEST_STEPS = 300  # that must be left
 # Larger batches see more of the text in the same time, but take fewer steps. In the first pass over
-# a text, half the steps with twice the batch do as well, so that it need not be faster. What is read
-# again teaches less: it has to be faster, by so much for each epoch (tests/benchmarks/RESULTS.md).
+# a text, half the steps with twice the batch do as well, so that it need not be faster. What comes
+# again teaches less: it has to be faster, by this much for each epoch (see RESULTS.md).
 AS_FAST, FASTER_PER_EPOCH = 0.9, 0.14  # a little slower may be the noise of the measurement
 
 
