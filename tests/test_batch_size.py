@@ -1,9 +1,16 @@
 """The batch size of a run with a time budget follows from the speed, at made-up speeds."""
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.config.presets import LONG_TEXT
+from charrnn.config.training import TrainConfig
+from charrnn.data.encoding import Encoded
 from charrnn.training.batch_size import (
     AS_FAST,
     FASTER_PER_EPOCH,
@@ -81,8 +88,18 @@ def test_few_steps_are_not_made_fewer() -> None:
         ({"optimizer": "muon"}, 74.0, True),
     ],
 )
-def test_what_was_asked_for_stays(
-    settings: dict[str, object], seconds: float, expected: bool
-) -> None:
-    request = TrainRequest(texts=("text",), settings=settings)
-    assert may_choose_batch_size(request, seconds) == expected
+def test_what_was_asked_for_stays(settings: dict[str, Any], seconds: float, expected: bool) -> None:
+    request, config = TrainRequest(texts=("text",), settings=settings), TrainConfig(**settings)
+    assert may_choose_batch_size(request, config, text_of(10**6), seconds) == expected
+
+
+def test_records_and_short_texts_keep_the_usual_batches() -> None:
+    request, config = TrainRequest(texts=("text",)), TrainConfig()
+    records = replace(text_of(10**6), starts=np.arange(0, 10**6, 100))
+    for text in (records, text_of(LONG_TEXT - 1)):
+        assert not may_choose_batch_size(request, config, text, 74.0)
+    assert may_choose_batch_size(request, config, text_of(LONG_TEXT), 74.0)
+
+
+def text_of(length: int) -> Encoded:
+    return Encoded(np.zeros(length, np.uint8), length, length)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from charrnn.storage.model_file import SavedModel, save_model
 
-SHORT = 0.1  # seconds: writing that takes no longer is done whenever there is a better model,
-SHARE_OF_TIME = 0.02  # and otherwise takes at most so much of the time
+SHORT = 0.1  # seconds that writing may take to be done whenever there is a better model
+SHARE_OF_TIME = 0.02  # that writing may take where it takes longer
 
 
 class BestModel:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from charrnn.config.model import ModelConfig
-from charrnn.config.presets import LONG_TEXT, max_epochs
+from charrnn.config.presets import max_epochs
 from charrnn.config.training import TrainConfig
 from charrnn.data.batching import make_batcher
 from charrnn.data.batching.windows import curriculum
@@ -41,6 +41,8 @@ class Planner:
     `timed` is the throughput of a run with a time budget, and None for a run without one.
 
     Attributes:
+        train: The settings of the run that do not depend on the speed.
+        config: The same with the longest sequences of a curriculum, to measure with.
         length: Length of the training text; see `text_length`.
         whole: Tokens of the validation text.
         epoch: Fraction of an epoch that a step of the run is.
@@ -59,7 +61,7 @@ class Planner:
         self.request, self.data, self.group, self.started = request, data, group, started
         self.is_new, self.train = is_new, config
         self.glances: dict[tuple[ModelConfig, str], Throughput] = {}
-        self.config = replace(config, seq_len_start=None)  # the longest sequences of a curriculum
+        self.config = replace(config, seq_len_start=None)
         self.mean_length = mean_length(config)
         self.length, self.whole = text_length(data.train), len(data.valid.ids)
         train = data.train
@@ -88,8 +90,8 @@ class Planner:
 
     def with_fitting_batches(self, model: ModelConfig, precision: str) -> "Planner":
         """Return the planner of a run whose batches suit the text and the speed of the machine."""
-        left, records = self.seconds_left(), self.data.train.starts is not None
-        if records or self.length < LONG_TEXT or not may_choose_batch_size(self.request, left):
+        left = self.seconds_left()
+        if not may_choose_batch_size(self.request, self.train, self.data.train, left):
             return self
         planners, widest = {self.train.batch_size: self}, model
         if "hidden_size" not in self.request.settings:
@@ -98,7 +100,7 @@ class Planner:
         def length_of_run(size: int) -> tuple[int, float]:
             planner = planners[size] = planners.get(size) or self.with_batch_size(size)
             try:
-                planner.check_memory(widest if size > self.train.batch_size else model)
+                planner.check_memory(widest)
             except MachineError:
                 return 0, 0.0
             steps = planner.glance(model, precision).steps_within(left, UNLIMITED)

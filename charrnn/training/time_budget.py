@@ -10,8 +10,9 @@ from charrnn.runtime.threads import idle_cores
 from charrnn.training.throughput import Throughput
 
 UNLIMITED = 1 << 40  # steps
-SECONDS_TO_SAVE = 1.0  # reserved for the last save and the exit, unless it takes longer: it
-LAST_SAVE = 3.0  # takes so many times as long as writing a model, as the training state is checked
+# Reserved for the last save and the exit: the seconds at least, and a multiple of what it takes to
+# write a model, as that save writes the training state too, and checks the one before.
+SECONDS_TO_SAVE, LAST_SAVE = 1.0, 3.0
 CHECKS = 10  # how often a run checks its speed
 # Other programs come and go, so a forecast is the less certain the more of the run is ahead. The
 # smallest change of the steps that is made, as a fraction of them, is this at the end of the run,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
 from charrnn.config.model import ModelConfig
 from charrnn.config.presets import LONG_TEXT, MEMBERS_PAY, max_epochs
@@ -69,7 +68,7 @@ def with_fitting_width(
         length: Length of the training text; see `text_length`.
         epoch: Fraction of an epoch that a step is.
         seconds: What is left of the time budget.
-        measure: Measures the throughput of a shape; see `measure_throughput`.
+        measure: Returns the throughput of a shape, which it measures once.
     """
     if "hidden_size" in request.settings or model.tied or length < LONG_TEXT:
         return model
@@ -78,7 +77,6 @@ def with_fitting_width(
             return replace(model, hidden_size=width)
     most = max_epochs(length, model.cell)  # more do not help a wider model
 
-    @cache
     def epochs_within_budget(shape: ModelConfig) -> float:
         return measure(shape).steps_within(seconds, UNLIMITED) * epoch
 
