@@ -14,7 +14,7 @@ from charrnn.export.page.weights import pack
 from charrnn.tokenizers import Tokenizer
 
 SCRIPTS = Path(__file__).parents[1] / "charrnn" / "export" / "page"
-WITHOUT_DOCUMENT = ("weights", "network", "tokenizer", "sampling", "reader")
+WITHOUT_DOCUMENT = ("weights", "symbols", "vectors", "network", "tokenizer", "sampling", "reader")
 
 
 class Engine:

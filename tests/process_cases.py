@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
         "ngram_path": "output",
         "accumulate": 2,
     },
+    "matches": {"match_window": 20, "match_length": 1, "accumulate": 2},
     "adaptive": {"adaptive": True},
     "tied": {"tied": True, "embedding_size": 8},
     "accumulate": {"accumulate": 2},

@@ -34,6 +34,11 @@ GRID = all_pairs(
         {"ngram_embedding": 3, "ngram_rows": 20, "ngram_path": "output"},
         {"ngram_embedding": 3, "ngram_rows": 20, "ngram_path": "both"},
     ),
+    (
+        {"match_window": 0},
+        {"match_window": 9, "match_length": 1},
+        {"match_window": 4, "match_length": 2},
+    ),
     ({"adaptive": False}, {"adaptive": True}),
 )
 NEIGHBOURS = list(pairwise([*GRID, GRID[0]]))

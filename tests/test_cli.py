@@ -45,7 +45,8 @@ TRAIN_OPTIONS = """
     --dropout --batch-size --seq-len --bptt --bptt-stride --optimizer --lr --weight-decay
     --clip-norm --clip-value --epochs --steps --time --patience --eval-every --save-every
     --log-every --sample-every --valid --valid-fraction --valid-tokens
-    --valid-whole --ngram-embedding --ngram-rows --ngram-path --ngram-dropout --seed --device
+    --valid-whole --ngram-embedding --ngram-rows --ngram-path --ngram-dropout --match-window
+    --match-length --seed --device
     --precision --attention
     --adaptive --seq-len-start --threads --config --init-from --vocab-size --dry-run --fresh
     --quiet --json --activation --layer-norm --residual --tied --forget-bias --orthogonal

@@ -115,3 +115,47 @@ def test_the_model_is_as_before() -> None:
 def test_a_text_may_be_very_short(length: int) -> None:
     model = build(ModelConfig(vocab_size=7, hidden_size=6), seed=1)
     assert input_gradients(model, np.arange(length), 5).shape == (length, 5)
+
+
+def copies(model: CharRNN, ids: np.ndarray[Any, Any], place: int) -> Any:
+    """Return, for each symbol, the norms of the gradients of the embeddings copied from it.
+
+    The network is run with its own parts, on matches that are found by comparing lists.
+    """
+    config, width = model.config, model.config.embedding_size
+    inputs = [model.start, *ids[:place].tolist()]
+    sources = [[latest(inputs[: end + 1], n) for n in config.match_lengths] for end in range(place)]
+    sources.append([latest(inputs, n) for n in config.match_lengths])
+    rows = [[model.embedding.weight[inputs[one]] * (one > 0) for one in row] for row in sources]
+    found = torch.stack([torch.cat(row) for row in rows])[None].detach().requires_grad_()
+    values = model.matches.into_input(model.embedding(torch.tensor([inputs])), found)
+    for layer, state in zip(model.layers, model.cell_states(model.initial_state(1)), strict=True):
+        values, _ = layer(values, state)
+    values = model.matches.into_output(values, found)
+    model.loss(values[:, -1:], torch.tensor(ids[None, place : place + 1])).backward()
+    total = np.zeros(place)
+    for row, gradient in zip(sources, found.grad[0], strict=True):
+        for one, norm in zip(row, gradient.view(-1, width).norm(dim=1), strict=True):
+            if one > 0:
+                total[place - one] += float(norm)  # input `one` is symbol `one - 1`
+    return total
+
+
+def latest(inputs: list[int], length: int) -> int:
+    """Return the place of what followed the last `length` inputs when they came before, or 0."""
+    for end in range(len(inputs) - 1, length - 1, -1):
+        if inputs[end - length : end] == inputs[-length:]:
+            return end
+    return 0
+
+
+def test_a_symbol_counts_wherever_a_match_copies_it() -> None:
+    shape = {"vocab_size": 4, "hidden_size": 6, "embedding_size": 5}
+    model = build(ModelConfig(**shape, match_window=40, match_length=1), seed=1).eval()
+    for weight in model.matches.parameters():
+        torch.nn.init.normal_(weight)
+    ids = np.random.default_rng(1).integers(0, 4, 40)
+    found = input_gradients(model, ids, 40)
+    for place in (1, 5, 30):
+        expected = naive(model, ids, place) + copies(model, ids, place)
+        np.testing.assert_allclose(found[place, :place], expected, rtol=2e-4, atol=1e-6)

@@ -16,15 +16,25 @@ from charrnn.training import metrics
 
 PAGE = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")
 MORE = ["--num-layers", "2", "--ngram-embedding", "4", "--ngram-path", "both"]
+MATCHES = (
+    ["--match-window", "0"],
+    ["--match-window", "12", "--match-length", "1"],
+    ["--match-window", "13", "--match-length", "1"],  # in the example "the " comes again after 13
+)
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, charrnn: Terminal, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(params=MATCHES, ids=" ".join)
+def folder(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    charrnn: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """The current folder, with the files that the page speaks of."""
     monkeypatch.chdir(tmp_path)
     Path("python-docs.txt").write_text(TEXT)
-    charrnn.ok("train", "python-docs.txt", "--quiet", *OPTIONS, *MORE)
+    charrnn.ok("train", "python-docs.txt", "--quiet", *OPTIONS, *MORE, *request.param)
     charrnn.ok("export", "checkpoints/python-docs", "--onnx", "model.onnx")
     return tmp_path
 

@@ -70,6 +70,13 @@ REFUSED = {
         ("--ngram-dropout 0.5 --source text", "--ngram-dropout has no effect: without"),
         ("--ngram-dropout 0.5 --ngram-embedding 0", "no effect with --ngram-embedding 0"),
     ],
+    "match_window": [
+        ("--match-window 9 --source text --target label", "no effect with --target label"),
+    ],
+    "match_length": [
+        ("--match-length 2 --match-window 0", "no effect with --match-window 0"),
+        ("--match-length 2 --batcher random", "--match-length has no effect without --match-w"),
+    ],
     "attention": [("--attention 9 --source text --target label", "no effect with --target label")],
     "tied": [("--tied --source text --target label", "cannot be used with --target label")],
     "adaptive": [

@@ -50,6 +50,11 @@ GRID = all_pairs(
         {"ngram_embedding": 3, "ngram_rows": 50, "ngram_path": "output"},
         {"ngram_embedding": 3, "ngram_rows": 50, "ngram_path": "both"},
     ),
+    (
+        {"match_window": 0},
+        {"match_window": 9, "match_length": 1},
+        {"match_window": 4, "match_length": 2},
+    ),
     ({"tied": False}, {"tied": True}, {"adaptive": True}),
 )
 every_config = pytest.mark.parametrize(
@@ -128,6 +133,8 @@ def test_no_state_is_a_state_of_zeros(config: ModelConfig) -> None:
         shapes += [(BATCH, config.attention, HIDDEN), (BATCH, 1)]
     if config.ngram_embedding:
         shapes += [(BATCH, config.ngram_embedding - 1)]
+    if config.match_window:
+        shapes += [(BATCH, config.match_window + 3 * config.match_length - 1)]
     assert [tuple(part.shape) for part in zeros] == shapes
     assert [(BATCH, *shape) for shape in state_shapes(config)] == shapes
     assert not any(part.any() for part in zeros)

@@ -33,6 +33,11 @@ GRID = all_pairs(
         {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "both"},
     ),
     (
+        {"match_window": 0},
+        {"match_window": 9, "match_length": 1},
+        {"match_window": 4, "match_length": 2},
+    ),
+    (
         {"embedding_size": 16},
         {"embedding_size": 5},
         {"embedding_size": 16, "tied": True},

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from all_pairs import settings_id
+from all_pairs import all_pairs, settings_id
 from command_line import Terminal
-from test_numpy_model import BATCH, some_ids
+from test_numpy_model import BATCH, KINDS, some_ids
 from test_page_network import SETTINGS, config_of, weights_of
 
 from charrnn.export import onnx_file
@@ -22,14 +22,43 @@ from charrnn.tokenizers import CharTokenizer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
+TIME = 60
+MATCHED = all_pairs(
+    KINDS,
+    ({"match_length": 1}, {"match_length": 2}, {"match_length": 4}),
+    ({"match_window": 1}, {"match_window": 6}, {"match_window": 40}),
+    (
+        {"ngram_embedding": 0},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "input"},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "output"},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "both"},
+    ),
+    ({"attention": 0}, {"attention": 5}),
+    (
+        {"embedding_size": 5},
+        {"embedding_size": 16, "tied": True},
+        {"embedding_size": 5, "adaptive": True},
+    ),
+)
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=settings_id)
+
+def repeating_ids(model: NumpyModel) -> np.ndarray[Any, Any]:
+    """Return texts of two symbols, of a word said over and over, and of a word with mistakes."""
+    random = np.random.default_rng(3)
+    ids = np.stack([random.integers(0, 2, TIME), *np.tile(np.arange(5), (2, TIME // 5))])
+    wrong = random.random(TIME) < 0.1
+    ids[2, wrong] = random.integers(0, model.start + 1, wrong.sum())
+    ids[:, 0] = model.start
+    return ids
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, *MATCHED], ids=settings_id)
 def test_computes_the_torch_models_logits(settings: dict[str, Any]) -> None:
     config = config_of(**settings)
     weights = weights_of(config)
     model = CharRNN(config).eval()
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
-    ids = some_ids(NumpyModel(config, weights))
+    ids = (repeating_ids if config.match_window else some_ids)(NumpyModel(config, weights))
     with torch.no_grad():
         expected, expected_state = model(torch.from_numpy(ids))
         state = tuple(one.numpy() for one in model.initial_state(BATCH))
@@ -44,7 +73,7 @@ def test_computes_the_torch_models_logits(settings: dict[str, Any]) -> None:
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", SETTINGS[::7], ids=settings_id)
+@pytest.mark.parametrize("settings", [*SETTINGS[::7], *MATCHED[::7]], ids=settings_id)
 def test_the_difference_over_a_thousand_symbols_is_small(settings: dict[str, Any]) -> None:
     config = config_of(**settings)
     weights, tokenizer = weights_of(config), CharTokenizer("abcdefghij")

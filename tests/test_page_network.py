@@ -17,6 +17,7 @@ from charrnn.data.encoding import Encoded
 from charrnn.export.page.coder import DIGITS, encode
 from charrnn.export.page.weights import FORMATS, LARGEST, largest_size, pack, row_use
 from charrnn.model.ngram_hash import ngram_rows
+from charrnn.model.numpy_matches import followers
 from charrnn.model.numpy_model import NumpyModel
 from charrnn.model.shapes import TABLES
 
@@ -30,6 +31,23 @@ LONG = all_pairs(
         {"ngram_embedding": 2, "ngram_rows": 1 << 12, "ngram_path": "output"},
         {"ngram_embedding": 2, "ngram_rows": 1 << 12, "ngram_path": "both"},
     ),
+)
+MATCHES = all_pairs(
+    ({"match_length": 1}, {"match_length": 2}, {"match_length": 4}),
+    ({"match_window": 10}, {"match_window": 40}, {"match_window": 1 << 12}),
+    (
+        {"ngram_embedding": 0},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "input"},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "output"},
+        {"ngram_embedding": 4, "ngram_rows": 20, "ngram_path": "both"},
+    ),
+    (
+        {"embedding_size": 16, "residual": True},
+        {"embedding_size": 16, "tied": True},
+        {"embedding_size": 5, "adaptive": True},
+    ),
+    ({"attention": 0}, {"attention": 7}),
+    ({"cell": "lstm"}, {"cell": "mingru", "num_layers": 3}),
 )
 SETTINGS = [*GRID, *LONG, {"ngram_embedding": 7, "ngram_rows": 4_999, "vocab_size": 3000}]
 
@@ -71,12 +89,99 @@ def test_computes_the_numpy_models_logits_over_many_symbols(
     )
 
 
+def repeating_ids(config: ModelConfig, count: int) -> np.ndarray[Any, Any]:
+    """Ids in which phrases come back, some of them changed, and so does the start symbol."""
+    draws = np.random.default_rng(6)
+    phrase = draws.integers(0, config.vocab_size, 17)
+    phrases = [phrase[: draws.integers(3, 18)] for _ in range(count)]
+    ids = np.concatenate([some_ids(config, 1), *phrases])[:count]
+    changed = draws.random(count) < 0.05
+    ids[changed] = draws.integers(0, config.vocab_size + 1, changed.sum())
+    return ids
+
+
+@pytest.mark.parametrize("given_settings", MATCHES, ids=settings_id)
+def test_finds_what_followed_the_last_symbols_as_the_numpy_model_does(
+    given_settings: dict[str, Any],
+) -> None:
+    config = config_of(**given_settings)
+    weights, ids = weights_of(config), repeating_ids(config, FEW)
+    expected = reference(config, ids, weights)
+    engine().load(config, weights, "fp32")
+    np.testing.assert_allclose(engine().logits(ids), expected, rtol=0, atol=1e-4)
+    for name in ("matches.input_weight", "matches.output_weight"):
+        without = weights | {name: np.zeros_like(weights[name])}
+        assert np.abs(reference(config, ids, without) - expected).max() > 0.1
+
+
+@settings(max_examples=60)
+@given(
+    codes=st.lists(st.integers(0, 2), min_size=1, max_size=60),
+    length=st.integers(1, 5),
+    window=st.integers(1, 30),
+    forks=st.booleans(),
+)
+@example(codes=[1, 0, 0, 2, 0], length=1, window=4, forks=True)
+@example(codes=[1] * 40, length=4, window=2, forks=True)
+def test_finds_the_matches_that_numpy_finds_from_any_state(
+    codes: list[int], length: int, window: int, forks: bool
+) -> None:
+    config = config_of(match_length=length, match_window=window)
+    padded = np.array([0] * config.match_history + codes, np.float32)
+    ends = range(config.match_history + 1, len(padded) + 1)
+    expected = [followers(padded[end - 1 - config.match_history : end], config) for end in ends]
+    found = engine().call(
+        "{ let history = emptyHistory(config); return codes.map((code) => { if (forks) "
+        "longerHistory(history, 3, config); history = longerHistory(history, code, config); "
+        "return followers(history, config); }); }",
+        config=config.to_dict(),
+        codes=codes,
+        forks=forks,
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("length", range(1, 17))
+def test_looks_for_matches_of_the_same_lengths(length: int) -> None:
+    config = config_of(match_length=length)
+    found = engine().call("matchLengths(config)", config=config.to_dict())
+    assert tuple(found) == config.match_lengths
+
+
+def test_any_number_of_texts_go_on_from_a_state() -> None:
+    config = config_of(match_length=1, match_window=10)
+    weights, ids = weights_of(config), repeating_ids(config, 60)
+    engine().load(config, weights, "fp32")
+    found = engine().call(
+        "{ const read = (part, state) => part.map((id) => { const after = network.step(id, state); "
+        "state = after.state; states.push(state); return Array.from(after.logits); }); const "
+        "states = []; read(first, network.initialState()); const state = states.at(-1); "
+        "return texts.map((text) => read(text, state)); }",
+        first=ids[:30].tolist(),
+        texts=[ids[30:].tolist(), ids[::-1].tolist(), ids[30:].tolist()],
+    )
+    for text, logits in zip((ids[30:], ids[::-1], ids[30:]), found, strict=True):
+        expected = reference(config, np.concatenate([ids[:30], text]), weights)[30:]
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_a_model_of_before_there_were_matches_has_none() -> None:
+    config = config_of()
+    weights, ids = weights_of(config), some_ids(config, 20)
+    engine().load(config, weights, "fp32")
+    engine().run("delete network.config.match_window; delete network.config.match_length;")
+    engine().run("network = new Network(network.config, network.weights);")
+    np.testing.assert_allclose(
+        engine().logits(ids), reference(config, ids, weights), rtol=0, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("number_format", FORMATS)
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_every_number_format_is_unpacked_as_python_unpacks_it(
     number_format: str, cell: str
 ) -> None:
-    config = config_of(cell=cell, hidden_size=21, num_layers=2)
+    config = config_of(cell=cell, hidden_size=21, num_layers=2, match_window=20, match_length=1)
     weights = weights_of(config)
     rounded = {name: one.values for name, one in pack(weights, number_format).items()}
     ids = some_ids(config, 50)

@@ -431,7 +431,11 @@ def test_a_run_starts_from_language_models(tmp_path: Path, charrnn: Terminal) ->
     )
     lm = tmp_path / "lm"
     charrnn.ok(
-        "train", text, "--out", lm, *arguments(**SMALL | {"num_layers": 2, "ngram_embedding": 0})
+        "train",
+        text,
+        "--out",
+        lm,
+        *arguments(**SMALL | {"num_layers": 2, "ngram_embedding": 0, "match_window": 0}),
     )
     start, _ = load_arrays(lm / "model.safetensors")
     options = arguments(**SMALL | {"steps": 1, "lr": 1e-9, "lr_floor": 1})

@@ -90,6 +90,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "clip_value": 0.01,
         "accumulate": 3,
     },
+    "matches": {"match_window": 20, "match_length": 1, "ngram_embedding": 0},
+    "matches, random length": {"match_window": 5, "match_length": 2, "bptt": "random"},
     "curriculum": {"seq_len_start": 2, "seq_len": 30},
     "curriculum, random": {"seq_len_start": 2, "batcher": "random"},
     "patience": {"patience": 1, "lr": 0.5},

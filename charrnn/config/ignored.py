@@ -23,7 +23,8 @@ def ignored_settings(given: Mapping[str, Any]) -> dict[str, str]:
     """
     reasons = _of_cells(given) | _of_batches(given)
     if given.get("target") == "label":
-        reasons |= dict.fromkeys(("vocab_size", "attention", "ngram_embedding"), LABEL)
+        unused = ("vocab_size", "attention", "ngram_embedding", "match_window", "match_length")
+        reasons |= dict.fromkeys(unused, LABEL)
     return {
         name: why
         for name, why in reasons.items()
@@ -43,6 +44,8 @@ def _of_cells(given: Mapping[str, Any]) -> dict[str, str]:
         reasons["orthogonal"] = f"`cell` {cell}, which has no recurrent matrix"
     if given.get("ngram_embedding") == 0:
         reasons |= dict.fromkeys(OF_NGRAMS, "`ngram_embedding` 0")
+    if given.get("match_window") == 0:
+        reasons["match_length"] = "`match_window` 0"
     return reasons
 
 

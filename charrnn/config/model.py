@@ -77,6 +77,24 @@ class ModelConfig(Checked):
         group=MODEL,
         default_note=CHOSEN,
     )
+    match_window: int = option(
+        0,
+        "Embed what followed when the last symbols were read before, at most N symbols ago; 0 is "
+        "off",
+        low=0,
+        high=1 << 16,
+        group=MODEL,
+        default_note="up to 4096; 0 for short records and random batches",
+    )
+    match_length: int = option(
+        4,
+        "How many of the last symbols have to be the same; longer matches, up to three times as "
+        "long, count apart",
+        low=1,
+        high=16,
+        group=MODEL,
+        default_note="4; 2 for word, bpe and unigram",
+    )
     dropout: float = option(
         0.0,
         "Dropout probability of each layer's outputs",
@@ -135,6 +153,16 @@ class ModelConfig(Checked):
     def ngrams_to_output(self) -> bool:
         """Whether n-gram embeddings are led past all layers to the output layer."""
         return bool(self.ngram_embedding) and self.ngram_path != "input"
+
+    @property
+    def match_lengths(self) -> tuple[int, int, int]:
+        """The lengths of the matches that are looked for, ascending."""
+        return self.match_length, (7 * self.match_length + 2) // 4, 3 * self.match_length
+
+    @property
+    def match_history(self) -> int:
+        """How many symbols a state remembers to find matches of any length in the window."""
+        return self.match_window + self.match_lengths[-1] - 1
 
     def __post_init__(self) -> None:
         """Check the fields, and those that depend on each other."""

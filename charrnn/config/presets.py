@@ -73,6 +73,10 @@ NGRAM_ORDER, FIRST_PASS, ORDER_IN_FIRST_PASS, SHARE_OF_RECORD = 5, 1.2, 7, 0.5
 # (characters for each row of a table, most rows)
 NGRAM_ROWS = ((8, 1 << 15), (64, 1 << 16))
 NGRAM_TOKENIZERS = ("char", "byte")  # of whole words there are too few n-grams that come again
+# Matches: the most symbols to look back, characters of a text for each of them, and the shortest
+# records in which there is something to find.
+MATCH_WINDOW, CHARACTERS_PER_STEP_BACK, MATCH_RECORD = 1 << 12, 8, 200
+MATCH_LENGTH, MATCH_LENGTH_OF_PIECES = 4, 2  # of characters and bytes, and of words and pieces
 
 
 def find_preset(name: str | None) -> Preset:
@@ -180,6 +184,24 @@ def ngram_settings(tokenizer: str, characters: int) -> dict[str, Any]:
         return {"ngram_embedding": 0}
     rows = max(min(1 << (characters // each).bit_length(), most) for each, most in NGRAM_ROWS)
     return {"ngram_embedding": NGRAM_ORDER, "ngram_rows": rows, "ngram_path": "both"}
+
+
+def match_settings(
+    tokenizer: str, characters: int, record: float = math.inf, batcher: str = "sequential"
+) -> dict[str, Any]:
+    """Return how far back a model should look for what followed the last symbols before.
+
+    Args:
+        tokenizer: The kind of tokenizer.
+        characters: Length of the text.
+        record: The mean length of its records, in characters.
+        batcher: The kind of batcher. Random windows have nothing before them.
+    """
+    if batcher == "random" or record < MATCH_RECORD:
+        return {"match_window": 0}
+    fitting = 1 << int(min(record, characters / CHARACTERS_PER_STEP_BACK)).bit_length()
+    length = MATCH_LENGTH if tokenizer in NGRAM_TOKENIZERS else MATCH_LENGTH_OF_PIECES
+    return {"match_window": min(fitting, MATCH_WINDOW), "match_length": length}
 
 
 def suitable_ngram_order(epochs: float, record: float = math.inf) -> int:

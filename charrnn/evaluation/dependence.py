@@ -7,10 +7,14 @@ adds the norm of its gradient times the share of that input that depends on the 
 the sum of the n-grams that the symbol is in, divided by the norm of the whole input. The n-grams
 that end with the newest symbol may also reach the output layer past all others; what they do there
 is added likewise.
+
+What followed the last symbols before, which a match copies into an input, is a symbol of the text,
+too. To it counts the norm of the gradient with respect to the embedding that was copied.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from charrnn.model.cells.layer import State
+from charrnn.model.matching import steps_back
 from charrnn.model.network import CharRNN
 from charrnn.tokenizers.base import Ids
 
 Norms = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.int64]
 ROWS = 64  # predictions that are differentiated side by side
 
 
@@ -40,16 +46,17 @@ def input_gradients(model: CharRNN, ids: Ids, lags: int) -> Norms:
     was_training = model.training
     model.eval()
     try:
-        norms, past = np.zeros((2, len(ids), lags), np.float32)
+        norms, past, copied = np.zeros((3, len(ids), lags), np.float32)
         symbols = torch.from_numpy(ids.astype(np.int64)).to(model.device)
         inputs = torch.cat([symbols.new_tensor([model.start]), symbols[:-1]])
-        states = _states(model, inputs)
+        states, back = _states(model, inputs), _steps_back(model, inputs)
         for rows in _windows(len(ids), lags):
-            found, skipped = _window_norms(model, (inputs, symbols), states, rows, lags)
+            found, skipped, matched = _window_norms(model, (inputs, symbols), states, rows, lags)
             norms[rows.start : rows.stop, : found.shape[1]] = found
             past[rows.start : rows.stop, 0] = skipped
+            _add_copies(copied, matched, back, rows)
         of_inputs, of_ngrams = _shares(model, symbols)
-        return _with_ngrams(norms, of_inputs) + _with_ngrams(past, of_ngrams)
+        return _with_ngrams(norms, of_inputs) + _with_ngrams(past, of_ngrams) + copied
     finally:
         model.train(was_training)
 
@@ -89,6 +96,34 @@ def _with_ngrams(norms: Norms, shares: Norms) -> Norms:
     return np.where(lags < predictions, total, 0)
 
 
+def _steps_back(model: CharRNN, inputs: Tensor) -> Counts:
+    """Return how many steps before each input its matches are, (inputs, lengths); 0 for none."""
+    if model.matches is None:
+        return np.zeros((len(inputs), 0), np.int64)
+    codes = (inputs[None] + 1) % (model.start + 1)
+    before = functional.pad(codes, (model.config.match_history, 0))
+    found: Counts = steps_back(before, model.config)[0].cpu().numpy()
+    return found
+
+
+def _add_copies(total: Norms, norms: Norms, back: Counts, rows: range) -> None:
+    """Add the norms of embeddings that matches copied to the symbols that they are of.
+
+    Args:
+        total: The norms by prediction and lag, which are added to.
+        norms: Those of the matches of some predictions' inputs, (rows, lags, lengths).
+        back: What `_steps_back` returned.
+        rows: The predictions.
+    """
+    if not back.size:
+        return
+    row, lag, length = np.nonzero(norms)
+    steps = back[rows.start + row - lag, length]
+    place, known = lag + steps - 1, norms[row, lag, length]
+    shown = (steps > 0) & (place < total.shape[1])
+    np.add.at(total, (rows.start + row[shown], place[shown]), known[shown])
+
+
 @torch.no_grad()
 def _states(model: CharRNN, inputs: Tensor) -> list[State]:
     """Return the state before each input."""
@@ -107,26 +142,30 @@ def _windows(length: int, lags: int) -> Iterator[range]:
 
 def _window_norms(
     model: CharRNN, text: tuple[Tensor, Tensor], states: list[State], rows: range, lags: int
-) -> tuple[Norms, Norms | float]:
+) -> tuple[Norms, Norms | float, Norms]:
     """Return the norms for some predictions.
 
-    Of the inputs, (rows, symbols before), the nearest symbol first; and of what the last n-grams
-    add to the output layer's input, (rows,).
+    Of the inputs, (rows, symbols before), the nearest symbol first; of what the last n-grams add to
+    the output layer's input, (rows,); and of what matches copy, (rows, symbols before, lengths).
     """
     inputs, targets = text
     before = min(rows.start, lags)  # input i is symbol i - 1
     begins = [row - before + 1 for row in rows]
     windows = torch.stack([inputs[begin : begin + before] for begin in begins])
     state = tuple(map(torch.cat, zip(*(states[begin] for begin in begins), strict=True)))
-    with watched(model.embedding) as embeddings:
+    with watched(model.embedding) as embeddings, watched(model.matches) as matched:
         values, _ = model.hidden(windows, state)
     loss = model.loss(values[:, -1:], targets[rows.start : rows.stop, None])
-    of_inputs, of_outputs = torch.autograd.grad(loss, [*embeddings, values])
+    of_outputs, of_inputs, *rest = torch.autograd.grad(loss, [values, *embeddings, *matched])
     norms = _array(of_inputs.norm(dim=2).flip(1))
+    copies = np.zeros((*norms.shape, 0), np.float32)
+    for of_matches in rest:
+        each = of_matches.view(*norms.shape, len(model.config.match_lengths), -1)
+        copies = _array(each.norm(dim=3).flip(1))
     if model.ngrams is None or model.ngrams.skip is None:
-        return norms, 0.0
+        return norms, 0.0, copies
     of_ngrams = of_outputs[:, -1] @ model.ngrams.skip.weight.detach()
-    return norms, _array(of_ngrams.norm(dim=1))
+    return norms, _array(of_ngrams.norm(dim=1)), copies
 
 
 def _array(values: Tensor) -> Norms:
@@ -135,14 +174,18 @@ def _array(values: Tensor) -> Norms:
 
 
 @contextmanager
-def watched(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect a module's outputs, as tensors to differentiate by."""
+def watched(module: nn.Module | None) -> Iterator[list[Tensor]]:
+    """Collect a module's outputs, or the first of each, as tensors to differentiate by."""
     seen: list[Tensor] = []
 
-    def watch(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        seen.append(output.detach().requires_grad_())
-        return seen[-1]
+    def watch(_module: nn.Module, _inputs: object, output: Any) -> Any:
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        seen.append(first.detach().requires_grad_())
+        return (seen[-1], *rest) if rest else seen[-1]
 
+    if module is None:
+        yield seen
+        return
     handle = module.register_forward_hook(watch)
     try:
         yield seen

@@ -9,7 +9,8 @@ before it, so that its state is close to the one that a serial pass would carry 
     segment 2                          R R S S S S
 
 The input for predicting the token at a position is the token before it, or the start symbol at the
-beginning of a segment.
+beginning of a segment. Matches are looked for in what comes before that, too, as if it had been
+read.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -115,12 +116,14 @@ class Segments:
         score_from: The first token that is scored.
         end: The position after the last token.
         records: The numbers of the records that they are, (rows,); None for parts of a stream.
+        remembers: Whether matches are looked for in what comes before the first token that is read.
     """
 
     read_from: Positions
     score_from: Positions
     end: Positions
     records: Positions | None = None
+    remembers: bool = False
 
     @property
     def longest(self) -> int:
@@ -134,7 +137,9 @@ class Segments:
 
     def rows(self, chosen: slice) -> "Segments":
         """Return some of the segments."""
-        return Segments(*(part[chosen] for part in vars(self).values() if part is not None))
+        places = (self.read_from[chosen], self.score_from[chosen], self.end[chosen])
+        records = None if self.records is None else self.records[chosen]
+        return Segments(*places, records, self.remembers)
 
 
 def predictions(
@@ -162,7 +167,8 @@ def predictions(
     """
     with _evaluation_mode(model):
         for group in groups:
-            state = None if sources is None else _begin(model, sources, group, autocast)
+            state = _remembering(model, ids, group) if group.remembers else None
+            state = state if sources is None else _begin(model, sources, group, autocast)
             for positions, inputs, targets in _walk(ids, group, model.start):
                 context = (autocast or nullcontext)()
                 logits, state = _forward(model, inputs, state, context)
@@ -170,6 +176,16 @@ def predictions(
                 scored = (positions >= group.score_from) & (positions < group.end)
                 values = tuple(value.cpu().numpy()[scored.ravel()] for value in found)
                 yield positions[scored], values
+
+
+def _remembering(model: Network, ids: Ids, group: Segments) -> State | None:
+    """Return a state that remembers what comes before segments, if the model can look back."""
+    if not model.match_history:
+        return None
+    positions = group.read_from + np.arange(-model.match_history, 0)
+    before = take(ids, np.maximum(positions, 0))
+    before[positions < 0] = model.start
+    return model.remembering(torch.from_numpy(before).to(model.device))
 
 
 @torch.inference_mode()
@@ -230,7 +246,8 @@ def segments(text: Encoded, protocol: ScoringProtocol) -> Iterator[Segments]:
     for first in range(0, length, MAX_ROWS * size):
         begin = np.arange(first, min(first + MAX_ROWS * size, length), size)[:, None]
         read_from = np.maximum(0, begin - protocol.warmup)
-        yield Segments(read_from, begin, np.minimum(begin + size, length))
+        end, remembers = np.minimum(begin + size, length), protocol.warmup > 1
+        yield Segments(read_from, begin, end, remembers=remembers)
 
 
 def record_segments(text: Encoded, starts: Positions) -> Iterator[Segments]:

@@ -63,7 +63,7 @@ def warm_up_difference(model: Network, ids: Ids, warmup: int, begins: Sequence[i
     """
     begin = np.array(begins)[:, None]
     end = np.minimum(begin + COMPARED, len(ids))
-    warm = _losses(model, ids, Segments(begin - warmup, begin, end))
+    warm = _losses(model, ids, Segments(begin - warmup, begin, end, remembers=True))
     start = np.zeros((1, 1), np.int64)
     serial = _losses(model, ids, Segments(start, start, end[-1:]))
     compared = np.concatenate([np.arange(*row) for row in np.hstack([begin, end])])

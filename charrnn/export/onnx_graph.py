@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 
 from charrnn.config.cells import CELLS
 from charrnn.config.model import ModelConfig
+from charrnn.export.onnx_matches import embedded, followers
 from charrnn.export.onnx_values import Graph, Integers, Value
 from charrnn.model.cells import equations, gate_activations
 from charrnn.model.ngram_hash import ngram_rows
@@ -84,7 +85,7 @@ class _Builder:
     def step(self, ids: Value, state: Sequence[Value]) -> tuple[Value, list[Value]]:
         """Return the logits and the state after a step."""
         count, after = CELLS[self.config.cell].num_states, list[Value]()
-        values, codes, sums = self.input(ids, state)
+        values, codes, past = self.input(ids, state)
         for layer in range(self.config.num_layers):
             before = tuple(state[layer * count : (layer + 1) * count])
             values, carried = self.layer(layer, values, before)
@@ -93,34 +94,62 @@ class _Builder:
             end = cell_states(self.config)
             values, memory = self.attention(values, *state[end : end + 2])
             after += memory
-        if sums is not None:
-            values = values + self.affine(sums, SKIP)
+        for found, weight in past:
+            values = values + self.affine(found, weight)
         return self.output(values), [*after, *codes]
 
-    def input(self, ids: Value, state: Sequence[Value]) -> tuple[Value, list[Value], Value | None]:
-        """Return the first layer's input, the last codes, and what the output layer reads."""
+    def input(
+        self, ids: Value, state: Sequence[Value]
+    ) -> tuple[Value, list[Value], list[tuple[Value, str]]]:
+        """Return the first layer's input, the last codes, and what passes all layers.
+
+        The latter are values, each with the name of the matrix that leads them to the output layer.
+        """
         values = self.graph.add("Gather", self.weights["embedding.weight"], ids, axis=0)
-        if not self.config.ngram_embedding:
-            return values, [], None
-        sums, codes = self.ngrams(ids, state[-1])
-        values = values + sums if self.config.ngrams_to_input else values
-        return values, [codes], sums if self.config.ngrams_to_output else None
+        codes, past = list[Value](), list[tuple[Value, str]]()
+        if self.config.ngram_embedding:
+            sums, last = self.ngrams(ids, state[-2 if self.config.match_window else -1])
+            codes.append(last)
+            values = values + sums if self.config.ngrams_to_input else values
+            past += [(sums, SKIP)] if self.config.ngrams_to_output else []
+        if self.config.match_window:
+            found, last = self.matches(ids, state[-1])
+            codes.append(last)
+            values = values + self.affine(found, "matches.input_weight")
+            past.append((found, "matches.output_weight"))
+        return values, codes, past
+
+    def recent(self, ids: Value, before: Value, one: Value) -> Value:
+        """Return the codes of the last symbols as integers, those of `ids` included."""
+        size = self.graph.constant(np.array(self.config.vocab_size + 1, np.int64))
+        added = self.graph.add("Add", ids, one)
+        code = self.graph.add("Mod", added, size)  # the start symbol's is 0
+        earlier = self.graph.add("Cast", before, to=TensorProto.INT64)
+        return self.graph.add("Concat", earlier, self.graph.add("Unsqueeze", code, one), axis=1)
+
+    def remembered(self, codes: Value, count: int, one: Value) -> Value:
+        """Return all of `count` codes but the first, as the state has them."""
+        end = self.graph.constant(np.array([count], np.int64))
+        last = self.graph.add("Slice", codes, one, end, one)
+        return self.graph.add("Cast", last, to=TensorProto.FLOAT)
+
+    def matches(self, ids: Value, before: Value) -> tuple[Value, Value]:
+        """Return the embeddings of what followed before, and the codes of the last symbols."""
+        one = self.graph.constant(np.array([1], np.int64))
+        codes = self.recent(ids, before, one)
+        found = embedded(followers(codes, self.config), self.weights["embedding.weight"])
+        return found, self.remembered(codes, self.config.match_history + 1, one)
 
     def ngrams(self, ids: Value, before: Value) -> tuple[Value, Value]:
         """Return the sum of the embeddings of n-grams, and the codes of the last symbols."""
-        graph, start = self.graph, self.config.vocab_size
+        graph = self.graph
         one = graph.constant(np.array([1], np.int64))
-        size = graph.constant(np.array(start + 1, np.int64))
-        code = graph.add("Mod", graph.add("Add", ids, one), size)  # the start symbol's is 0
-        earlier = graph.add("Cast", before, to=TensorProto.INT64)
-        codes = graph.add("Concat", earlier, graph.add("Unsqueeze", code, one), axis=1)
+        codes = self.recent(ids, before, one)
         rows = list(ngram_rows(Integers(codes, self.config.ngram_embedding), self.config))
         joined = graph.add("Concat", *(row.value for row in rows), axis=1)
         found = graph.add("Gather", self.weights[TABLES], joined, axis=0)
         sums = graph.add("ReduceSum", found, one, keepdims=0)
-        end = graph.constant(np.array([self.config.ngram_embedding], np.int64))
-        last = graph.add("Slice", codes, one, end, one)
-        return sums, graph.add("Cast", last, to=TensorProto.FLOAT)
+        return sums, self.remembered(codes, self.config.ngram_embedding, one)
 
     def layer(
         self, number: int, values: Value, before: tuple[Value, ...]

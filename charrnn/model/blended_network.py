@@ -33,11 +33,15 @@ class Member(nn.Module):
 
     def forward(self, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Return log probabilities (batch, time, size of the blend), and the state."""
-        logits, state = self.network(self.inputs[ids] if self.is_mapped else ids, state)
+        logits, state = self.network(self.own_symbols(ids), state)
         predicted = torch.log_softmax(logits.float(), dim=-1)
         if self.is_mapped:
             predicted = predicted[..., self.outputs] + self.log_shares
         return predicted, state
+
+    def own_symbols(self, ids: Tensor) -> Tensor:
+        """Return the network's symbols for the blend's."""
+        return self.inputs[ids] if self.is_mapped else ids
 
 
 class BlendedNetwork(nn.Module):
@@ -76,6 +80,11 @@ class BlendedNetwork(nn.Module):
         """How many states its attention looks back at: the longest of the members'."""
         return max(one.network.attention_span for one in self._members)
 
+    @property
+    def match_history(self) -> int:
+        """How many symbols it remembers to find matches: the most of the members'."""
+        return max(one.network.match_history for one in self._members)
+
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Predict the symbol after each one given; see `CharRNN.forward`.
 
@@ -93,6 +102,14 @@ class BlendedNetwork(nn.Module):
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: the members' states, one after the other."""
         return tuple(one for member in self._members for one in member.network.initial_state(batch))
+
+    def remembering(self, ids: Tensor) -> State:
+        """Return a state of zeros that remembers some symbols; see `CharRNN.remembering`."""
+        return tuple(
+            one
+            for member in self._members
+            for one in member.network.remembering(member.own_symbols(ids))
+        )
 
     def begin(self, values: Tensor, lengths: Tensor) -> State:
         """Return the state before the first symbol of records; see `CharRNN.begin`."""

@@ -3,12 +3,13 @@
     ids (batch, time)
       -> embedding                 (batch, time, embedding_size)
          + embeddings of the last 2, 3, ... symbols, if there are any
+         + embeddings of what followed when the last symbols were read before, if there are any
       -> num_layers times: cell    (batch, time, hidden_size)
                            + its input (residual, where both have the same width)
                            -> layer norm
                            + attention to the source, if there is one, after the first layer
       -> attention over the last states, if there is any
-         + embeddings of the last symbols, by a matrix, past all layers
+         + both kinds of embeddings, by matrices, past all layers
       -> output layer              (batch, time, vocab_size)
 
 Each layer is followed by dropout; the embedding is not, as dropout on it made models worse. Symbols
@@ -33,6 +34,7 @@ from charrnn.model.attention import Attention
 from charrnn.model.cells.fast import run_layer
 from charrnn.model.cells.layer import RecurrentLayer, State
 from charrnn.model.dropout import Dropout
+from charrnn.model.match_embedding import MatchEmbedding
 from charrnn.model.ngram_embedding import NGramEmbedding
 from charrnn.model.shapes import cell_states, state_shapes, tails, weight_shapes
 from charrnn.model.source.network import Source
@@ -73,6 +75,7 @@ class CharRNN(nn.Module):
         self.start = config.vocab_size
         self.embedding = nn.Embedding(config.vocab_size + 1, config.embedding_size)
         self.ngrams = NGramEmbedding(config) if config.ngram_embedding else None
+        self.matches = MatchEmbedding(config) if config.match_window else None
         sizes = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
         self.layers = nn.ModuleList(Layer(size, config) for size in sizes)
         self.attention = Attention(config) if config.attention else None
@@ -99,6 +102,11 @@ class CharRNN(nn.Module):
         return self.config.attention
 
     @property
+    def match_history(self) -> int:
+        """How many symbols it remembers to find matches; 0 if it has none."""
+        return self.config.match_history if self.config.match_window else 0
+
+    @property
     def state_size(self) -> int:
         """Number of tensors of a state, the memory of a source included."""
         memory = 0 if self.source is None else self.source.memory_size
@@ -110,8 +118,9 @@ class CharRNN(nn.Module):
         Args:
             ids: Symbols, (batch, time) int64, each in 0 .. vocab_size.
             state: What an earlier call returned, or None at the start of a text: for each layer its
-                cell's tensors (batch, hidden_size), the attention's memory, the last symbols, and
-                the memory of the source. With a source, the first is what `begin` returned.
+                cell's tensors (batch, hidden_size), the attention's memory, the last symbols for
+                n-grams and for matches, and the memory of the source. With a source, the first is
+                what `begin` returned.
 
         Returns:
             Logits (batch, time, vocab_size), and the state after the last step.
@@ -133,10 +142,14 @@ class CharRNN(nn.Module):
             state = self.initial_state(len(ids))
         values, carried, codes = self.embedding(ids), (), ()  # type: Tensor, State, State
         if self.ngrams is not None:
-            sums, last = self.ngrams(ids, state[fixed - 1])
-            codes = (last,)
+            sums, last = self.ngrams(ids, state[fixed - 1 - (self.matches is not None)])
+            codes += (last,)
             if self.config.ngrams_to_input:
                 values = values + sums
+        if self.matches is not None:
+            found, last = self.matches(ids, state[fixed - 1], self.embedding.weight)
+            codes += (last,)
+            values = self.matches.into_input(values, found)
         for layer, before in zip(self.layers, self.cell_states(state), strict=True):
             values, after = layer(values, before)
             if self.source is not None and not carried:
@@ -148,6 +161,8 @@ class CharRNN(nn.Module):
             carried += after
         if self.ngrams is not None:
             values = self.ngrams.into_output(values, sums)
+        if self.matches is not None:
+            values = self.matches.into_output(values, found)
         return values, (*carried, *codes, *state[fixed:])
 
     def logits(self, values: Tensor) -> Tensor:
@@ -202,6 +217,19 @@ class CharRNN(nn.Module):
     def initial_state(self, batch: int) -> State:
         """Return the state before the first symbol: zeros."""
         return tuple(self.head_bias.new_zeros(batch, *shape) for shape in state_shapes(self.config))
+
+    def remembering(self, ids: Tensor) -> State:
+        """Return a state of zeros that remembers some symbols to find matches.
+
+        Args:
+            ids: At least the last `match_history` symbols, (batch, count); those before the text
+                are start symbols.
+        """
+        state = self.initial_state(len(ids))
+        if not self.match_history:
+            return state
+        codes = (ids[:, -self.match_history :] + 1) % (self.start + 1)
+        return (*state[:-1], codes.to(state[-1]))
 
     def begin(self, values: Tensor, lengths: Tensor) -> State:
         """Return the state before the first symbol of records with these sources.

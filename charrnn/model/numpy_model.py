@@ -36,6 +36,7 @@ from charrnn.model.numpy_layers import (
     prepare_layer,
     prepare_tail,
 )
+from charrnn.model.numpy_matches import prepare_matches
 from charrnn.model.shapes import SKIP, TABLES, cell_states, state_shapes, tails
 from charrnn.model.source.numpy_source import NumpySource
 from charrnn.tokenizers.base import Ids
@@ -69,13 +70,15 @@ class NumpyModel:
         self._layers = [prepare_layer(config, weights, n) for n in range(config.num_layers)]
         head = weights["embedding.weight"][: self.start] if config.tied else weights["head_weight"]
         self._head, self._head_bias = float32_copy(head.T), float32_copy(weights["head_bias"])
+        self._matches = prepare_matches(config, weights) if config.match_window else None
         self._attention = prepare_attention(weights) if config.attention else None
         self._tails = [prepare_tail(weights, number) for number in range(len(tails(config)))]
         self._fixed = len(state_shapes(config))
         self.source = NumpySource(config, weights) if config.source is not None else None
         first = self._layers[0]
-        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT and not config.ngrams_to_input
-        self._table = self._embedding @ first.inputs + first.bias if small else None
+        alone = not config.ngrams_to_input and not config.match_window
+        small = len(self._embedding) * len(first.bias) <= TABLE_LIMIT
+        self._table = self._embedding @ first.inputs + first.bias if alone and small else None
 
     @property
     def state_size(self) -> int:
@@ -143,10 +146,16 @@ class NumpyModel:
         memory, weights = state[self._fixed :], NO_WEIGHTS
         values, carried, codes = self._embedding[ids], (), ()  # type: Array, State, State
         if self._ngrams is not None:
-            sums, last = self._ngram_sums(ids, state[self._fixed - 1])
-            codes = (last,)
+            place = self._fixed - 1 - (self._matches is not None)
+            recent = self._recent(state[place], ids)
+            sums, codes = self._ngram_sums(recent.astype(np.int64)), (recent[:, 1:],)
             if self.config.ngrams_to_input:
                 values = values + sums
+        if self._matches is not None:
+            recent = self._recent(state[self._fixed - 1], ids)
+            to_input, to_output = self._matches.step(recent)
+            codes += (recent[:, 1:],)
+            values = values + to_input
         for index, layer in enumerate(self._layers):
             before = state[index * self._num_states : (index + 1) * self._num_states]
             product = self._input_product(index, ids, values)
@@ -163,14 +172,21 @@ class NumpyModel:
             carried += after
         if self._skip is not None:
             values = values + sums @ self._skip
+        if self._matches is not None:
+            values = values + to_output
         return values, (*carried, *codes, *memory), weights
 
-    def _ngram_sums(self, ids: Ids, before: Array) -> tuple[Array, Array]:
-        """Return the sum of each stream's n-gram embeddings, and the last codes."""
+    def _ngram_sums(self, codes: npt.NDArray[np.int64]) -> Array:
+        """Return the sum of each stream's n-gram embeddings."""
         assert self._ngrams is not None
-        codes = np.column_stack([before.astype(np.int64), (ids + 1) % (self.start + 1)])
         rows = np.concatenate(list(ngram_rows(codes, self.config)), axis=1)
-        return self._ngrams[rows].sum(axis=1), codes[:, 1:].astype(np.float32)
+        sums: Array = self._ngrams[rows].sum(axis=1)
+        return sums
+
+    def _recent(self, codes: Array, ids: Ids) -> Array:
+        """Return the codes of each stream's last symbols, those of `ids` included."""
+        own = ((ids + 1) % (self.start + 1)).astype(np.float32)
+        return np.concatenate([codes, own[:, None]], axis=1)
 
     def run(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Step through ids (batch, time).

@@ -39,6 +39,10 @@ def weight_shapes(config: ModelConfig) -> Shapes:
         shapes[TABLES] = (len(config.ngram_orders) * config.ngram_rows, config.embedding_size)
     if config.ngrams_to_output:
         shapes[SKIP] = (hidden, config.embedding_size)
+    if config.match_window:
+        width = len(config.match_lengths) * config.embedding_size
+        shapes["matches.input_weight"] = (config.embedding_size, width)
+        shapes["matches.output_weight"] = (hidden, width)
     for layer in range(config.num_layers):
         shapes |= _layer_shapes(config, layer)
     if config.attention:
@@ -61,14 +65,16 @@ def _layer_shapes(config: ModelConfig, layer: int) -> Shapes:
 
 
 def state_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the shapes of a stream's state: the arrays of each cell, the attention's, n-grams'.
+    """Return the shapes of a stream's state: of cells, attention, n-grams and matches.
 
     What a model remembers of a source comes after them; its length is the source's.
     """
     shapes: list[tuple[int, ...]] = [(config.hidden_size,)] * cell_states(config)
     if config.attention:
         shapes += [(config.attention, config.hidden_size), (1,)]
-    return [*shapes, (config.ngram_embedding - 1,)] if config.ngram_embedding else shapes
+    shapes += [(config.ngram_embedding - 1,)] if config.ngram_embedding else []
+    shapes += [(config.match_history,)] if config.match_window else []
+    return shapes
 
 
 def cell_states(config: ModelConfig) -> int:

@@ -103,6 +103,8 @@ def model_features(config: Mapping[str, Any]) -> list[str]:
     names += [name.replace("_", " ") for name in switches if config[name]]
     names += [f"attention {config['attention']}"] if config["attention"] else []
     names += [ngram_feature(config)] if config["ngram_embedding"] else []
+    if window := config.get("match_window"):
+        names.append(f"matches in the last {window:,} symbols")
     return names + ([source_feature(config["source"])] if config.get("source") else [])
 
 

@@ -17,6 +17,7 @@ from charrnn.model.source.shapes import CHANNELS, encoder_config, grids, state_s
 from charrnn.runtime.device import choose_device, free_memory
 
 FLOAT_BYTES = 4
+MATCH_COPIES = 12  # of the symbols that matches are looked for in: codes, hashes and keys
 
 
 def memory_bytes(
@@ -61,11 +62,13 @@ def _floats_per_row(model: ModelConfig, steps: int) -> int:
     outputs = model.vocab_size // (3 if model.adaptive else 1)  # most targets need no tail
     gates = len(CELLS[model.cell].gates)
     per_step = model.num_layers * hidden * (2 * gates + 6) + 3 * outputs
+    matched = MATCH_COPIES * (model.match_history + steps) if model.match_window else 0
     if not span:
-        return steps * per_step
+        return steps * per_step + matched
     per_step += 8 * hidden  # values, queries and attention outputs
     per_step += min(span + max(span, MIN_BLOCK), span + steps)  # mask of a step's window
-    return steps * per_step + 4 * span * hidden  # memory before and after, and their gradients
+    memory = 4 * span * hidden  # before and after, and their gradients
+    return steps * per_step + matched + memory
 
 
 def _floats_of_teachers(teachers: Sequence[ModelConfig], steps: int, length: int = 0) -> int:

@@ -77,6 +77,11 @@ def text_length(train: Encoded) -> int:
     return max(train.characters, len(train.ids))
 
 
+def record_length(train: Encoded) -> float:
+    """Return the mean length of a text's records in characters; infinite without records."""
+    return math.inf if train.starts is None else train.characters / len(train.starts)
+
+
 def with_settings_for_length(
     plan: Plan, text: Encoded, chosen: Mapping[str, Any], *, is_new: bool
 ) -> Plan:
@@ -109,9 +114,8 @@ def with_ngrams(
         chosen: Options that were given. A `teacher` changes where they help.
     """
     taught = chosen.get("teacher") is not None
-    record = math.inf if text.starts is None else text.characters / len(text.starts)
     suitable = {
-        "ngram_embedding": suitable_ngram_order(epochs, record),
+        "ngram_embedding": suitable_ngram_order(epochs, record_length(text)),
         "ngram_path": suitable_ngram_path(
             epochs, parameter_count(model), text_length(text), taught=taught
         ),

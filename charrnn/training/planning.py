@@ -10,7 +10,7 @@ from charrnn.runtime.device import prepare_cpu
 from charrnn.runtime.distributed import ALONE, ProcessGroup
 from charrnn.tokenizers import Tokenizer
 from charrnn.training.memory import check_memory, memory_bytes, teacher_bytes
-from charrnn.training.plan import Estimate, Plan, text_length
+from charrnn.training.plan import Estimate, Plan, record_length, text_length
 from charrnn.training.planner import Planner
 from charrnn.training.request import TrainRequest
 from charrnn.training.settings import choose_settings
@@ -77,7 +77,8 @@ def make_plan(
         MachineError: The device is not available, or has too little memory.
     """
     length, source = text_length(data.train), data.source
-    model, config = choose_settings(request, data.tokenizer, length, base, source)
+    record = record_length(data.train)
+    model, config = choose_settings(request, data.tokenizer, length, base, source, record)
     prepare_cpu(config.threads, group.local_size)
     planner = Planner(request, data, config, started, group, is_new=base is None)
     precision = planner.precision(model)

@@ -1,5 +1,6 @@
 """The settings of a run that do not depend on the speed of the machine. No torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -9,6 +10,7 @@ from charrnn.config.model import ModelConfig
 from charrnn.config.presets import (
     cell_settings,
     find_preset,
+    match_settings,
     ngram_settings,
     optimizer_settings,
     shape_settings,
@@ -23,6 +25,7 @@ from charrnn.training.request import TrainRequest
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
+MATCHES = {"match_window", "match_length"}
 DROPOUTS = ("dropout", "ngram_dropout")
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
@@ -33,6 +36,7 @@ def choose_settings(
     length: int,
     base: ModelConfig | None,
     source: SourceConfig | None = None,
+    record: float = math.inf,
 ) -> tuple[ModelConfig, TrainConfig]:
     """Return all settings that do not depend on the speed of the machine.
 
@@ -42,6 +46,7 @@ def choose_settings(
         length: Length of the training text; see `text_length`.
         base: The model to start from.
         source: What the records depend on.
+        record: The mean length of the records, in characters.
     """
     find_preset(request.preset)  # checks the name
     chosen = shape_settings(length)
@@ -53,12 +58,17 @@ def choose_settings(
     if not isinstance(tokenizer, LabelTokenizer):
         settings["tokenizer"] = tokenizer.kind  # with `init_from`, that model's
     config = TrainConfig(**settings | ({} if source is None else {"records": LINES}))
+    if source is None:
+        chosen = match_settings(tokenizer.kind, length, record, config.batcher) | chosen
     if base is not None:
         model = replace(_shape_of_base(base, request.settings, tokenizer), source=source)
     else:
         model = _new_shape(chosen, config, tokenizer, length, source)
     if not model.ngram_embedding and "ngram_embedding" not in request.settings:
         refuse_tables(request.settings)
+    if not model.match_window and request.settings.keys() & MATCHES == {"match_length"}:
+        message = "`match_length` has no effect without `match_window`, which is 0 here."
+        raise UsageError(message, "Give `match_window` too.")
     if model.adaptive and config.label_smoothing:  # not all probabilities are computed
         raise UsageError("`label_smoothing` cannot be used with `adaptive`.", "Leave one out.")
     return model, config

@@ -147,9 +147,9 @@ def of_language_model(
     if model.residual or model.source is not None or isinstance(start.tokenizer, LabelTokenizer):
         what = "a source" if model.source is not None else "residual connections"
         raise UsageError(f"`init_source_from` cannot use a model with {what}.")
-    if model.ngram_embedding:
-        message = "`init_source_from` cannot use a model with n-gram embeddings."
-        raise UsageError(message, "Train it with `ngram_embedding` 0.")
+    if model.ngram_embedding or model.match_window:
+        message = "`init_source_from` cannot use a model with n-gram or match embeddings."
+        raise UsageError(message, "Train it with `ngram_embedding` 0 and `match_window` 0.")
     kept: dict[str, Any] = {
         "source_tokenizer": start.tokenizer.kind,
         "source_vocab_size": start.tokenizer.size,

@@ -21,7 +21,16 @@ from charrnn.model.shapes import describe_size
 from charrnn.storage.model_file import about_part
 from charrnn.version import __version__
 
-SCRIPTS = ("weights.js", "network.js", "tokenizer.js", "sampling.js", "reader.js", "page.js")
+SCRIPTS = (
+    "weights.js",
+    "symbols.js",
+    "vectors.js",
+    "network.js",
+    "tokenizer.js",
+    "sampling.js",
+    "reader.js",
+    "page.js",
+)
 # Control characters, and marks that change the direction of the text after them.
 CONTROLS = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"

@@ -7,7 +7,6 @@
 // its name in charrnn/model/cells/. A state is never changed after it was returned, so that any
 // number of continuations can start from it.
 
-const NORM_EPSILON = 1e-5;
 const MAX_CACHED_INPUTS = 4096; // symbols whose product with the first layer's matrix is kept
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
@@ -92,6 +91,7 @@ class Network {
     this.cell = CELLS[config.cell];
     this.activation = ACTIVATIONS[config.activation];
     this.layers = Array.from({ length: config.num_layers }, (_, n) => this.prepareLayer(n));
+    this.matches = Boolean(config.match_window); // older models have no such field
     this.cachedInputs = new Map();
   }
 
@@ -111,19 +111,23 @@ class Network {
     };
   }
 
-  // Before the first symbol: zeros, and nothing to attend to. `codes` are those of the last symbols.
+  // Before the first symbol: zeros, and nothing to attend to. `codes` are those of the last symbols,
+  // for n-grams; `history` has many more of them, for matches.
   initialState() {
     const zeros = () => new Float32Array(this.config.hidden_size);
     const layers = this.layers.map(() => Array.from({ length: this.cell.states }, zeros));
     const codes = new Array(Math.max(0, (this.config.ngram_embedding || 0) - 1)).fill(0);
-    return { layers, memory: [], codes };
+    return { layers, memory: [], codes, history: this.matches ? emptyHistory(this.config) : null };
   }
 
   // Read one symbol. Returns the logits of the next one and the state after the step.
   step(id, state) {
-    const codes = [...state.codes, id === this.start ? 0 : id + 1];
+    const code = id === this.start ? 0 : id + 1;
+    const codes = [...state.codes, code];
     const sums = this.ngramSums(codes);
-    let values = this.input(id, this.ngramsTo("input") ? sums : null);
+    const history = this.matches ? longerHistory(state.history, code, this.config) : null;
+    const followed = this.matches ? this.followed(history) : null;
+    let values = this.input(id, this.ngramsTo("input") ? sums : null, followed);
     const layers = this.layers.map((layer, number) => {
       const before = state.layers[number];
       const own = number ? affine(layer.inputs, values, layer.bias, layer.fromInput)
@@ -136,18 +140,41 @@ class Network {
     });
     const memory = this.config.attention ? this.remember(values, state.memory) : state.memory;
     if (this.config.attention) values = this.attend(values, memory);
-    if (this.ngramsTo("output")) {
-      const past = affine(this.weights["ngrams.skip.weight"], sums);
-      values = values.map((value, j) => value + past[j]);
-    }
-    return { logits: this.output(values), state: { layers, memory, codes: codes.slice(1) } };
+    values = this.pastLayers(values, sums, followed);
+    const after = { layers, memory, codes: codes.slice(1), history };
+    return { logits: this.output(values), state: after };
   }
 
-  // The input layer: the symbol's embedding, and those of the n-grams that end with it.
-  input(id, sums) {
+  // The input layer: the symbol's embedding, those of the n-grams that end with it, and those of
+  // what followed the matches.
+  input(id, sums, followed) {
+    let values = this.embedding(id);
+    if (sums) values = plus(values, sums);
+    if (followed) values = plus(values, affine(this.weights["matches.input_weight"], followed));
+    return values;
+  }
+
+  // What is led past all layers to the output layer.
+  pastLayers(values, sums, followed) {
+    const { weights } = this;
+    if (this.ngramsTo("output")) values = plus(values, affine(weights["ngrams.skip.weight"], sums));
+    if (followed) values = plus(values, affine(weights["matches.output_weight"], followed));
+    return values;
+  }
+
+  embedding(id) {
     const { shape: [, width], values } = this.weights["embedding.weight"];
-    const own = values.subarray(id * width, (id + 1) * width);
-    return sums ? own.map((value, j) => value + sums[j]) : own;
+    return values.subarray(id * width, (id + 1) * width);
+  }
+
+  // The embeddings of the symbols that followed the latest matches, side by side, zeros for a length
+  // without a match; null if there is no match at all.
+  followed(history) {
+    const { embedding_size: width } = this.config;
+    const codes = followers(history, this.config);
+    const values = new Float32Array(codes.length * width);
+    codes.forEach((code, n) => code && values.set(this.embedding(code - 1), n * width));
+    return codes.some((code) => code) ? values : null;
   }
 
   // The sum of the embeddings of the n-grams that end with the last code.
@@ -170,10 +197,10 @@ class Network {
     return Boolean(highest) && (path === end || path === "both");
   }
 
-  // The first layer's sums; without n-grams there, they depend on the symbol alone.
+  // The first layer's sums; without n-grams or matches there, they depend on the symbol alone.
   firstSums(id, values) {
     const [layer] = this.layers;
-    if (this.ngramsTo("input")) {
+    if (this.matches || this.ngramsTo("input")) {
       return affine(layer.inputs, values, layer.bias, layer.fromInput);
     }
     const found = this.cachedInputs.get(id);
@@ -187,7 +214,7 @@ class Network {
   finish(layer, outputs, inputs) {
     let values = outputs;
     if (this.config.residual && inputs.length === outputs.length) {
-      values = outputs.map((value, j) => value + inputs[j]);
+      values = plus(outputs, inputs);
     }
     return layer.normWeight ? normalise(values, layer.normWeight, layer.normBias) : values;
   }
@@ -213,8 +240,7 @@ class Network {
     memory.forEach((key, n) => {
       for (let j = 0; j < size; j++) mixed[j] += (shares[n] / total) * key[j];
     });
-    const answer = affine(weights["attention.output.weight"], mixed);
-    return values.map((value, j) => value + answer[j]);
+    return plus(values, affine(weights["attention.output.weight"], mixed));
   }
 
   output(values) {
@@ -240,68 +266,4 @@ class Network {
     });
     return logits;
   }
-}
-
-// The rows of the n-grams of 2, 3, ... symbols, counted through all tables, as in
-// charrnn/model/ngram_hash.py: arithmetic of unsigned integers of 32 bits.
-function ngramRows(codes, rowsOfTable) {
-  const rows = [];
-  let factor = 1, total = 0;
-  for (let back = 0; back < codes.length; back++) {
-    total = (total + Math.imul(codes[codes.length - 1 - back], factor)) | 0;
-    factor = Math.imul(factor, 0x9e3779b1);
-    if (back === 0) continue;
-    const mixed = Math.imul(total ^ (total >>> 15), 0x2c1b3c6d);
-    rows.push(((mixed ^ (mixed >>> 13)) >>> 0) % rowsOfTable + (back - 1) * rowsOfTable);
-  }
-  return rows;
-}
-
-// matrix @ vector + bias; of a matrix with more rows than the bias, only the first ones count. Four
-// rows at a time, so that the processor need not wait for one addition before the next.
-function affine({ shape: [rows, columns], values }, vector, bias = null, out = null) {
-  const count = bias ? bias.length : rows;
-  const sums = out || new Float32Array(count);
-  let row = 0;
-  for (; row + 3 < count; row += 4) {
-    const first = row * columns;
-    const second = first + columns, third = second + columns, fourth = third + columns;
-    let a = 0, b = 0, c = 0, d = 0;
-    for (let j = 0; j < columns; j++) {
-      const value = vector[j];
-      a += values[first + j] * value;
-      b += values[second + j] * value;
-      c += values[third + j] * value;
-      d += values[fourth + j] * value;
-    }
-    sums[row] = a;
-    sums[row + 1] = b;
-    sums[row + 2] = c;
-    sums[row + 3] = d;
-  }
-  for (; row < count; row++) sums[row] = dot(values, row * columns, vector, columns);
-  for (let n = 0; bias && n < count; n++) sums[n] += bias[n];
-  return sums;
-}
-
-function dot(values, begin, vector, length) {
-  let sum = 0;
-  for (let j = 0; j < length; j++) sum += values[begin + j] * vector[j];
-  return sum;
-}
-
-function normalise(values, weight, bias) {
-  let mean = 0, variance = 0;
-  for (const value of values) mean += value / values.length;
-  for (const value of values) variance += (value - mean) ** 2 / values.length;
-  const scale = 1 / Math.sqrt(variance + NORM_EPSILON);
-  return values.map((value, j) => (value - mean) * scale * weight[j] + bias[j]);
-}
-
-function logSoftmax(logits) {
-  let highest = -Infinity, total = 0;
-  for (const logit of logits) highest = Math.max(highest, logit);
-  for (const logit of logits) total += Math.exp(logit - highest);
-  const shift = highest + Math.log(total);
-  return logits.map((logit) => logit - shift);
 }
