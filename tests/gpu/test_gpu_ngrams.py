@@ -1,4 +1,4 @@
-"""N-gram embeddings on a GPU: sparse gradients, the loss scale, ranks."""
+"""N-gram embeddings and matches on a GPU: sparse gradients, the loss scale, ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ CASES: list[dict[str, Any]] = [
     TABLES | {"tied": True, "embedding_size": 64, "bptt_stride": 8},
     TABLES | {"attention": 24, "optimizer": "adamw", "clip_value": 0.001, "ngram_path": "both"},
     TABLES | {"records": "lines", "ngram_rows": 7},
+    TABLES | {"match_window": 40, "match_length": 1, "ngram_path": "both"},
 ]
 
 
