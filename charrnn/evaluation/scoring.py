@@ -9,8 +9,8 @@ before it, so that its state is close to the one that a serial pass would carry 
     segment 2                          R R S S S S
 
 The input for predicting the token at a position is the token before it, or the start symbol at the
-beginning of a segment. Matches are looked for in what comes before that, too, as if it had been
-read.
+beginning of a segment. A model with matches looks for them in what comes before that, too, as if it
+had been read, with the token that stands there instead of the start symbol.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -167,6 +167,7 @@ def predictions(
     """
     with _evaluation_mode(model):
         for group in groups:
+            group = group if model.match_history else replace(group, remembers=False)
             state = _remembering(model, ids, group) if group.remembers else None
             state = state if sources is None else _begin(model, sources, group, autocast)
             for positions, inputs, targets in _walk(ids, group, model.start):
@@ -178,11 +179,9 @@ def predictions(
                 yield positions[scored], values
 
 
-def _remembering(model: Network, ids: Ids, group: Segments) -> State | None:
-    """Return a state that remembers what comes before segments, if the model can look back."""
-    if not model.match_history:
-        return None
-    positions = group.read_from + np.arange(-model.match_history, 0)
+def _remembering(model: Network, ids: Ids, group: Segments) -> State:
+    """Return a state that remembers what comes before segments."""
+    positions = group.read_from - 1 + np.arange(-model.match_history, 0)
     before = take(ids, np.maximum(positions, 0))
     before[positions < 0] = model.start
     return model.remembering(torch.from_numpy(before).to(model.device))
@@ -219,7 +218,7 @@ def _evaluation_mode(model: Network) -> Iterator[None]:
 
 
 def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Tensor, Tensor]]:
-    """Walk along all segments of a group at once, from the start symbol.
+    """Walk along all segments of a group at once, from the start symbol or the one before them.
 
     Yields:
         Positions of the targets, inputs, and targets, (rows, steps) each.
@@ -229,7 +228,8 @@ def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Te
         positions = group.read_from + np.arange(offset, min(offset + steps, longest))
         inputs = take(ids, np.clip(positions - 1, 0, last))
         if offset == 0:
-            inputs[:, 0] = start
+            known = group.read_from[:, 0] > 0 if group.remembers else False
+            inputs[:, 0] = np.where(known, inputs[:, 0], start)
         targets = take(ids, np.minimum(positions, last))
         yield positions, torch.from_numpy(inputs), torch.from_numpy(targets)
 

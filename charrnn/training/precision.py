@@ -41,8 +41,9 @@ def choose_precision(
     names = possible_precisions(config.precision, device)
     if len(names) == 1 or model.hidden_size < MIN_WIDTH:
         return Precision(names[0])
-    # Orthogonal matrices take long to make, and do not matter here.
-    shape = replace(model, orthogonal=False, dropout=0.0)
+    # Orthogonal matrices take long to make, and do not matter here. To look for matches takes as
+    # long in every format, and of a part of a step far too much.
+    shape = replace(model, orthogonal=False, dropout=0.0, match_window=0)
     network = build(shape, config.seed).to(device)
     rows = -(-config.batch_size // (group.size * config.accumulate))
     steps = config.seq_len
