@@ -166,8 +166,8 @@ def predictions(
         Positions in `ids` and the measurements there, in the order of scoring.
     """
     with _evaluation_mode(model):
-        for group in groups:
-            group = group if model.match_history else replace(group, remembers=False)
+        for each in groups:
+            group = each if model.match_history else replace(each, remembers=False)
             state = _remembering(model, ids, group) if group.remembers else None
             state = state if sources is None else _begin(model, sources, group, autocast)
             for positions, inputs, targets in _walk(ids, group, model.start):
