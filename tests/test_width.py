@@ -42,7 +42,7 @@ def test_the_width_is_the_largest_that_is_worth_it(
         width
         for width in WIDTHS
         if (seen := visible(shape := ModelConfig(vocab_size=65, cell=cell, hidden_size=width)))
-        >= max(CHARACTERS_PER_PARAMETER, 12 / (1 + seen / length)) * parameter_count(shape)
+        >= max(CHARACTERS_PER_PARAMETER, 15 / (1 + seen / length)) * parameter_count(shape)
     ]
     assert chosen == ModelConfig(vocab_size=65, cell=cell, hidden_size=max([*enough, WIDTHS[0]]))
     # few widths are measured: neighbours, each once
@@ -60,7 +60,7 @@ def test_the_width_is_the_largest_that_is_worth_it(
         (1e6, 10**6, 512),
         (20e3, 10**7, 128),
         (60e3, 10**7, 192),
-        (60e3, 10**9, 192),
+        (60e3, 10**9, 128),
     ],
 )
 def test_a_minute_at_some_speeds(characters_per_second: float, length: int, expected: int) -> None:
@@ -80,7 +80,7 @@ def test_in_the_first_pass_a_parameter_needs_more_characters_than_later() -> Non
     ]
     size = parameter_count(shape)
     assert least[0] > least[1] >= least[2]
-    assert least[0] == pytest.approx(12 * size, rel=0.02)
+    assert least[0] == pytest.approx(15 * size, rel=0.02)
     assert least[2] == pytest.approx(CHARACTERS_PER_PARAMETER * size, rel=0.02)
 
 

@@ -16,7 +16,7 @@ FIRST = WIDTHS.index(256)  # of those that are tried
 # width from about so many characters per parameter on, counting every epoch's. New characters teach
 # more than those that come again, so that in the first pass more of them are better than width: the
 # second number, divided by 1 + epochs, counts if it is more. See tests/benchmarks/RESULTS.md.
-CHARACTERS_PER_PARAMETER, IN_THE_FIRST_PASS = 2.5, 12.0
+CHARACTERS_PER_PARAMETER, IN_THE_FIRST_PASS = 2.5, 15.0
 # (seconds, width): less time than that has none to measure several widths, and suits this one.
 SHORT_BUDGETS = ((10.0, 96), (25.0, 128))
 FOR_ONE = 0.85  # of the time in which one model leaves enough for members: the speed may go down
