@@ -166,11 +166,11 @@ def predictions(
         Positions in `ids` and the measurements there, in the order of scoring.
     """
     with _evaluation_mode(model):
-        for each in groups:
-            group = each if model.match_history else replace(each, remembers=False)
-            state = _remembering(model, ids, group) if group.remembers else None
+        for group in groups:
+            remembers = group.remembers and model.match_history > 0
+            state = _remembering(model, ids, group) if remembers else None
             state = state if sources is None else _begin(model, sources, group, autocast)
-            for positions, inputs, targets in _walk(ids, group, model.start):
+            for positions, inputs, targets in _walk(ids, group, model.start, remembers=remembers):
                 context = (autocast or nullcontext)()
                 logits, state = _forward(model, inputs, state, context)
                 found = measure(logits, targets.to(model.device).flatten())
@@ -217,7 +217,9 @@ def _evaluation_mode(model: Network) -> Iterator[None]:
         model.train(training)
 
 
-def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Tensor, Tensor]]:
+def _walk(
+    ids: Ids, group: Segments, start: int, *, remembers: bool
+) -> Iterator[tuple[Positions, Tensor, Tensor]]:
     """Walk along all segments of a group at once, from the start symbol or the one before them.
 
     Yields:
@@ -228,7 +230,7 @@ def _walk(ids: Ids, group: Segments, start: int) -> Iterator[tuple[Positions, Te
         positions = group.read_from + np.arange(offset, min(offset + steps, longest))
         inputs = take(ids, np.clip(positions - 1, 0, last))
         if offset == 0:
-            known = group.read_from[:, 0] > 0 if group.remembers else False
+            known = remembers & (group.read_from[:, 0] > 0)
             inputs[:, 0] = np.where(known, inputs[:, 0], start)
         targets = take(ids, np.minimum(positions, last))
         yield positions, torch.from_numpy(inputs), torch.from_numpy(targets)

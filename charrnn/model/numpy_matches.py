@@ -16,12 +16,14 @@ class Matches:
 
     Attributes:
         config: The window and the lengths.
-        followed: For each length and code what the first layer's input and the output layer's input
-            get, (lengths, vocab_size + 1, embedding_size + hidden_size); 0 for code 0.
+        embedding: The symbols' embeddings, (vocab_size + 1, embedding_size).
+        weight: What leads those that followed to the first layer's input and to the output layer's
+            input, (lengths * embedding_size, embedding_size + hidden_size).
     """
 
     config: ModelConfig
-    followed: Array
+    embedding: Array
+    weight: Array
 
     def step(self, codes: Array) -> tuple[Array, Array]:
         """Return what a step adds to both inputs.
@@ -33,19 +35,15 @@ class Matches:
             (batch, embedding_size) and (batch, hidden_size).
         """
         found = np.array([followers(row, self.config) for row in codes])
-        sums = self.followed[np.arange(found.shape[1]), found].sum(axis=1)
+        known = self.embedding[found - 1] * (found > 0)[..., None]
+        sums = known.reshape(len(known), -1) @ self.weight
         return sums[:, : self.config.embedding_size], sums[:, self.config.embedding_size :]
 
 
 def prepare_matches(config: ModelConfig, weights: Weights) -> Matches:
     """Prepare the weights of the matches."""
-    embedding = weights["embedding.weight"]
     both = np.concatenate([weights[f"matches.{end}_weight"] for end in ("input", "output")])
-    parts = np.split(both, len(config.match_lengths), axis=1)
-    followed = np.stack([embedding @ part.T for part in parts])
-    followed = np.roll(followed, 1, axis=1)  # the code of the start symbol, the last one, is 0
-    followed[:, 0] = 0
-    return Matches(config, float32_copy(followed))
+    return Matches(config, weights["embedding.weight"], float32_copy(both.T))
 
 
 def followers(codes: Array, config: ModelConfig) -> list[int]:

@@ -25,7 +25,6 @@ from charrnn.training.request import TrainRequest
 
 MODEL_FIELDS = frozenset(spec.name for spec in fields(ModelConfig)) - {"vocab_size", "source"}
 TRAIN_FIELDS = frozenset(spec.name for spec in fields(TrainConfig))
-MATCHES = {"match_window", "match_length"}
 DROPOUTS = ("dropout", "ngram_dropout")
 MIN_ADAPTIVE = 2000  # symbols from which a plain softmax takes at least half of a step's time
 
@@ -58,15 +57,14 @@ def choose_settings(
     if not isinstance(tokenizer, LabelTokenizer):
         settings["tokenizer"] = tokenizer.kind  # with `init_from`, that model's
     config = TrainConfig(**settings | ({} if source is None else {"records": LINES}))
-    if source is None:
-        chosen = match_settings(tokenizer.kind, length, record, config.batcher) | chosen
     if base is not None:
         model = replace(_shape_of_base(base, request.settings, tokenizer), source=source)
     else:
-        model = _new_shape(chosen, config, tokenizer, length, source)
+        model = _new_shape(chosen, config, tokenizer, length, source, record)
     if not model.ngram_embedding and "ngram_embedding" not in request.settings:
         refuse_tables(request.settings)
-    if not model.match_window and request.settings.keys() & MATCHES == {"match_length"}:
+    given = request.settings
+    if not model.match_window and "match_length" in given and "match_window" not in given:
         message = "`match_length` has no effect without `match_window`, which is 0 here."
         raise UsageError(message, "Give `match_window` too.")
     if model.adaptive and config.label_smoothing:  # not all probabilities are computed
@@ -80,9 +78,12 @@ def _new_shape(
     tokenizer: Tokenizer,
     length: int,
     source: SourceConfig | None,
+    record: float,
 ) -> ModelConfig:
     """Return the shape of a model that starts from none; arguments as in `choose_settings`."""
     shape = {name: value for name, value in chosen.items() if name in MODEL_FIELDS}
+    if source is None:
+        shape = match_settings(tokenizer.kind, length, record, config.batcher) | shape
     if source is None and shape.get("ngram_embedding") != 0:
         shape = ngram_settings(tokenizer.kind, length) | shape
     if "adaptive" not in shape:
